@@ -1,0 +1,52 @@
+# `make` alone prints what it can do.
+PARAMS ?= params/default.yaml
+PYTHON ?= python3
+PORT ?= 8888
+DATA ?= data
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data run test lab lint showcase lock clean
+
+help:  ## what make can do
+	@echo "fashion-gan: design clothes with a GAN. Targets:"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@echo "Variables: PARAMS=$(PARAMS) PORT=$(PORT) PYTHON=$(PYTHON)"
+
+setup: $(READY)  ## make .venv and install everything at the locked versions
+
+# The stamp is written last, so an interrupted install is finished by the next call.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; install Python 3.11 or newer, or say make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@echo "installing into .venv: about 6.5 GB on disk, 1 to 10 minutes (torch with CUDA is most of it)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+data: $(READY)  ## get Fashion-MNIST into data/ (system copy, download, or Debian's package)
+	@sh scripts/get-data.sh "$(DATA)"
+
+run: data  ## the main job: explore, train, evaluate, sample, report (PARAMS=params/smoke.yaml for seconds)
+	@$(BIN)/fashion-gan run $(PARAMS)
+
+test: data  ## the whole test suite
+	@$(BIN)/python -m pytest
+
+lab: data  ## JupyterLab on the notebooks (PORT=8888)
+	@$(BIN)/fashion-gan lab --port $(PORT)
+
+lint: $(READY)  ## ruff, and the check that notebooks are stripped
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/nbstripout --verify --extra-keys "metadata.papermill cell.metadata.papermill" notebooks/*.ipynb tests/notebooks/*.ipynb
+
+showcase: data  ## train the default profile and make reports/showcase again from it
+	@$(BIN)/fashion-gan run params/default.yaml && $(BIN)/python scripts/showcase.py latest
+
+lock:  ## write requirements.lock again (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -o requirements.lock
+
+clean:  ## remove the environment and caches (runs and data stay)
+	rm -rf .venv .pytest_cache .ruff_cache build *.egg-info

@@ -1,0 +1,48 @@
+"""Quality by seconds of training: train a profile, score its averaged generator through the judge.
+
+    python benchmarks/quality.py params/default.yaml --seeds 0 1 2 -p epochs=5
+
+Prints one JSON line a seed; the same figures as 03_evaluate, without notebooks or tracking.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from fashion_gan import data, latent, metrics, training
+from fashion_gan.looking import averaged_generator
+from fashion_gan.params import read_profile
+from fashion_gan.state import TrainingState
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("profile", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--folder", type=Path, help="keep checkpoints here, a folder a seed")
+    parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
+    args = parser.parse_args()
+    for seed in args.seeds:
+        params = read_profile(args.profile, [*args.overrides, f"seed={seed}"]).params
+        train = data.load_split(Path(params.data_dir), "train", params.subset)
+        validation, test = (data.load_split(Path(params.data_dir), name) for name in ("validation", "test"))
+        state = TrainingState(params)
+        started = time.monotonic()
+        for record in training.train(state, train, validation, params, args.folder and args.folder / str(seed)):
+            kept = {k: round(v, 3) for k, v in record.metrics.items()}
+            print(f"  seed {seed} epoch {record.step}: {kept}", flush=True)
+        labels = latent.balanced_labels(params.samples)
+        images = latent.sample(averaged_generator(state, params), params.samples, params.sample_seed, labels)
+        found = vars(metrics.score(images, labels if params.conditional else None, validation, test)).copy()
+        found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}
+        found |= {
+            "train_s": state.position.seconds,
+            "wall_s": time.monotonic() - started,
+            "images": state.position.images,
+        }
+        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Write, find, verify and keep checkpoints."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fashion_gan.errors import UserError
+from fashion_gan.files import digest, replacing
+from fashion_gan.params import frozen_changes
+
+SCHEMA = 1
+NAME = re.compile(r"^(last|best)-(\d{10})-([0-9a-f]{12})\.pt$")
+
+
+def save(folder: Path, content: dict[str, Any], params: dict[str, Any], images: int, keep: int, best: bool = False) -> Path:
+    """Write a checkpoint `last-IMAGES-DIGEST.pt`, and a copy as `best-...` when asked; keep the last `keep`.
+
+    Whole or not at all: written beside, flushed to disk, renamed. Older ones go only when the new one stands.
+    Raises UserError where the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(folder / "new.pt") as temporary:
+            torch.save({"schema": SCHEMA, "params": params, "images": images, "state": content}, temporary)
+        name = f"{images:010d}-{digest(folder / 'new.pt')[:12]}.pt"
+        if best:  # first, so that a kill between the two is mended by doing the epoch again
+            shutil.copyfile(folder / "new.pt", folder / "best.tmp")
+            os.replace(folder / "best.tmp", folder / f"best-{name}")
+        os.replace(folder / "new.pt", folder / f"last-{name}")
+    except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
+        raise UserError(f"checkpoint not written to {folder}: {error}; the one before is kept: free some space, then resume") from None
+    finally:
+        (folder / "new.pt").unlink(missing_ok=True)
+    for kind, count in (("last", keep), ("best", 1)):
+        for old in found(folder, kind)[count:]:
+            old.unlink(missing_ok=True)
+    return folder / f"last-{name}"
+
+
+def found(folder: Path, kind: str) -> list[Path]:
+    """The checkpoints of a kind ("last" or "best") in a folder, newest first; by images seen, then by time."""
+    matches = [(p, NAME.match(p.name)) for p in folder.glob(f"{kind}-*.pt")]
+    return [p for p, m in sorted(((p, m) for p, m in matches if m), key=lambda x: (x[1][2], x[0].stat().st_mtime_ns), reverse=True)]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint's content: "params", "images", "state". No pickled code is ever run.
+
+    Raises UserError: no such file, damaged (its digest differs), a pickle with code, another version, no checkpoint.
+    """
+    if not path.is_file():
+        raise UserError(f"no checkpoint {path}; a run keeps its own in <run>/checkpoints/")
+    match = NAME.match(path.name)
+    if match and digest(path)[:12] != match[3]:
+        raise UserError(f"checkpoint {path} is damaged (its digest differs); take an earlier one from the same folder")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        code = "Unsupported" in str(error) or "GLOBAL" in str(error)
+        why = "holds code, not only weights, and is refused" if code else "is damaged or no checkpoint"
+        raise UserError(f"{path} {why}; take one that fashion-gan wrote, from <run>/checkpoints/") from None
+    except Exception:  # torch raises many types on a torn or foreign file
+        raise UserError(f"{path} is damaged or no checkpoint; take one that fashion-gan wrote, from <run>/checkpoints/") from None
+    if not isinstance(content, dict) or not {"schema", "params", "state"} <= content.keys():
+        raise UserError(f"{path} is no checkpoint of fashion-gan; take one from <run>/checkpoints/")
+    if content["schema"] != SCHEMA:
+        raise UserError(f"checkpoint {path} has version {content['schema']}, this program reads {SCHEMA}; use the program that wrote it")
+    return content
+
+
+def load_last(folder: Path, say: Callable[[str], None] = print) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, or None where there is none. Falls back past damaged ones and says so."""
+    paths = found(folder, "last")
+    for path in paths:
+        try:
+            return load(path)
+        except UserError as error:
+            if "version" in str(error):
+                raise
+            say(f"{error}; trying the one before")
+    if paths:
+        raise UserError(f"none of the {len(paths)} checkpoints in {folder} is whole; start a new run")
+    return None
+
+
+def rewind(folder: Path, path: Path) -> None:
+    """Make the checkpoint `path` the newest in `folder`; the ones after it are kept, renamed to aside-..."""
+    images, mark = load(path)["images"], digest(path)[:12]
+    target = folder / f"last-{images:010d}-{mark}.pt"
+    with replacing(folder / "rewound.pt") as temporary:
+        shutil.copyfile(path, temporary)
+    for other in [*found(folder, "last"), *found(folder, "best")]:
+        if int(NAME.match(other.name)[2]) >= images and other != target:
+            other.rename(folder / f"aside-{other.name}")
+    os.replace(folder / "rewound.pt", target)
+
+
+def check_same(stored: dict[str, Any], params: dict[str, Any]) -> None:
+    """Refuse to go on with parameters that change the training, naming them."""
+    if changed := frozen_changes(stored, params):
+        pairs = ", ".join(f"{name} {stored.get(name)!r} -> {params.get(name)!r}" for name in changed)
+        raise UserError(f"a resume cannot change {pairs}; leave them, or start a new run")

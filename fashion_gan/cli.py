@@ -1,0 +1,154 @@
+"""`fashion-gan …`: thin. torch and mlflow are imported where they are used, so that --help is quick."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from fashion_gan.errors import UserError, project_root
+
+
+def run(args: argparse.Namespace) -> int:
+    from fashion_gan import params, pipeline
+    from fashion_gan.run import Run, check_name, close_vanished
+
+    profile = params.read_profile(Path(args.profile), args.overrides)
+    if args.name:
+        check_name(args.name)
+    pipeline.preflight(profile.params)
+    close_vanished(print)
+    command = " ".join(["fashion-gan run", args.profile, *(f"-p {o}" for o in args.overrides)])
+    made = Run.create(profile.params, name=args.name, profile=profile.name, notebooks=profile.notebooks, command=command)
+    print(f"run {made.name}: {', '.join(profile.notebooks)}", flush=True)
+    return pipeline.run_all(made)
+
+
+def resume(args: argparse.Namespace) -> int:
+    from fashion_gan import pipeline
+    from fashion_gan.params import read_overrides
+    from fashion_gan.run import close_vanished, find
+
+    close_vanished(lambda _: None)
+    again = find(args.run)
+    again.lock.acquire(f"run {again.name} is being worked on by another process; wait for it, or stop it")
+    pipeline.prepare_resume(again, read_overrides(args.overrides), Path(args.checkpoint) if args.checkpoint else None)
+    return pipeline.run_all(again)
+
+
+def sample(args: argparse.Namespace) -> int:
+    from fashion_gan.latent import sample_to_file
+
+    print(sample_to_file(args.model, args.n, args.seed, args.classes, args.truncation, Path(args.out)))
+    return 0
+
+
+def sync(args: argparse.Namespace) -> int:
+    from fashion_gan import sync as copying
+    from fashion_gan.run import find
+
+    found = find(args.run)
+    copying.sync(found, follow=args.follow)
+    print(f"MLflow: {found.mlflow_url}")
+    return 0
+
+
+def data(args: argparse.Namespace) -> int:
+    from fashion_gan.data import ensure_data
+
+    folder = Path(args.folder) if args.folder else project_root() / "data"
+    print(f"Fashion-MNIST is in {ensure_data(folder)}")
+    return 0
+
+
+def params(args: argparse.Namespace) -> int:
+    from fashion_gan.params import table
+
+    rows = [("parameter", "default", "allowed", "unit", "on resume", "what it is"), *table()]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    for row in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row[:5], widths, strict=True)), row[5]]).rstrip())
+    return 0
+
+
+def train_features(args: argparse.Namespace) -> int:
+    from fashion_gan import features
+    from fashion_gan.data import load_split
+
+    folder = project_root() / "data"
+    features.train_all(load_split(folder, "train"), load_split(folder, "test"), epochs=args.epochs)
+    return 0
+
+
+def lab(args: argparse.Namespace) -> int:
+    import socket
+
+    root = project_root()
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", args.port))
+        except OSError:
+            raise UserError(f"port {args.port} is in use; choose another one: make lab PORT={args.port + 1}") from None
+    command = [sys.executable, "-m", "jupyterlab", "--port", str(args.port), "--ServerApp.port_retries=0"]
+    os.chdir(root)
+    os.execv(sys.executable, [*command, "--LabApp.default_url=/lab/tree/notebooks/01_explore.ipynb"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fashion-gan", description="Train a GAN that designs clothes, measure it, keep every run.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(function: Callable, help: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(function.__name__.replace("_", "-"), help=help, description=help)
+        command.set_defaults(function=function)
+        return command
+
+    def overrides(command: argparse.ArgumentParser) -> None:
+        command.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="set a parameter")
+
+    command = add(run, "run the notebooks of a profile in order, print where the report is")
+    command.add_argument("profile", metavar="PARAMS", help="a YAML file, params/default.yaml for one")
+    command.add_argument("--name", default="", help="name of the run (default: time and profile)")
+    overrides(command)
+    command = add(resume, "go on where a run stopped, or train a finished one for more epochs")
+    command.add_argument("run", metavar="RUN", help="a name, a path or latest")
+    command.add_argument("--checkpoint", default="", metavar="PATH", help="start from this checkpoint")
+    overrides(command)
+    command = add(sample, "draw images from a generator into x.npz or x.png")
+    command.add_argument("--model", default="auto", metavar="WHERE", help="a run, a file, models:/fashion-gan@champion, or auto")
+    command.add_argument("--n", type=int, default=100, help="how many images (1 to 1,000,000)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--classes", default="", help="names or numbers with commas between; default: all, in turn")
+    command.add_argument("--truncation", type=float, default=1.0, help="spread of the latents, 0 to 2; below 1: safer, less varied")
+    command.add_argument("--out", required=True, metavar="FILE", help="x.npz (images and labels) or x.png (a grid)")
+    command = add(sync, "bring MLflow level with a run folder")
+    command.add_argument("run", metavar="RUN")
+    command.add_argument("--follow", action="store_true", help="keep it level until the run ends")
+    command = add(data, "get Fashion-MNIST and check it")
+    command.add_argument("--folder", default="")
+    add(params, "the table of all parameters")
+    command = add(train_features, "train the shipped feature networks again")
+    command.add_argument("--epochs", type=int, default=10)
+    command = add(lab, "JupyterLab on the notebooks")
+    command.add_argument("--port", type=int, default=8888)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0; 1 where a notebook failed; 2 for an error of the person's, said in one line; 130 when interrupted."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.function(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Get Fashion-MNIST and verify it, split it, hand out batches."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fashion_gan.errors import UserError
+from fashion_gan.files import digest, replacing
+
+CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+# md5 of the *uncompressed* files: Debian's and torchvision's .gz differ in bytes, their content does not.
+DIGESTS = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+SPLITS = {"train": slice(0, 50_000), "validation": slice(50_000, 60_000)}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split, all in memory."""
+
+    images: torch.Tensor  # uint8 (N, 1, 28, 28), 0 black ... 255 white
+    labels: torch.Tensor  # int64 (N,), index into CLASSES
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def raw_folder(folder: Path) -> Path:
+    """Where torchvision keeps the uncompressed files, so that both share one copy."""
+    return folder / "FashionMNIST" / "raw"
+
+
+def _problem(path: Path, name: str) -> str | None:
+    """What is wrong with a data file, or None. It may be compressed."""
+    try:
+        content = _content(path)
+    except (OSError, EOFError, zlib.error) as error:
+        return f"cannot be unpacked ({error})"
+    return None if digest(content, "md5") == DIGESTS[name] else "has the wrong content (its digest differs)"
+
+
+def _content(path: Path) -> bytes:
+    content = path.read_bytes()
+    return gzip.decompress(content) if path.suffix == ".gz" else content
+
+
+def _from_copy(source: Path, raw: Path, say: Callable[[str], None]) -> str | None:
+    """Fill `raw` from a folder that may hold the files, compressed or not. Returns why not, or None."""
+    for name in DIGESTS:
+        if (raw / name).exists():
+            continue
+        found = next((p for p in (source / name, source / f"{name}.gz") if p.is_file()), None)
+        if found is None:
+            return "not there"
+        if problem := _problem(found, name):
+            say(f"{found} {problem}; not used")
+            return f"{found.name} is damaged"
+        with replacing(raw / name) as temporary:
+            temporary.write_bytes(_content(found))
+    return None
+
+
+def _from_torchvision(folder: Path) -> str | None:
+    """torchvision's own download, with 10 s to connect. Returns why not, or None."""
+    from torchvision.datasets import FashionMNIST
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)
+    try:
+        FashionMNIST(folder, download=True)
+    except Exception as error:  # whatever a mirror answers: the next source is tried
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    finally:
+        socket.setdefaulttimeout(before)
+    return None
+
+
+def _set_damaged_aside(raw: Path, say: Callable[[str], None]) -> None:
+    for name in DIGESTS:
+        path = raw / name
+        if path.exists() and (problem := _problem(path, name)):
+            aside = path.with_name(name + ".damaged")
+            os.replace(path, aside)
+            say(f"{path} {problem}; set aside as {aside.name}, fetched again")
+    for archive in raw.glob("*-ubyte.gz"):  # a torn download of torchvision's would be unpacked as it is
+        if archive.name[:-3] in DIGESTS and _problem(archive, archive.name[:-3]):
+            archive.unlink()
+
+
+def ensure_data(folder: Path, say: Callable[[str], None] = print, sources: tuple[str, ...] = ()) -> Path:
+    """Make sure that the four files are in `folder`, each with the known digest; returns their folder.
+
+    Sources in order: `folder` itself, a system copy, torchvision's download. Raises UserError naming all that was tried.
+    """
+    raw = raw_folder(folder)
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        if not os.access(raw, os.W_OK):
+            raise PermissionError("no permission to write")
+        _set_damaged_aside(raw, say)
+        if all((raw / name).exists() for name in DIGESTS):
+            return raw
+        tried = {}
+        for source, get in (
+            (str(SYSTEM_FOLDER), lambda: _from_copy(SYSTEM_FOLDER, raw, say)),
+            ("torchvision's download", lambda: _from_torchvision(folder)),
+        ):
+            if sources and source not in sources:
+                continue
+            tried[source] = get()
+            _set_damaged_aside(raw, say)
+            if all((raw / name).exists() for name in DIGESTS):
+                return raw
+    except OSError as error:
+        raise UserError(f"data folder {folder} cannot be used: {error}; name another one with data_dir") from None
+    reasons = "; ".join(f"{source}: {why}" for source, why in tried.items())
+    raise UserError(f"no source of Fashion-MNIST is reachable (tried {folder}: not there; {reasons}); run: make data")
+
+
+def _read_idx(path: Path, header: int) -> np.ndarray:
+    return np.frombuffer(path.read_bytes(), dtype=np.uint8, offset=header).copy()
+
+
+def load_split(folder: Path, split: str, subset: int | None = None, say: Callable[[str], None] = print) -> Split:
+    """The "train" (50,000), "validation" (10,000) or "test" (10,000) split, the first `subset` images of it.
+
+    The split is by fixed position: train is 0-49,999 and validation 50,000-59,999 of the training files.
+    """
+    raw = ensure_data(folder, say)
+    prefix = "t10k" if split == "test" else "train"
+    part = SPLITS.get(split, slice(None))
+    images = _read_idx(raw / f"{prefix}-images-idx3-ubyte", 16).reshape(-1, 1, 28, 28)[part][:subset]
+    labels = _read_idx(raw / f"{prefix}-labels-idx1-ubyte", 8)[part][:subset]
+    return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
+
+
+def make_transform() -> Callable:
+    """What is the same for every image: uint8 0..255 -> float32 -1..1, the range of the generator's tanh.
+
+    From torchvision.transforms.v2. Its *random* transforms draw once for a whole batch and from the global generator,
+    so whatever is random is in `augment`.
+    """
+    from torchvision.transforms import v2
+
+    return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean=[0.5], std=[0.5])])
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Float -1..1 of any shape -> uint8 0..255, rounded."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def epoch_order(size: int, seed: int, epoch: int) -> torch.Tensor:
+    """The order of an epoch's images: a permutation that depends on (seed, epoch) alone, so a resume finds it again."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    return torch.randperm(size, generator=generator)
+
+
+def batches(split: Split, batch_size: int, seed: int, epoch: int, start: int = 0, device: str = "cpu") -> Iterator:
+    """Batches `start`, start + 1, ... of an epoch: images float32 (B, 1, 28, 28) in -1..1 and labels (B,).
+
+    A last batch that is not full is left out. Everything is by index from memory: no workers, no copies of the set.
+    """
+    transform = make_transform()
+    order = epoch_order(len(split), seed, epoch)
+    for i in range(start, len(split) // batch_size):
+        index = order[i * batch_size : (i + 1) * batch_size]
+        yield transform(split.images[index].to(device)), split.labels[index].to(device)
+
+
+def class_index(value: int | str) -> int:
+    """0..9 from a number or a class name (case and punctuation do not count). Raises UserError for anything else."""
+    text = str(value).strip()
+    if text.isdigit() and int(text) < len(CLASSES):
+        return int(text)
+    plain = {"".join(filter(str.isalnum, name.lower())): i for i, name in enumerate(CLASSES)}
+    key = "".join(filter(str.isalnum, text.lower()))
+    plain |= {"tshirt": 0, "top": 0, "boot": 9}
+    if key in plain:
+        return plain[key]
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(CLASSES))
+    raise UserError(f"no class {text!r}; classes are: {names}")

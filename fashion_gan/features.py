@@ -1,0 +1,149 @@
+"""The feature networks: small classifiers of Fashion-MNIST that the metrics look through, with their shipped weights.
+
+Inception's features are made for photographs; on 28x28 grey clothes they cannot tell a good image from a bad one. So
+the project measures through classifiers of the data itself. Each has a role, and is used for nothing else:
+`judge` reports (03_evaluate, the champion), nothing is ever trained or chosen by it; `dev` makes the choices during
+training (the best checkpoint); `train` is the only one that a training objective may look through.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fashion_gan import augment
+from fashion_gan.data import CLASSES, Split, batches
+from fashion_gan.errors import UserError
+from fashion_gan.files import digest, read_json, replacing, write_json
+
+WEIGHTS = Path(__file__).parent / "weights"
+FEATURE_COUNT = 64
+TOTAL_VARIANCE = 10.0  # features are scaled so that training images have this total variance
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What makes one feature network differ from the others."""
+
+    widths: tuple[int, int, int]
+    activation: type[nn.Module]
+    pool: type[nn.Module]
+    seed: int
+
+
+ROLES = {
+    "judge": Shape((32, 64, 96), nn.ReLU, nn.MaxPool2d, 101),
+    "dev": Shape((24, 48, 96), nn.SiLU, nn.MaxPool2d, 202),
+    "train": Shape((32, 48, 64), nn.GELU, nn.AvgPool2d, 303),
+}
+
+
+class FeatureNetwork(nn.Module):
+    """Images (N, 1, 28, 28) in -1..1 to class logits (N, 10); `features` gives the layer before, (N, 64), scaled."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        layers, width = [], 1
+        for wider in shape.widths:
+            layers += [nn.Conv2d(width, wider, 3, 1, 1, bias=False), nn.BatchNorm2d(wider), shape.activation()]
+            layers += [shape.pool(2)]
+            width = wider
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 9, FEATURE_COUNT), shape.activation())
+        self.head = nn.Linear(FEATURE_COUNT, len(CLASSES))
+        self.register_buffer("scale", torch.ones(()))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return self.body(images) * self.scale
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(images))
+
+
+@functools.cache
+def load(role: str, device: str = "cpu") -> FeatureNetwork:
+    """A shipped feature network, frozen, in evaluation mode. Its weights are checked against the shipped digest."""
+    from safetensors.torch import load_file
+
+    path = WEIGHTS / f"{role}.safetensors"
+    if not path.exists() or digest(path) != read_json(WEIGHTS / "features.json")[role]["sha256"]:
+        raise UserError(f"{path} is missing or damaged; restore it (git checkout {path.name}) or run: fashion-gan train-features")
+    network = FeatureNetwork(ROLES[role])
+    network.load_state_dict(load_file(path))
+    return network.to(device).eval().requires_grad_(False)
+
+
+def identity(role: str) -> str:
+    """Names a feature network's exact weights, so that scores are compared only where they mean the same."""
+    return f"{role}-{read_json(WEIGHTS / 'features.json')[role]['sha256'][:12]}"
+
+
+@torch.no_grad()
+def extract(network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, 64) float64 and predicted classes (N,) of uint8 or -1..1 float images (N, 1, 28, 28), on CPU."""
+    device = network.scale.device
+    features, classes = [], []
+    for part in images.split(chunk):
+        part = part.to(device)
+        part = part.float() / 127.5 - 1 if part.dtype == torch.uint8 else part
+        hidden = network.body(part)
+        features.append((hidden * network.scale).double().cpu())
+        classes.append(network.head(hidden).argmax(dim=1).cpu())
+    return torch.cat(features), torch.cat(classes)
+
+
+def accuracy(network: FeatureNetwork, split: Split) -> float:
+    return (extract(network, split.images)[1] == split.labels).double().mean().item()
+
+
+def train_feature_network(shape: Shape, train: Split, epochs: int, say: Callable[[str], None]) -> FeatureNetwork:
+    """Train one classifier: cross entropy, AdamW, one-cycle, images moved by up to 2 pixels and mirrored."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(shape.seed)
+        network = FeatureNetwork(shape)
+    draws = torch.Generator().manual_seed(shape.seed)
+    size, steps = 128, epochs * (len(train) // 128)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=5e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
+    for epoch in range(epochs):
+        started, total = time.monotonic(), 0.0
+        network.train()
+        for images, labels in batches(train, size, shape.seed, epoch):
+            images = augment.translate(augment.flip(images, draws), draws, reach=2)
+            loss = F.cross_entropy(network(images), labels, label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        say(f"  epoch {epoch + 1}/{epochs}: loss {total * size / len(train):.3f}, {time.monotonic() - started:.0f} s")
+    network.eval()
+    variance = extract(network, train.images)[0].var(dim=0).sum()
+    network.scale.fill_((TOTAL_VARIANCE / variance).sqrt().item())
+    return network
+
+
+def train_all(train: Split, test: Split, epochs: int = 10, say: Callable[[str], None] = print, to: Path = WEIGHTS) -> dict:
+    """Train and write the three feature networks with their digests and test accuracies; returns the written record."""
+    from safetensors.torch import save_file
+
+    record = {}
+    for role, shape in ROLES.items():
+        say(f"{role}: {shape}")
+        network = train_feature_network(shape, train, epochs, say)
+        with replacing(to / f"{role}.safetensors") as temporary:
+            save_file(network.state_dict(), temporary)
+        record[role] = {
+            "sha256": digest(to / f"{role}.safetensors"),
+            "test_accuracy": round(accuracy(network, test), 4),
+        }
+        record[role] |= {"epochs": epochs, "seed": shape.seed}
+        say(f"{role}: accuracy {record[role]['test_accuracy']} on the test split")
+    write_json(to / "features.json", record)
+    return record

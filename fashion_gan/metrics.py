@@ -1,0 +1,154 @@
+"""Distances between sets of images in feature space, and the discriminator's verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+
+from fashion_gan import features
+from fashion_gan.data import CLASSES, Split
+
+
+def frechet_distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2) of features (N, d) and (M, d), in float64.
+
+    Heusel et al. 2017, eq. 6. The root by eigenvalues of a symmetric product: stable where a covariance is singular.
+    """
+    a, b = a.double(), b.double()
+    root = symmetric_root(torch.cov(a.T))
+    middle = root @ torch.cov(b.T) @ root
+    cross = torch.linalg.eigvalsh((middle + middle.T) / 2).clamp(min=0).sqrt().sum()
+    spread = a.var(dim=0).sum() + b.var(dim=0).sum() - 2 * cross
+    return ((a.mean(dim=0) - b.mean(dim=0)).square().sum() + spread).clamp(min=0).item()
+
+
+def symmetric_root(matrix: torch.Tensor) -> torch.Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
+
+
+def _neighbour_radius(features: torch.Tensor, k: int, chunk: int) -> torch.Tensor:
+    """Distance of each row to its k-th nearest other row, (N,)."""
+    radii = [torch.cdist(part, features).kthvalue(k + 1, dim=1).values for part in features.split(chunk)]
+    return torch.cat(radii)
+
+
+def precision_recall(real: torch.Tensor, fake: torch.Tensor, k: int = 5, chunk: int = 1000) -> tuple[float, float]:
+    """Share of fakes inside the real manifold, share of reals inside the fake one (Kynkäänniemi et al. 2019).
+
+    Features (N, d) and (M, d). A manifold is the union of balls that reach to each point's k-th nearest neighbour.
+    Worked in chunks: 10,000 x 10,000 distances never stand in memory at once.
+    """
+
+    def inside(points: torch.Tensor, manifold: torch.Tensor) -> float:
+        radius = _neighbour_radius(manifold, k, chunk)
+        hits = [(torch.cdist(part, manifold) <= radius).any(dim=1) for part in points.split(chunk)]
+        return torch.cat(hits).double().mean().item()
+
+    return inside(fake, real), inside(real, fake)
+
+
+def nearest(queries: torch.Tensor, references: torch.Tensor, chunk: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each row of (N, d) the distance to, and the index of, the nearest row of (M, d): both (N,)."""
+    found = [torch.cdist(part, references).min(dim=1) for part in queries.split(chunk)]
+    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a set of images scored, each figure beside real images' own (validation against test, the same count)."""
+
+    measure: str  # which feature network, how many images: scores compare only where this is equal
+    samples: int
+    distance: float
+    floor: float
+    precision: float
+    recall: float
+    real_precision: float
+    real_recall: float
+    label_accuracy: float | None
+    real_label_accuracy: float
+    class_accuracy: list[float] | None
+    class_share: list[float]
+
+
+def score(images: torch.Tensor, labels: torch.Tensor | None, validation: Split, test: Split, role: str = "judge") -> Scores:
+    """Score images uint8 (N, 1, 28, 28), with the labels they were asked for if any, against the test split."""
+    network, n = features.load(role), len(images)
+    real, seen_real = features.extract(network, test.images[:n])
+    fresh, _ = features.extract(network, validation.images[:n])
+    fake, seen = features.extract(network, images)
+    precision, recall = precision_recall(real, fake)
+    real_precision, real_recall = precision_recall(real, fresh)
+    right = None if labels is None else (seen == labels).double()
+    each = None if right is None else [right[labels == c].mean().item() if (labels == c).any() else 0.0 for c in range(len(CLASSES))]
+    return Scores(
+        measure=f"frechet-{features.identity(role)}-{n}",
+        samples=n,
+        distance=frechet_distance(real, fake),
+        floor=frechet_distance(real, fresh),
+        precision=precision,
+        recall=recall,
+        real_precision=real_precision,
+        real_recall=real_recall,
+        label_accuracy=None if right is None else right.mean().item(),
+        real_label_accuracy=(seen_real == test.labels[:n]).double().mean().item(),
+        class_accuracy=each,
+        class_share=(torch.bincount(seen, minlength=len(CLASSES)).double() / n).tolist(),
+    )
+
+
+@torch.no_grad()
+def judge_logits(discriminator: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, chunk: int = 500) -> torch.Tensor:
+    """The discriminator's logits (N,), on CPU, of images (N, 1, 28, 28) in -1..1 and their labels (N,)."""
+    parts = zip(images.split(chunk), labels.split(chunk), strict=True)
+    return torch.cat([discriminator(x, y).cpu() for x, y in parts])
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """How a discriminator judged real and fake images. A logit over `threshold` is the verdict "real"."""
+
+    threshold: float
+    real_as_real: int
+    real_as_fake: int
+    fake_as_real: int
+    fake_as_fake: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right verdicts, 0..1. A generator that fools the discriminator fully brings it to 0.5."""
+        return (self.real_as_real + self.fake_as_fake) / self.count
+
+    @property
+    def count(self) -> int:
+        return self.real_as_real + self.real_as_fake + self.fake_as_real + self.fake_as_fake
+
+    def percent(self) -> list[list[float]]:
+        """The confusion matrix in per cent of each true class: rows real, fake; columns judged real, judged fake."""
+        rows = [[self.real_as_real, self.real_as_fake], [self.fake_as_real, self.fake_as_fake]]
+        return [[100 * value / max(sum(row), 1) for value in row] for row in rows]
+
+    def as_dict(self) -> dict:
+        return asdict(self) | {"accuracy": self.accuracy, "confusion_percent": self.percent()}
+
+
+def verdicts(real_logits: torch.Tensor, fake_logits: torch.Tensor, threshold: float = 0.0) -> Verdicts:
+    """Count the verdicts on logits (N,) of real and (M,) of fake images."""
+    real, fake = int((real_logits > threshold).sum()), int((fake_logits > threshold).sum())
+    return Verdicts(float(threshold), real, len(real_logits) - real, fake, len(fake_logits) - fake)
+
+
+def best_threshold(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> float:
+    """The threshold with the highest balanced accuracy, for losses where a logit's sign says nothing.
+
+    Choose it on validation, use it on test. Ties go to the lowest; it lies half-way between two logits.
+    """
+    logits, order = torch.cat([real_logits, fake_logits]).double().sort()
+    is_real = (torch.arange(len(order)) < len(real_logits))[order].double()
+    # With the threshold just above logit i: reals up to i are called fake, fakes up to i are called fake.
+    lost = is_real.cumsum(0) / len(real_logits)
+    caught = (1 - is_real).cumsum(0) / len(fake_logits)
+    i = int((caught - lost).argmax())
+    return float((logits[i] + logits[min(i + 1, len(logits) - 1)]) / 2)

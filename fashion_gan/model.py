@@ -1,0 +1,159 @@
+"""Save and load a generator; find one by run, file or registry name; its MLflow packaging."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fashion_gan import run as runs
+from fashion_gan.errors import UserError, project_root
+from fashion_gan.files import digest, replacing
+from fashion_gan.networks import Discriminator, Generator
+
+FILE, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+SHIPPED = Path("reports") / "showcase" / FILE
+SHAPE = ("latent_dim", "channels", "conditional", "refine")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded generator: the network in evaluation mode, where it came from, and the parameters it was trained with."""
+
+    generator: Generator
+    source: str
+    folder: Path  # of the run it came from: its discriminator, curves and pictures lie there
+    params: dict[str, Any]
+    digest: str
+
+
+def save_network(path: Path, network: nn.Module, params: dict[str, Any], half: bool = False) -> None:
+    """Write weights and parameters as safetensors. `half` stores float16: half the size, at most a grey level off."""
+    from safetensors.torch import save_file
+
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"schema": "1", "params": json.dumps(params, sort_keys=True)})
+
+
+def _read_network(path: Path, make: Callable[[dict[str, Any]], nn.Module]) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that save_network wrote, and its parameters. Raises UserError where the file is none, or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stored:
+            params = json.loads((stored.metadata() or {})["params"])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+        network = make(params)
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"{path} is no model of fashion-gan, or it is damaged ({reason}); give a run, or a {FILE}") from None
+    return network.eval().requires_grad_(False), params
+
+
+def load_generator(path: Path, source: str = "") -> Model:
+    """Read a generator. Raises UserError where the file is no model, or damaged."""
+    generator, params = _read_network(path, lambda p: Generator(**{name: p[name] for name in SHAPE}))
+    return Model(generator, source or str(path), path.parent, params, digest(path))
+
+
+def load_discriminator(folder: Path) -> Discriminator | None:
+    """The discriminator beside a run's generator, or None where none was kept."""
+    path = folder / DISCRIMINATOR
+    make = lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"])  # noqa: E731
+    return _read_network(path, make)[0] if path.exists() else None
+
+
+def find(where: str, own: Path | None = None) -> Model:
+    """A generator by `where`: a run's name or path, a file, models:/fashion-gan@champion, or "auto".
+
+    "auto" is the folder `own` if it holds one, else the newest finished run, else the one shipped with the project.
+    Raises UserError where there is none.
+    """
+    if where == "auto":
+        return _find_auto(own)
+    if where.startswith("models:/"):
+        return load_generator(_download(where), source=where)
+    path = Path(where)
+    if path.is_file():
+        return load_generator(path)
+    if path.is_dir() and not (path / "run.json").exists() and (path / FILE).exists():
+        return load_generator(path / FILE)
+    try:
+        folder = runs.find(where).folder
+    except UserError:
+        raise UserError(
+            f"no model {where!r}: neither a run, nor a file, nor models:/fashion-gan@champion; fashion-gan sample --model auto takes what is there"
+        ) from None
+    if not (folder / FILE).exists():
+        raise UserError(f"run {folder.name} has no generator yet; go on with: fashion-gan resume {folder.name}")
+    return load_generator(folder / FILE, source=f"run {folder.name}")
+
+
+def _find_auto(own: Path | None) -> Model:
+    if own and (own / FILE).exists():
+        return load_generator(own / FILE, source=f"this run, {own.name}")
+    newest = runs.newest_finished()
+    if newest:
+        return load_generator(newest.folder / FILE, source=f"the newest finished run, {newest.name}")
+    return load_generator(project_root() / SHIPPED, source="the generator shipped with the project")
+
+
+def _download(uri: str) -> Path:
+    """The generator file of a registered model, from MLflow."""
+    from fashion_gan import sync
+
+    mlflow = sync.import_mlflow()
+    uri = os.fspath(uri)
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=sync.tracking_uri()))
+        return next(folder.rglob(FILE))
+    except (mlflow.exceptions.MlflowException, StopIteration, OSError) as error:
+        reason = str(error).splitlines()[0][:160] if str(error) else "nothing there"
+        raise UserError(
+            f"no model {uri} in MLflow at {sync.tracking_uri()} ({reason}); models are named models:/fashion-gan@champion or models:/fashion-gan/1"
+        ) from None
+
+
+def save_pyfunc(folder: Path) -> Path:
+    """Package a run's generator as an MLflow model in <run>/model: code, safetensors, no pickle, needs no fashion_gan.
+
+    Its input is a table with `label` and `seed` (int64); its output one row an image, 784 grey levels 0..255.
+    """
+    import shutil
+
+    import numpy as np
+    from mlflow import pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    temporary, package = folder / "model.tmp", Path(__file__).parent
+    shutil.rmtree(temporary, ignore_errors=True)
+    signature = ModelSignature(
+        Schema([ColSpec("long", "label"), ColSpec("long", "seed")]),
+        Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28))]),
+    )
+    versions = runs.read_json(folder / "run.json")["tags"]
+    pyfunc.save_model(
+        temporary,
+        python_model=str(package / "served.py"),
+        code_paths=[str(package)],
+        artifacts={"generator": str(folder / FILE)},
+        pip_requirements=[
+            f"{p}=={versions['version.' + p].split('+')[0]}" for p in ("torch", "numpy", "safetensors", "pydantic", "pyyaml")
+        ],
+        signature=signature,
+    )
+    for cache in temporary.rglob("__pycache__"):
+        shutil.rmtree(cache)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    temporary.rename(folder / "model")
+    return folder / "model"

@@ -1,0 +1,260 @@
+"""Every parameter: its name, type, bounds, default, unit, one line of help, and whether a resume may change it."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fashion_gan.errors import UserError
+
+NOTEBOOKS = ("01_explore", "02_train", "03_evaluate", "04_sample")
+
+
+def parameter(default: Any, help: str, *, unit: str = "", frozen: bool = False, **bounds: Any) -> Any:
+    """One parameter. `frozen`: it changes the training, so a resume with another value is refused."""
+    return Field(default, description=help, json_schema_extra={"unit": unit, "frozen": frozen}, **bounds)
+
+
+class Params(BaseModel):
+    """All parameters, checked once, strictly; unchangeable afterwards. The fields below are the manual."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    seed: int = parameter(0, "everything random follows from it", frozen=True, ge=0, lt=2**31)
+    data_dir: str = parameter("data", "folder of the data set, from the project folder", min_length=1)
+    subset: int = parameter(50_000, "training images used, the first of the split", unit="images", frozen=True, ge=64, le=50_000)  # fmt: skip
+    augment: Literal["none", "flip", "translate", "translate+cutout"] = parameter("none", "random changes shown to the discriminator, of real and fake alike", frozen=True)  # fmt: skip
+
+    conditional: bool = parameter(True, "ask the generator for a class", frozen=True)
+    latent_dim: int = parameter(64, "size of the latent", frozen=True, ge=2, le=1024)
+    channels: int = parameter(32, "width of both networks", frozen=True, ge=4, le=256)
+    refine: bool = parameter(True, "one more convolution at full size in the generator", frozen=True)
+    d_norm: bool = parameter(True, "batch norm in the discriminator", frozen=True)
+
+    loss: Literal["non-saturating", "hinge", "relativistic"] = parameter("non-saturating", "the adversarial loss", frozen=True)  # fmt: skip
+    r1: float = parameter(0.0, "weight of the gradient penalty on real images", frozen=True, ge=0, le=1000)
+    r2: float = parameter(0.0, "weight of the gradient penalty on fake images", frozen=True, ge=0, le=1000)
+    penalty_every: int = parameter(1, "a penalty each so many steps, scaled to the same weight", unit="steps", frozen=True, ge=1, le=64)  # fmt: skip
+    feature_loss: float = parameter(0.0, "weight of the Fréchet loss in the frozen train network", frozen=True, ge=0, le=100)  # fmt: skip
+    feature_from: int = parameter(0, "images seen before the Fréchet loss begins", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
+
+    epochs: int = parameter(20, "passes over the training images", unit="epochs", ge=1, le=100_000)
+    batch_size: int = parameter(64, "images in a step", unit="images", frozen=True, ge=2, le=4096)
+    lr_g: float = parameter(2e-4, "Adam's learning rate of the generator", frozen=True, gt=0, le=1)
+    lr_d: float = parameter(2e-4, "Adam's learning rate of the discriminator", frozen=True, gt=0, le=1)
+    decay_from: int = parameter(0, "images seen before the learning rates begin to fall", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
+    decay_to: int = parameter(0, "images seen when the learning rates have fallen to a twentieth; 0: they never fall", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
+    beta1: float = parameter(0.5, "Adam's first moment", frozen=True, ge=0, lt=1)
+    beta2: float = parameter(0.999, "Adam's second moment", frozen=True, gt=0, lt=1)
+    ema_half_life: int = parameter(20_000, "half-life of the generator's moving average; 0: none", unit="images", frozen=True, ge=0, le=10**8)  # fmt: skip
+    max_minutes: float = parameter(0.0, "safety stop of the training; 0: none", unit="min", ge=0, le=100_000)
+    device: Literal["auto", "cpu", "cuda", "mps"] = parameter("auto", "where to train; auto takes a GPU where there is one")  # fmt: skip
+
+    checkpoint_seconds: float = parameter(30.0, "time between checkpoints", unit="s", ge=0.01, le=86_400)
+    keep_checkpoints: int = parameter(3, "last checkpoints kept, beside the best", ge=1, le=1000)
+    look_images: int = parameter(2000, "images of each kind looked at after an epoch", unit="images", ge=100, le=10_000)
+    checkpoint: str = parameter("", "a checkpoint to start from; empty: the run's own last one")
+    timeout_minutes: float = parameter(240.0, "longest time a notebook's cell may take", unit="min", gt=0, le=100_000)
+
+    model: str = parameter("auto", "a run, a file or models:/fashion-gan@champion; auto: this run, else the newest, else the shipped one", min_length=1)  # fmt: skip
+    run: str = parameter("", "a run to read, by name, when a notebook runs by itself")
+    samples: int = parameter(10_000, "generated images that are measured", unit="images", ge=1000, le=60_000)
+    sample_seed: int = parameter(0, "seed of the pictures in 04_sample", ge=0, lt=2**31)
+    per_class: int = parameter(10, "images a class in the grids of 04_sample", unit="images", ge=1, le=100)
+    explore_images: int = parameter(2000, "images placed in 01_explore's map", unit="images", ge=100, le=10_000)
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Params:
+        if self.batch_size > self.subset:
+            raise ValueError(f"batch_size {self.batch_size} is larger than subset {self.subset}; make one of them fit")
+        if self.decay_to and self.decay_to <= self.decay_from:
+            raise ValueError(f"decay_to {self.decay_to} must lie after decay_from {self.decay_from}; or say 0: no decay")
+        if self.samples % 10:
+            raise ValueError(f"samples {self.samples} is no multiple of the 10 classes; say {self.samples // 10 * 10}")
+        return self
+
+    @classmethod
+    def checked(cls, values: dict[str, Any]) -> Params:
+        """Params from loose values. Raises UserError: the parameter, its value, what is allowed, the nearest name."""
+        values = {name: _as_written(name, value) for name, value in values.items()}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise UserError(_one_line(error)) from None
+
+    @classmethod
+    def from_notebook(cls, *names: str) -> Params:
+        """Params from the running notebook's variables of these names: its parameters cell, and what was injected.
+
+        An injected value that no parameter is called by is refused; one that this notebook does not use is let through.
+        """
+        from IPython import get_ipython
+
+        namespace = get_ipython().user_ns
+        injected = _injected(namespace.get("In", []))
+        for name in injected:
+            if name not in cls.model_fields and name != "notebooks" and not name.startswith("PAPERMILL_"):
+                raise UserError(_unknown(name))
+        return cls.checked({name: namespace[name] for name in names})
+
+    def changed(self, **values: Any) -> Params:
+        return Params.checked(self.model_dump() | values)
+
+
+def meta(name: str) -> dict[str, Any]:
+    """{"unit": ..., "frozen": ...} of a parameter."""
+    return Params.model_fields[name].json_schema_extra
+
+
+def frozen_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Names of the frozen parameters that differ."""
+    return [name for name in Params.model_fields if meta(name)["frozen"] and old.get(name) != new.get(name)]
+
+
+def allowed(name: str) -> str:
+    """What a parameter may be, in words: "float, 0 to 1" or "one of none, flip"."""
+    field = Params.model_fields[name]
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(get_args(field.annotation))
+    words = {"ge": "from {}", "gt": "over {}", "le": "to {}", "lt": "below {}"}
+    bounds = [
+        words[key].format(f"{getattr(m, key):,}" if isinstance(getattr(m, key), int) else getattr(m, key))
+        for m in field.metadata
+        for key in words
+        if hasattr(m, key)
+    ]
+    return " ".join([field.annotation.__name__, *bounds])
+
+
+def table() -> list[tuple[str, ...]]:
+    """Rows of the table that `fashion-gan params` prints: name, default, allowed, unit, on resume, help."""
+    return [
+        (name, _show(field.default), allowed(name), meta(name)["unit"], "frozen" if meta(name)["frozen"] else "free", field.description)
+        for name, field in Params.model_fields.items()
+    ]  # fmt: skip
+
+
+def _show(value: Any) -> str:
+    return '""' if value == "" else str(value)
+
+
+def _as_written(name: str, value: Any) -> Any:
+    """YAML reads 2e-4 as a string and 1 as an integer: both may stand for a float. Nothing else is bent."""
+    field = Params.model_fields.get(name)
+    if field is None or field.annotation is not float or isinstance(value, bool):
+        return value
+    try:
+        return float(value) if isinstance(value, (str, int)) else value
+    except ValueError:
+        return value
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, Params.model_fields, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown parameter {name!r}{hint} (fashion-gan params lists them all)"
+
+
+def _one_line(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    if not problem["loc"]:
+        return str(problem["ctx"]["error"])
+    name = str(problem["loc"][0])
+    if name not in Params.model_fields:
+        return _unknown(name)
+    return f"parameter {name} is {problem['input']!r}; allowed: {allowed(name)}"
+
+
+def _injected(cells: Iterable[str]) -> list[str]:
+    """Names assigned in the cell that papermill injected; it begins with a line "# Parameters"."""
+    names = []
+    for cell in cells:
+        if cell.lstrip().startswith("# Parameters\n"):
+            targets = [t for node in ast.parse(cell).body if isinstance(node, ast.Assign) for t in node.targets]
+            names += [t.id for t in targets if isinstance(t, ast.Name)]
+    return names
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its traps: a key given twice is refused, 010 and 1:30 stay text."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"parameter {key!r} is given twice; keep one")
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}  # fmt: skip
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))  # fmt: skip
+
+
+def read_value(text: str) -> Any:
+    """A value as it would be read from YAML, for `-p name=value`."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
+    except yaml.YAMLError:
+        return text
+
+
+class Profile(types.SimpleNamespace):
+    """name (str), notebooks (tuple of names in order), values (what the file changes), params (checked)."""
+
+
+def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
+    """A YAML profile with `name=value` overrides. Raises UserError, in one line, for anything that is not right."""
+    values = _read_yaml(path)
+    notebooks = values.pop("notebooks", list(NOTEBOOKS))
+    if not isinstance(notebooks, list) or not notebooks:
+        raise UserError(f"{path}: notebooks must be a list of names; there are: {', '.join(NOTEBOOKS)}")
+    for name in notebooks:
+        if name not in NOTEBOOKS:
+            raise UserError(f"{path}: unknown notebook {name!r}; there are: {', '.join(NOTEBOOKS)}")
+    if len(set(notebooks)) < len(notebooks):
+        raise UserError(f"{path}: a notebook is named twice; keep one")
+    values |= read_overrides(overrides)
+    return Profile(name=path.stem, notebooks=tuple(notebooks), values=values, params=Params.checked(values))
+
+
+def read_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"-p {text!r} is no name=value")
+        if name in values:
+            raise UserError(f"parameter {name!r} is given twice; keep one")
+        values[name] = read_value(value)
+    return values
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a subclass of SafeLoader
+    except FileNotFoundError:
+        known = ", ".join(sorted(str(p) for p in Path("params").glob("*.yaml")))
+        raise UserError(f"no profile {path}; there are: {known or 'none here'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"profile {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        raise UserError(f"profile {path} is no YAML{f' (line {where.line + 1})' if where else ''}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"profile {path} holds a {type(values).__name__}; it must hold lines of name: value")
+    return {str(name): value for name, value in values.items()}

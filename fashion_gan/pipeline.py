@@ -1,0 +1,278 @@
+"""Run notebooks under papermill, in order, inside one run; say what happened when one of them fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fashion_gan import report
+from fashion_gan.errors import UserError, project_root
+from fashion_gan.files import Lock, read_json
+from fashion_gan.params import Params
+from fashion_gan.run import RUN_VARIABLE, Run
+
+SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
+CLOSING_WAIT = 90  # seconds to wait for the copier's last look
+
+
+def register_engine() -> None:
+    """Tell papermill of an engine that stamps what papermill leaves unsaid: dead, timed-out and interrupted cells."""
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbformat.v4 import new_output
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import Engine, papermill_engines
+    from traitlets.config import Config
+
+    config = Config({"KernelManager": {"shutdown_wait_time": SHUTDOWN_WAIT}})
+
+    class RunEngine(Engine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, *, timeout, log, progress, **_):
+            at = [0]
+
+            def on_cell_start(cell, cell_index, **_):
+                at[0] = cell_index
+                progress.cell(cell_index, len(nb_man.nb.cells))
+
+            client = PapermillNotebookClient(
+                nb_man,
+                kernel_name=kernel_name,
+                timeout=timeout,
+                startup_timeout=120,
+                on_cell_start=on_cell_start,
+                config=config,
+            )
+            try:
+                client.execute(stdout=log, stderr=log)
+            except (DeadKernelError, CellTimeoutError, KeyboardInterrupt) as error:
+                name = type(error).__name__
+                message = _explain(name, timeout)
+                cell = nb_man.nb.cells[at[0]]
+                if cell.cell_type == "code":
+                    cell.outputs.insert(0, new_output("error", ename=name, evalue=message, traceback=[f"{name}: {message}"]))
+                nb_man.cell_exception(cell, cell_index=at[0])
+
+    papermill_engines.register("fashion-gan", RunEngine)
+
+
+def _explain(name: str, timeout: float) -> str:
+    return {
+        "DeadKernelError": "the kernel died while this cell ran (out of memory, or killed)",
+        "CellTimeoutError": f"this cell took longer than the allowed {timeout / 60:g} minutes (timeout_minutes)",
+        "KeyboardInterrupt": "interrupted while this cell ran",
+    }[name]
+
+
+class Progress:
+    """One line that a person can follow: redrawn on a terminal, a new line for each event in a plain log."""
+
+    def __init__(self, run: Run, out: Any = None):
+        self.run, self.out = run, out or sys.stdout
+        self.live = self.out.isatty() and not os.environ.get("CI")
+        self.title, self.place, self.started = "", "", time.monotonic()
+        self.told_epoch, self.done = -1, threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Progress:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+
+    def begin(self, title: str) -> None:
+        self.title, self.place, self.started, self.told_epoch = title, "", time.monotonic(), -1
+        if not self.live:
+            self._print(f"{title}: started")
+
+    def cell(self, index: int, count: int) -> None:
+        self.place = f"cell {index + 1}/{count}"
+
+    def end(self, words: str) -> None:
+        self._print(f"{self.title}: {words}, {clock(time.monotonic() - self.started)}")
+        self.title = ""
+
+    def _print(self, line: str) -> None:
+        print(("\r\x1b[K" if self.live else "") + line, file=self.out, flush=True)
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.5):
+            if not self.title:
+                continue
+            training = self._training()
+            if self.live:
+                line = f"{self.title}  {self.place}  {clock(time.monotonic() - self.started)}  {training}"
+                print("\r\x1b[K" + line[: _columns() - 1], end="", file=self.out, flush=True)
+            elif training and self._epoch != self.told_epoch:
+                self.told_epoch = self._epoch
+                self._print(f"{self.title}: {training}")
+
+    def _training(self) -> str:
+        """Where the training stands, from the file that it keeps; empty when none runs."""
+        path = self.run.folder / "progress.json"
+        if not path.exists() or path.stat().st_mtime < time.time() - 30:
+            return ""
+        p = read_json(path)
+        self._epoch = p["epoch"]
+        return (
+            f"epoch {p['epoch']}/{p['epochs']}  loss D {p['loss_d']:.3f} G {p['loss_g']:.3f}  "
+            f"{p['images_per_s']:,.0f} images/s  {clock(p['seconds_left'])} left"
+        )
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size().columns
+    except OSError:
+        return 80
+
+
+def clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def parameters_for(notebook: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Of all values those that the notebook's own parameters cell declares."""
+    import papermill
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {name: values[name] for name in papermill.inspect_notebook(str(notebook)) if name in values}
+
+
+def keep_attempt(output: Path) -> None:
+    """Rename what an earlier attempt left: 02_train.ipynb -> 02_train.attempt1.ipynb, and its HTML."""
+    count = len(list(output.parent.glob(f"{output.stem}.attempt*.ipynb"))) + 1
+    for path in (output, output.parent.parent / f"{output.stem}.html"):
+        if path.exists():
+            path.rename(path.with_name(f"{path.stem}.attempt{count}{path.suffix}"))
+
+
+def run_notebook(run: Run, source: Path, progress: Progress) -> str:
+    """Execute one notebook into the run folder, with its HTML. Returns "" or what went wrong, in one line."""
+    import papermill
+
+    output = run.folder / "notebooks" / source.name
+    output.parent.mkdir(exist_ok=True)
+    keep_attempt(output)
+    params = run.params
+    progress.begin(source.stem)
+    try:
+        with (run.folder / "kernel.log").open("a") as log, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            papermill.execute_notebook(
+                source, output, parameters_for(source, params.model_dump()), engine_name="fashion-gan", kernel_name="python3",
+                progress_bar=False, cwd=project_root(), timeout=params.timeout_minutes * 60, log=log, progress=progress,
+            )  # fmt: skip
+        failure = ""
+    except papermill.exceptions.PapermillExecutionError as error:
+        failure = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
+    progress.end(failure or "done")
+    report.write_notebook_html(run, output)
+    return failure
+
+
+def preflight(params: Params) -> None:
+    """What can be known to fail is said before a kernel starts. Raises UserError."""
+    from fashion_gan import checkpoint, data, state, sync
+
+    sync.tracking_uri()
+    state.pick_device(params.device)
+    data.ensure_data(project_root() / params.data_dir)
+    if params.checkpoint:
+        checkpoint.check_same(checkpoint.load(Path(params.checkpoint))["params"], params.model_dump())
+
+
+def prepare_resume(run: Run, changes: dict[str, Any], path: Path | None) -> None:
+    """Set a run up to go on: with changed free parameters, and from the checkpoint `path` if one is given.
+
+    Raises UserError, changing nothing, where the run has nothing left to do or a frozen parameter would change.
+    """
+    from fashion_gan import checkpoint
+
+    info = run.info
+    params = Params.checked(info["params"] | changes)
+    checkpoint.check_same(info["params"], params.model_dump())
+    trains = "02_train" in info["notebooks"]
+    goes_on = bool(path) or (trains and params.epochs > info.get("epochs_done", params.epochs))
+    if info["status"] == "FINISHED" and not goes_on:
+        raise UserError(
+            f"run {run.name} is finished; to train on say more epochs: fashion-gan resume {run.name} -p epochs={params.epochs + 10}"
+        )
+    preflight(params)
+    if path:
+        checkpoint.check_same(checkpoint.load(path)["params"], params.model_dump())
+        checkpoint.rewind(run.folder / "checkpoints", path)
+    done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]  # what follows is made again
+    run.update(params=params.model_dump(), done=done, status="RUNNING", reason="", attempts=info["attempts"] + 1)
+
+
+def on_terminate(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def run_all(run: Run, folder: Path | None = None, say: Callable[[str], None] = print) -> int:
+    """Run the notebooks of `run` that have not finished yet, then write the report. Returns the exit code.
+
+    0; 1 where a notebook failed; 130 where the run was interrupted. The last line says where the report is, or how to
+    resume. The run's lock is held by the caller and freed here.
+    """
+    register_engine()
+    folder = folder or project_root() / "notebooks"
+    before = signal.signal(signal.SIGTERM, on_terminate)
+    os.environ[RUN_VARIABLE] = str(run.folder)
+    run.follow()
+    status, reason = "FINISHED", ""
+    try:
+        with Progress(run) as progress:
+            for name in run.info["notebooks"]:
+                if name in run.info.get("done", []):
+                    continue
+                reason = run_notebook(run, folder / f"{name}.ipynb", progress)
+                if reason:
+                    status, reason = ("KILLED" if "KeyboardInterrupt" in reason else "FAILED"), f"{name}: {reason}"
+                    break
+                run.update(done=[*run.info.get("done", []), name])
+    except KeyboardInterrupt:
+        status, reason = "KILLED", "interrupted"
+    except UserError as error:
+        status, reason = "FAILED", str(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        os.environ.pop(RUN_VARIABLE, None)
+    return close(run, status, reason, say)
+
+
+def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int:
+    run.update(status=status, reason=reason, ended=time.time())
+    report.write_report(run)
+    run.finish(status, reason)
+    if not wait_for_copier(run):
+        say(f"MLflow is not level yet (see sync.log in the run folder); later: fashion-gan sync {run.name}")
+    shown = run.folder.relative_to(project_root())
+    say(f"MLflow: {run.mlflow_url}")
+    say(f"report: {shown}/index.html")
+    if status == "FINISHED":
+        return 0
+    say(f"{status}: {reason}; go on with: fashion-gan resume {run.name}")
+    return 130 if status == "KILLED" else 1
+
+
+def wait_for_copier(run: Run) -> bool:
+    """Wait for the copier's last look. False where it did not come to an end, or ended with MLflow not level."""
+    lock, until = Lock(run.folder / "sync.lock"), time.monotonic() + CLOSING_WAIT
+    while time.monotonic() < until:
+        if lock.is_free():
+            copy = run.folder / "mlflow.json"
+            return copy.exists() and "run.json" in read_json(copy)["sent"]
+        time.sleep(0.2)
+    return False

@@ -1,0 +1,163 @@
+"""Figures, each with a sentence for those who do not see it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fashion_gan.data import CLASSES
+
+COLOURS = ("#3465a4", "#d9822b", "#4e9a06", "#a40000")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its alternative text, as a notebook cell shows it. `width` in page pixels; None: its own."""
+
+    png: bytes
+    alt: str
+    width: int | None = None
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
+        about = {"alt": self.alt} | ({"width": self.width} if self.width else {})
+        return {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}, {"image/png": about}
+
+    def save(self, path: Path) -> None:
+        from fashion_gan.files import replacing
+
+        with replacing(path) as temporary:
+            temporary.write_bytes(self.png)
+
+
+def picture(figure: Figure, alt: str) -> Picture:
+    """A figure as a picture of twice the pixels that the page gives it, so that it is sharp on any screen."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    return Picture(stream.getvalue(), alt, width=int(figure.get_figwidth() * 80))
+
+
+def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2, gap: int = 1) -> Picture:
+    """Images uint8 (N, [1,] 28, 28) in rows of `columns`, at their own pixels; the page shows them `scale` times larger."""
+    tiles = images.reshape(-1, 28, 28).numpy()
+    rows = -(-len(tiles) // columns)
+    sheet = np.full((rows * (28 + gap) - gap, columns * (28 + gap) - gap), 64, dtype=np.uint8)
+    for i, tile in enumerate(tiles):
+        y, x = divmod(i, columns)
+        sheet[y * (28 + gap) : y * (28 + gap) + 28, x * (28 + gap) : x * (28 + gap) + 28] = tile
+    stream = io.BytesIO()
+    Image.fromarray(sheet).save(stream, format="png", optimize=True)
+    return Picture(stream.getvalue(), alt, width=sheet.shape[1] * scale)
+
+
+def _axes(width: float = 7.0, height: float = 3.2, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns)
+
+
+def curves(lines: dict[str, tuple[list[int], list[float]]], title: str, ylabel: str, levels: dict[str, float] | None = None) -> Picture:
+    """Series by epoch, and dashed horizontal levels to compare with. An empty series is left out."""
+    figure, axes = _axes()
+    said = []
+    for (name, (steps, values)), colour in zip(lines.items(), COLOURS, strict=False):
+        if steps:
+            axes.plot(steps, values, label=name, color=colour, marker="o", markersize=3)
+            said.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
+    for name, level in (levels or {}).items():
+        axes.axhline(level, linestyle="--", color="#777777", linewidth=1, label=f"{name} ({level:.3g})")
+    axes.set(title=title, xlabel="epoch", ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return picture(figure, f"{title} over {max((len(s) for s, _ in lines.values()), default=0)} epochs: {'; '.join(said)}")
+
+
+def confusion(percent: list[list[float]], title: str) -> Picture:
+    """The discriminator's confusion matrix in per cent: rows what an image is, columns what it was judged."""
+    import seaborn
+
+    figure, axes = _axes(4.2, 3.4)
+    seaborn.heatmap(
+        percent, annot=True, fmt=".1f", vmin=0, vmax=100, cmap="Blues", ax=axes, cbar_kws={"label": "% of the row"},
+        xticklabels=["judged real", "judged fake"], yticklabels=["real", "fake"],
+    )  # fmt: skip
+    axes.set_title(title)
+    (rr, rf), (fr, ff) = percent
+    return picture(
+        figure,
+        f"{title}: real images judged real {rr:.1f} %, fake {rf:.1f} %; fakes judged real {fr:.1f} %, fake {ff:.1f} %",
+    )
+
+
+def class_bars(values: dict[str, list[float]], title: str, ylabel: str) -> Picture:
+    """Bars per class, one group of bars a series (each of 10 values)."""
+    figure, axes = _axes(8.0, 3.0)
+    width = 0.8 / len(values)
+    for i, ((name, heights), colour) in enumerate(zip(values.items(), COLOURS, strict=False)):
+        axes.bar(np.arange(len(CLASSES)) + (i - (len(values) - 1) / 2) * width, heights, width, label=name, color=colour)
+    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=30, ha="right", fontsize=8)
+    axes.set(title=title, ylabel=ylabel)
+    axes.legend(fontsize=8)
+    said = "; ".join(f"{name}: {min(h):.2f} to {max(h):.2f}" for name, h in values.items())
+    return picture(figure, f"{title}, bars per class. {said}")
+
+
+def histogram(values: torch.Tensor, title: str, xlabel: str) -> Picture:
+    figure, axes = _axes()
+    axes.hist(values.flatten().numpy(), bins=64, color=COLOURS[0], log=True)
+    axes.set(title=title, xlabel=xlabel, ylabel="pixels (log scale)")
+    return picture(figure, f"{title}: a histogram; {100 * (values == 0).double().mean():.0f} % of the pixels are black")
+
+
+def scatter(points: np.ndarray, labels: torch.Tensor, title: str) -> Picture:
+    """Points (N, 2) coloured by class."""
+    from matplotlib import colormaps
+
+    figure, axes = _axes(7.5, 5.0)
+    for index, name in enumerate(CLASSES):
+        chosen = (labels == index).numpy()
+        axes.scatter(*points[chosen].T, s=5, color=colormaps["tab10"](index), label=name)
+    axes.set(title=title, xticks=[], yticks=[])
+    axes.legend(fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+    return picture(figure, f"{title}: {len(points)} images as points, coloured by class; similar images lie close together")
+
+
+def two_histograms(values: dict[str, torch.Tensor], title: str, xlabel: str) -> Picture:
+    """Distributions on one axis, outlined, to compare by eye."""
+    figure, axes = _axes()
+    for (name, numbers), colour in zip(values.items(), COLOURS, strict=False):
+        axes.hist(numbers.numpy(), bins=60, density=True, histtype="step", color=colour, label=name, linewidth=1.5)
+    axes.set(title=title, xlabel=xlabel, ylabel="density")
+    axes.legend(fontsize=8)
+    said = "; ".join(f"{name}: median {numbers.median():.3g}" for name, numbers in values.items())
+    return picture(figure, f"{title}. {said}")
+
+
+class Live:
+    """What a notebook shows while it trains: one line, the curves and the newest picture, redrawn after each epoch."""
+
+    def __init__(self) -> None:
+        from IPython.display import Markdown, display
+
+        self.text = Markdown
+        self.places = [display(Markdown("training …"), display_id=True), *(display(Markdown(""), display_id=True) for _ in range(2))]
+
+    def update(self, record: Any, run: Any) -> None:
+        """Redraw from a training.Record and the run's metrics so far."""
+        m = record.metrics
+        left = (record.total_images - record.images) / m["images_per_s"]
+        words = (
+            f"epoch {record.step}: {record.images:,} of {record.total_images:,} images, {m['images_per_s']:,.0f} a second, "
+            f"about {left / 60:.1f} min left; losses D {m['loss_d']:.3f}, G {m['loss_g']:.3f}; "
+            f"validation accuracy {m['validation_accuracy']:.3f}, distance {m['validation_distance']:.3f}"
+        )
+        lines = {name: run.series(key) for name, key in (("discriminator", "loss_d"), ("generator", "loss_g"), ("validation distance", "validation_distance"))}
+        self.places[0].update(self.text(words))
+        self.places[1].update(curves(lines, "Training", "loss, distance"))
+        self.places[2].update(grid(record.grid, 10, f"100 generated garments after epoch {record.step}"))

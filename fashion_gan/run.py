@@ -1,0 +1,286 @@
+"""The run folder and its record: the truth that reports and trackers are copies of. Never imports mlflow."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fashion_gan.errors import UserError, project_root
+from fashion_gan.files import Lock, digest, read_json, write_json
+from fashion_gan.params import Params
+
+SCHEMA = 1
+RUN_VARIABLE = "FASHION_GAN_RUN"  # the pipeline tells its kernels which run they belong to
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "mlflow",
+    "papermill",
+    "matplotlib",
+    "scikit-learn",
+    "safetensors",
+    "pydantic",
+    "pyyaml",
+)
+
+
+class Run:
+    """One run folder: its description (run.json), metrics, figures. A context manager that sets the final status."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.lock = Lock(folder / "run.lock")
+        self._known: set[tuple[str, int]] | None = None
+
+    # --- making and finding -------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, params: Params, *, name: str = "", profile: str = "", notebooks: tuple[str, ...] = (), command: str = "") -> Run:
+        """A new run folder under reports/, locked by this process. Raises UserError where the name is taken or bad."""
+        root = project_root()
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        name = check_name(name) if name else free_name(root / "reports", f"{stamp}-{profile or 'notebook'}")
+        folder = root / "reports" / name
+        if folder.exists():
+            raise UserError(f"run {name!r} is there already; choose another --name, or go on with: fashion-gan resume {name}")
+        run = cls(folder)
+        run.lock.acquire(f"run {name} is being made by another process")
+        write_json(
+            folder / "run.json",
+            {
+                "schema": SCHEMA, "uuid": uuid.uuid4().hex, "name": name, "profile": profile, "notebooks": list(notebooks),
+                "params": params.model_dump(), "status": "RUNNING", "created": time.time(), "attempts": 1,
+                "tags": provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}"),
+            },
+        )  # fmt: skip
+        return run
+
+    @classmethod
+    def open(cls, params: Params, kind: str) -> Run:
+        """The run that a notebook writes to.
+
+        Under the pipeline: its run. By hand: for kind "train" a new tracked run; for the others the scratch folder
+        reports/scratch/<kind>, replaced each time, or the run that `params.run` names. Says folder, device and link.
+        """
+        if os.environ.get(RUN_VARIABLE):
+            run = cls(Path(os.environ[RUN_VARIABLE]))
+        elif params.run:
+            run = find(params.run)
+        elif kind == "train":
+            run = cls.create(params, profile="notebook", notebooks=("02_train",), command="open notebooks/02_train.ipynb")
+            run.follow()
+        else:
+            run = cls._scratch(params, kind)
+        print(f"run folder: {run.folder.relative_to(project_root())}   MLflow: {run.mlflow_url}")
+        return run
+
+    @classmethod
+    def _scratch(cls, params: Params, kind: str) -> Run:
+        import shutil
+
+        folder = project_root() / "reports" / "scratch" / kind
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(
+            folder / "run.json",
+            {"schema": SCHEMA, "name": f"scratch/{kind}", "params": params.model_dump(), "status": "SCRATCH"},
+        )
+        return cls(folder)
+
+    # --- what it says -------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return read_json(self.folder / "run.json")
+
+    def update(self, **values: Any) -> None:
+        write_json(self.folder / "run.json", self.info | values)
+
+    @property
+    def params(self) -> Params:
+        return Params.checked(self.info["params"])
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where the run can be seen in MLflow; the copier writes it once it has made the run there."""
+        if self.info["status"] == "SCRATCH":
+            return "not tracked (scratch)"
+        copy = self.folder / "mlflow.json"
+        return read_json(copy)["url"] if copy.exists() else "being made (see mlflow.json in the folder)"
+
+    # --- what it keeps ------------------------------------------------------------------------------------------
+
+    def log_metrics(self, values: dict[str, float], step: int) -> None:
+        """Append points to metrics.jsonl. A point is known by (name, step); the first one counts, repeats are dropped.
+
+        Raises ValueError for NaN or infinity.
+        """
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise ValueError(f"metric {name} is {value} at step {step}")
+        if self._known is None:
+            self._known = {(point["name"], point["step"]) for point in self.metrics(mend=True)}
+        now = time.time()
+        new = [(name, value) for name, value in values.items() if (name, step) not in self._known]
+        lines = [json.dumps({"name": n, "step": step, "time": now, "value": float(v)}) + "\n" for n, v in new]
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write("".join(lines))
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._known |= {(name, step) for name, _ in new}
+
+    def metrics(self, mend: bool = False) -> list[dict[str, Any]]:
+        """All points, in the order they were logged. A torn last line is ignored, and with `mend` cut off."""
+        path = self.folder / "metrics.jsonl"
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if mend and len(whole) < len(content):
+            with path.open("rb+") as stream:
+                stream.truncate(len(whole))
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one metric."""
+        points = [(p["step"], p["value"]) for p in self.metrics() if p["name"] == name]
+        return [s for s, _ in points], [v for _, v in points]
+
+    def log_figure(self, picture: Any, name: str) -> Any:
+        """Save a plots.Picture as images/<name>.png with its alternative text; gives it back, so that a cell shows it."""
+        picture.save(self.folder / "images" / f"{name}.png")
+        path = self.folder / "images" / "descriptions.json"
+        known = read_json(path) if path.exists() else {}
+        if known.get(name) != picture.alt:
+            write_json(path, known | {name: picture.alt})
+        return picture
+
+    def log_json(self, value: Any, name: str) -> None:
+        """Save <name>.json in the folder."""
+        write_json(self.folder / f"{name}.json", value)
+
+    def read_json(self, name: str) -> Any:
+        """What log_json(…, name) saved, or None."""
+        path = self.folder / f"{name}.json"
+        return read_json(path) if path.exists() else None
+
+    # --- how it ends --------------------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Start the copier to MLflow, a process of its own session, unless one follows already."""
+        if self.info["status"] != "SCRATCH" and Lock(self.folder / "sync.lock").is_free():
+            with (self.folder / "sync.log").open("a") as log:
+                subprocess.Popen(
+                    [sys.executable, "-m", "fashion_gan.cli", "sync", str(self.folder), "--follow"],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=project_root(),
+                )  # fmt: skip
+
+    def finish(self, status: str = "FINISHED", reason: str = "") -> None:
+        """Write the final status (FINISHED, FAILED or KILLED) and free the run for the copier's last look."""
+        self.update(status=status, reason=reason, ended=time.time())
+        self.lock.release()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End a run that a notebook was given by hand; under the pipeline, or in scratch, the caller decides."""
+        if self.info["status"] == "RUNNING" and not os.environ.get(RUN_VARIABLE):
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED" if error else "FINISHED"
+            self.finish(status, f"{type(error).__name__}: {error}" if error else "")
+            print(f"run {self.name} is {status}; sample it: fashion-gan sample --model {self.name} --out samples.png")
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.close(error)
+
+
+def check_name(name: str) -> str:
+    """Raises UserError for a name that is no plain folder name."""
+    if not NAME.match(name) or ".." in name or name in ("scratch", "showcase", "latest"):
+        raise UserError(
+            f"run name {name!r} is not allowed; use letters, digits, '.', '_' and '-' (no slash, no '..', not scratch, showcase or latest)"
+        )
+    return name
+
+
+def free_name(reports: Path, name: str) -> str:
+    taken = {p.name for p in reports.glob(f"{name}*")}
+    return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 1000))) if n not in taken)
+
+
+def all_runs() -> list[Run]:
+    """Every run under reports/, oldest first; scratch and the showcase are none."""
+    folders = [p.parent for p in (project_root() / "reports").glob("*/run.json") if p.parent.name not in ("scratch", "showcase")]
+    return sorted((Run(f) for f in folders), key=lambda run: (run.info.get("created", 0), run.name))
+
+
+def find(name: str) -> Run:
+    """A run by name, by path, or `latest`. Raises UserError where there is none."""
+    runs = all_runs()
+    if name == "latest":
+        if runs:
+            return runs[-1]
+        raise UserError("there is no run yet; make one with: make run PARAMS=params/smoke.yaml")
+    for folder in (project_root() / "reports" / name, Path(name)):
+        if name and (folder / "run.json").is_file():
+            return Run(folder.resolve())
+    names = ", ".join(run.name for run in runs[-5:]) or "none yet"
+    raise UserError(f"no run {name!r} in reports/; the newest are: {names}")
+
+
+def newest_finished() -> Run | None:
+    return next(
+        (run for run in reversed(all_runs()) if run.info["status"] == "FINISHED" and (run.folder / "generator.safetensors").exists()),
+        None,
+    )
+
+
+def close_vanished(say: Callable[[str], None]) -> list[Run]:
+    """Mark runs FAILED that say RUNNING but whose process is gone (power cut, kill -9)."""
+    gone = [run for run in all_runs() if run.info["status"] == "RUNNING" and run.lock.is_free()]
+    for run in gone:
+        run.update(status="FAILED", reason="its process vanished")
+        say(f"run {run.name} had vanished; it is marked FAILED, go on with: fashion-gan resume {run.name}")
+    return gone
+
+
+def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: str) -> dict[str, str]:
+    """Tags that say where a run came from: commit, tree, notebooks with digests, versions, the command to run it again."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def git(*words: str) -> str:
+        try:
+            return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return ""
+
+    tags = {
+        "profile": profile,
+        "command": command,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    tags["git_commit"] = git("rev-parse", "HEAD") or "unknown"
+    tags["git_dirty"] = str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower()
+    for name in notebooks:
+        tags[f"notebook.{name}"] = digest(root / "notebooks" / f"{name}.ipynb")[:16]
+    for package in PACKAGES:
+        try:
+            tags[f"version.{package}"] = version(package)
+        except PackageNotFoundError:
+            tags[f"version.{package}"] = "absent"
+    return tags

@@ -1,0 +1,116 @@
+"""The training state: everything that the next step depends on."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fashion_gan import data, features
+from fashion_gan.errors import UserError
+from fashion_gan.networks import Discriminator, Generator
+from fashion_gan.params import Params
+
+
+def pick_device(wanted: str = "auto") -> torch.device:
+    """CUDA, else Apple's MPS, else the CPU; or the one asked for. Raises UserError where it is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, is_there in there.items() if is_there))
+    if not there[wanted]:
+        raise UserError(f"device {wanted} is not on this machine; say device: auto")
+    return torch.device(wanted)
+
+
+def make_generator(params: Params) -> Generator:
+    return Generator(params.latent_dim, params.channels, params.conditional, params.refine)
+
+
+def draw_latents(count: int, params: Params, random: torch.Generator, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (count, latent_dim) from N(0, 1) and labels (count,), each class equally likely."""
+    latents = torch.randn(count, params.latent_dim, generator=random)
+    labels = torch.randint(0, len(data.CLASSES), (count,), generator=random)
+    return latents.to(device), labels.to(device)
+
+
+@dataclass
+class Position:
+    """Where the training stands, and what it has summed since the epoch began."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches of the running epoch finished
+    images: int = 0  # real images seen in all
+    seconds: float = 0.0  # spent in training steps
+    best: float = float("inf")  # lowest distance seen by the dev network
+
+
+class FakeMoments:
+    """Running mean and covariance of the generator's features in the `train` network, for the Fréchet loss."""
+
+    KEEP = 0.98  # of the running moments, a step; at 0.999 the loss no longer sees a collapse
+
+    def __init__(self, device: torch.device):
+        self.mean = torch.zeros(features.FEATURE_COUNT, device=device)
+        self.second = torch.zeros(features.FEATURE_COUNT, features.FEATURE_COUNT, device=device)
+        self.weight = torch.zeros((), device=device)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return vars(self).copy()
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        for name, value in state.items():
+            getattr(self, name).copy_(value)
+
+    def update(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and covariance with this batch of features (N, d) in; they carry its gradients."""
+        mean = self.KEEP * self.mean + (1 - self.KEEP) * hidden.mean(dim=0)
+        second = self.KEEP * self.second + (1 - self.KEEP) * hidden.T @ hidden / len(hidden)
+        self.weight = self.KEEP * self.weight + (1 - self.KEEP)
+        self.mean, self.second = mean.detach(), second.detach()
+        mean, second = mean / self.weight, second / self.weight
+        return mean, second - torch.outer(mean, mean)
+
+
+class TrainingState:
+    """Everything that the next step depends on. Saved and loaded whole, so a resume gives the same bits."""
+
+    def __init__(self, params: Params, device: torch.device | None = None):
+        self.device = device or pick_device(params.device)
+        with torch.random.fork_rng(devices=[]):  # the networks' initial weights are drawn from the global generator
+            torch.manual_seed(params.seed)
+            generator, discriminator = (
+                make_generator(params),
+                Discriminator(params.channels, params.conditional, params.d_norm),
+            )
+        place = {"device": self.device, "memory_format": torch.channels_last}
+        self.generator, self.discriminator = generator.to(**place), discriminator.to(**place)
+        self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
+        self.optimizer_g = self._adam(self.generator, params.lr_g, params)
+        self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
+        self.random = torch.Generator().manual_seed(params.seed)  # on CPU: the same draws whatever the device
+        self.moments = FakeMoments(self.device)
+        self.position = Position()
+        self.losses = torch.zeros(4, device=self.device)  # sums of loss_d, loss_g, right on real, right on fake
+
+    def _adam(self, network: torch.nn.Module, lr: float, params: Params) -> torch.optim.Adam:
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.Adam(network.parameters(), lr, (params.beta1, params.beta2), fused=fused)
+
+    PARTS = ("generator", "discriminator", "averaged", "optimizer_g", "optimizer_d", "moments")
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
+        return parts | {
+            "random": self.random.get_state(),
+            "losses": self.losses,
+            "position": vars(self.position).copy(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in self.PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.random.set_state(state["random"])
+        self.losses.copy_(state["losses"])
+        self.position = Position(**state["position"])

@@ -1,0 +1,183 @@
+"""The training loop: a generator that yields a record an epoch; checkpoints, interruption, resume."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fashion_gan import checkpoint, data, features, model
+from fashion_gan.errors import UserError
+from fashion_gan.files import Lock, write_json
+from fashion_gan.looking import averaged_generator, look
+from fashion_gan.params import Params
+from fashion_gan.state import TrainingState
+from fashion_gan.steps import FrechetObjective, average, learning_rate_factor, step
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an epoch left: `step` (epochs finished), `metrics` by name, `grid` uint8 (N, 28, 28) of fixed latents."""
+
+    step: int
+    metrics: dict[str, float]
+    grid: torch.Tensor
+    images: int
+    total_images: int
+
+
+class Interrupt:
+    """Holds Ctrl-C back until a step is whole, so that what is saved is never half a step."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> Interrupt:
+        with contextlib.suppress(ValueError):  # only the main thread may
+            self.before = signal.signal(signal.SIGINT, lambda *_: setattr(self, "asked", True))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(self, "before"):
+            signal.signal(signal.SIGINT, self.before)
+
+
+class Keeper:
+    """Saves checkpoints and the progress file of a training, each when its time has come."""
+
+    def __init__(self, state: TrainingState, params: Params, folder: Path | None, total: int):
+        self.state, self.params, self.folder, self.total = state, params, folder, total
+        self.saved_at = self.told_at = self.started = time.monotonic()
+        self.saved_images, self.first_images = state.position.images, state.position.images
+
+    def check_finite(self) -> None:
+        if not torch.isfinite(self.state.losses).all():
+            raise UserError(
+                f"a loss became NaN or infinite near image {self.state.position.images:,}; the last good checkpoint is "
+                "kept: start a new run with lower lr_g and lr_d, or with r1 over 0"
+            )
+
+    def save(self, best: bool = False) -> None:
+        self.check_finite()
+        self.saved_at, self.saved_images = time.monotonic(), self.state.position.images
+        if self.folder:
+            place, keep = self.folder / "checkpoints", self.params.keep_checkpoints
+            checkpoint.save(place, self.state.state_dict(), self.params.model_dump(), self.saved_images, keep, best)
+
+    def after_step(self) -> None:
+        now = time.monotonic()
+        if self.folder and now - self.told_at > 2:
+            self.told_at = now
+            self.tell()
+        if now - self.saved_at > self.params.checkpoint_seconds:
+            self.save()
+
+    def tell(self) -> None:
+        """progress.json: what a watcher shows while an epoch runs."""
+        p, done = self.state.position, self.state.position.images - self.first_images
+        speed = done / max(time.monotonic() - self.started, 1e-9)
+        losses = (self.state.losses / max(p.batch, 1)).tolist()
+        left = (self.total - p.images) / speed if speed else 0.0
+        if all(value == value and abs(value) < 1e30 for value in losses):  # JSON knows no NaN
+            told = {"epoch": p.epoch + 1, "epochs": self.params.epochs, "images": p.images, "total_images": self.total}
+            told |= {"images_per_s": speed, "seconds_left": left, "loss_d": losses[0], "loss_g": losses[1]}
+            write_json(self.folder / "progress.json", told)
+
+
+def train(
+    state: TrainingState, train_split: data.Split, validation: data.Split, params: Params, folder: Path | None = None
+) -> Iterator[Record]:
+    """Train to `params.epochs`, yielding a Record an epoch; saves checkpoints to `folder`/checkpoints if one is given.
+
+    Each record is yielded before its checkpoint is written, so a record that was not logged is made again on resume.
+    Raises KeyboardInterrupt after a whole step and a checkpoint; UserError when a loss is NaN or infinite.
+    """
+    features.load("dev", str(state.device))  # a damaged file is said before anything is trained
+    frechet = FrechetObjective(train_split, state.device) if params.feature_loss else None
+    reference = features.extract(features.load("dev", str(state.device)), validation.images)[0]
+    position, per_epoch = state.position, len(train_split) // params.batch_size
+    keeper = Keeper(state, params, folder, params.epochs * per_epoch * params.batch_size)
+    deadline = time.monotonic() + params.max_minutes * 60 if params.max_minutes else float("inf")
+    with Interrupt() as interrupt, Lock(folder / "train.lock" if folder else None) as lock:
+        lock.acquire(f"another process trains in {folder}; wait for it, or stop it")
+        try:
+            while position.epoch < params.epochs and time.monotonic() < deadline:
+                run_epoch(state, train_split, params, frechet, keeper, interrupt, deadline)
+                if position.batch < per_epoch:
+                    break  # max_minutes is over
+                record, best = finish_epoch(state, validation, reference, params, keeper)
+                yield record
+                keeper.save(best)
+        finally:
+            if state.position.images != keeper.saved_images and torch.isfinite(state.losses).all():
+                keeper.save()
+
+
+def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, interrupt: Interrupt, deadline: float) -> None:
+    """Steps from where the epoch stands to its end, or to the deadline."""
+    position, lrs = state.position, ((state.optimizer_g, params.lr_g), (state.optimizer_d, params.lr_d))
+    started = time.monotonic()
+    for real, labels in data.batches(train_split, params.batch_size, params.seed, position.epoch, position.batch, state.device):
+        factor = learning_rate_factor(position.images, params)
+        for optimizer, lr in lrs:
+            optimizer.param_groups[0]["lr"] = lr * factor
+        step(state, real, labels, params, frechet)
+        position.images += len(real)
+        position.batch += 1
+        average(state, params)
+        now = time.monotonic()
+        position.seconds, started = position.seconds + now - started, now
+        keeper.after_step()
+        if interrupt.asked:
+            keeper.save()
+            raise KeyboardInterrupt
+        if now > deadline:
+            return
+
+
+def finish_epoch(state, validation, reference, params: Params, keeper: Keeper) -> tuple[Record, bool]:
+    """Look, and move the position to the next epoch's start. Returns the record, and whether it is the best so far."""
+    keeper.check_finite()
+    position = state.position
+    loss_d, loss_g, right_real, right_fake = (state.losses / position.batch).tolist()
+    values, grid = look(state, validation, reference, params)
+    position.epoch, position.batch = position.epoch + 1, 0
+    state.losses.zero_()
+    best = values["validation_distance"] < position.best
+    position.best = min(position.best, values["validation_distance"])
+    values |= {"loss_d": loss_d, "loss_g": loss_g, "accuracy_real": right_real, "accuracy_fake": right_fake}
+    speed = position.images / max(position.seconds, 1e-9)
+    values |= {"images": position.images, "seconds": position.seconds, "images_per_s": speed}
+    return Record(position.epoch, values, grid, position.images, keeper.total), best
+
+
+def start_or_resume(params: Params, folder: Path) -> TrainingState:
+    """A state at the run's last whole checkpoint, else at `params.checkpoint`, else at the beginning."""
+    state = TrainingState(params)
+    content = checkpoint.load_last(folder / "checkpoints")
+    if content is None and params.checkpoint:
+        content = checkpoint.load(Path(params.checkpoint))
+    if content:
+        checkpoint.check_same(content["params"], params.model_dump())
+        state.load_state_dict(content["state"])
+    return state
+
+
+def export(params: Params, folder: Path) -> int:
+    """Write generator and discriminator of the run's best checkpoint (lowest distance by `dev`) as safetensors.
+
+    Returns the epoch they are from. Raises UserError where the folder has no checkpoint.
+    """
+    paths = [*checkpoint.found(folder / "checkpoints", "best"), *checkpoint.found(folder / "checkpoints", "last")]
+    if not paths:
+        raise UserError(f"{folder} holds no checkpoint yet; train first")
+    state, values = TrainingState(params), params.model_dump()
+    state.load_state_dict(checkpoint.load(paths[0])["state"])
+    model.save_network(folder / model.FILE, averaged_generator(state, params), values)
+    model.save_network(folder / model.DISCRIMINATOR, state.discriminator, values)
+    return state.position.epoch
