@@ -157,7 +157,10 @@ class Live:
             f"about {left / 60:.1f} min left; losses D {m['loss_d']:.3f}, G {m['loss_g']:.3f}; "
             f"validation accuracy {m['validation_accuracy']:.3f}, distance {m['validation_distance']:.3f}"
         )
-        lines = {name: run.series(key) for name, key in (("discriminator", "loss_d"), ("generator", "loss_g"), ("validation distance", "validation_distance"))}
+        lines = {
+            name: run.series(key)
+            for name, key in (("discriminator", "loss_d"), ("generator", "loss_g"), ("validation distance", "validation_distance"))
+        }
         self.places[0].update(self.text(words))
         self.places[1].update(curves(lines, "Training", "loss, distance"))
         self.places[2].update(grid(record.grid, 10, f"100 generated garments after epoch {record.step}"))

@@ -1,0 +1,80 @@
+"""Shared pieces: a project folder of its own for a test, the real data, tiny parameters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: networks this small are slowed by a second thread, and threads that spin slow everybody.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {
+    "subset": 256,
+    "epochs": 3,
+    "channels": 8,
+    "latent_dim": 8,
+    "batch_size": 32,
+    "look_images": 100,
+    "checkpoint_seconds": 0.05,
+    "samples": 1000,
+    "explore_images": 100,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The real data set, fetched as `make data` fetches it."""
+    folder = ROOT / "data"
+    subprocess.run(["sh", "scripts/get-data.sh", str(folder)], cwd=ROOT, check=True, env={**os.environ, "FASHION_GAN": command()})
+    return folder
+
+
+def command() -> str:
+    return str(Path(sys.executable).with_name("fashion-gan"))
+
+
+@pytest.fixture
+def project(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with the real notebooks and data and an empty reports/; the working folder is in it."""
+    return make_project(tmp_path / "project", data_dir, monkeypatch)
+
+
+def make_project(root: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root.mkdir()
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    shutil.copytree(ROOT / "params", root / "params")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    showcase = ROOT / "reports" / "showcase"
+    if showcase.exists():
+        shutil.copytree(showcase, root / "reports" / "showcase")
+    (root / "reports").mkdir(exist_ok=True)
+    (root / "data").symlink_to(data_dir)
+    monkeypatch.chdir(root)
+    for name in ("MLFLOW_TRACKING_URI", "FASHION_GAN_RUN", "FASHION_GAN_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    return root
+
+
+@pytest.fixture
+def tiny():
+    from fashion_gan.params import Params
+
+    return lambda **changes: Params.checked(TINY | changes)
+
+
+@pytest.fixture(scope="session")
+def splits(data_dir: Path):
+    from fashion_gan.data import load_split
+
+    return load_split(data_dir, "train", 256), load_split(data_dir, "validation", 1000)
+
+
+def fashion_gan(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the real command."""
+    return subprocess.run([command(), *words], cwd=cwd, capture_output=True, text=True, timeout=280, env={**os.environ, **env})

@@ -1,0 +1,105 @@
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fashion_gan import UserError, checkpoint
+
+PARAMS = {"seed": 0, "epochs": 3}
+
+
+def write(folder, images, best=False, keep=3):
+    return checkpoint.save(folder, {"x": torch.full((10,), float(images))}, PARAMS, images, keep, best)
+
+
+def test_the_last_few_and_the_best_are_kept(tmp_path):
+    for images in (10, 20, 30, 40):
+        write(tmp_path, images, best=images == 20)
+    assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "last")] == [40, 30, 20]
+    assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "best")] == [20]
+    assert checkpoint.load_last(tmp_path)["images"] == 40
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "empty"])
+def test_a_damaged_newest_one_is_said_and_passed_over(tmp_path, harm):
+    write(tmp_path, 10)
+    path = write(tmp_path, 20)
+    content = path.read_bytes()
+    path.write_bytes({"truncate": content[:100], "flip": content[:-1] + b"?", "empty": b""}[harm])
+    said = []
+    assert checkpoint.load_last(tmp_path, said.append)["images"] == 10
+    assert "damaged" in said[0]
+
+
+def test_all_damaged_is_an_error_and_none_is_none(tmp_path):
+    assert checkpoint.load_last(tmp_path) is None
+    write(tmp_path, 10).write_bytes(b"")
+    with pytest.raises(UserError, match="none of the 1 checkpoints"):
+        checkpoint.load_last(tmp_path, lambda _: None)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def bad_files(folder):
+    good = write(folder / "c", 10)
+    shutil.copy(good, folder / "truncated.pt")
+    (folder / "truncated.pt").write_bytes(good.read_bytes()[:200])
+    torch.save({"schema": 99, "params": {}, "state": {}, "images": 0}, folder / "version.pt")
+    torch.save([1, 2], folder / "list.pt")
+    torch.save({"schema": 1, "params": {}, "state": Evil(), "images": 0}, folder / "code.pt")
+    (folder / "plain.pt").write_bytes(pickle.dumps(Evil()))
+    (folder / "text.pt").write_text("hello")
+    words = {"truncated": "damaged or no checkpoint", "version": "version 99", "list": "no checkpoint", "code": "holds code"}
+    return words | {"plain": "", "text": "no checkpoint", "absent": "no checkpoint"}
+
+
+def test_foreign_files_are_refused_in_one_line_and_no_code_runs(tmp_path, capsys):
+    for name, words in bad_files(tmp_path).items():
+        with pytest.raises(UserError) as error:
+            checkpoint.load(tmp_path / f"{name}.pt")
+        assert words in str(error.value), name
+        assert "\n" not in str(error.value)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(tmp_path):
+    """A real limit on file size: the write fails as on a full disk."""
+    write(tmp_path, 10)
+    code = f"""
+import resource, signal, torch
+from pathlib import Path
+from fashion_gan import UserError, checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    checkpoint.save(Path({str(tmp_path)!r}), {{"x": torch.zeros(100_000)}}, {{}}, 20, 3)
+except UserError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "checkpoint not written" in said.stdout, said.stderr
+    assert "\n" not in said.stdout.strip()
+    assert [p.name for p in tmp_path.iterdir()] == [checkpoint.found(tmp_path, "last")[0].name]
+    assert checkpoint.load_last(tmp_path)["images"] == 10
+
+
+def test_rewind_makes_an_older_one_the_newest_and_keeps_the_rest(tmp_path):
+    paths = [write(tmp_path / "c", images, best=images == 30) for images in (10, 20, 30)]
+    checkpoint.rewind(tmp_path / "c", paths[0])
+    assert checkpoint.load_last(tmp_path / "c")["images"] == 10
+    assert sorted(p.name[:10] for p in (tmp_path / "c").glob("aside-*")) == ["aside-best", "aside-last", "aside-last"]
+    write(tmp_path / "elsewhere", 20).rename(tmp_path / "mine.pt")
+    checkpoint.rewind(tmp_path / "c", tmp_path / "mine.pt")
+    assert checkpoint.load_last(tmp_path / "c")["images"] == 20
+
+
+def test_frozen_parameters_are_held():
+    checkpoint.check_same({"seed": 0, "epochs": 3}, {"seed": 0, "epochs": 9})
+    with pytest.raises(UserError, match="seed 0 -> 1"):
+        checkpoint.check_same({"seed": 0}, {"seed": 1})

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from conftest import fashion_gan
+
+from fashion_gan import UserError, features
+from fashion_gan.data import load_split
+from fashion_gan.files import read_json
+
+
+@pytest.mark.parametrize("role", features.ROLES)
+def test_shipped_networks_see_clothes(role, data_dir):
+    test = load_split(data_dir, "test")
+    found = features.accuracy(features.load(role), test)
+    assert found >= 0.92
+    assert found == pytest.approx(read_json(features.WEIGHTS / "features.json")[role]["test_accuracy"], abs=2e-3)
+    assert (features.WEIGHTS / f"{role}.safetensors").stat().st_size <= 1_000_000
+    hidden, _ = features.extract(features.load(role), load_split(data_dir, "train").images[:5000])
+    assert hidden.var(dim=0).sum().item() == pytest.approx(features.TOTAL_VARIANCE, rel=0.05)
+
+
+def test_bytes_and_floats_give_the_same_features(splits):
+    network, images = features.load("judge"), splits[0].images[:50]
+    a, _ = features.extract(network, images)
+    b, _ = features.extract(network, images.float() / 127.5 - 1)
+    assert torch.allclose(a, b)
+
+
+def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(features.WEIGHTS, tmp_path / "weights")
+    path = tmp_path / "weights" / "dev.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(features, "WEIGHTS", tmp_path / "weights")
+    features.load.cache_clear()
+    with pytest.raises(UserError, match="missing or damaged"):
+        features.load("dev")
+    features.load.cache_clear()
+
+
+def test_training_one_is_seeded(splits):
+    shape = features.ROLES["dev"]
+    a, b = (features.train_feature_network(shape, splits[0], 1, lambda _: None) for _ in range(2))
+    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_the_command_is_there():
+    assert "train-features" in fashion_gan("--help").stdout

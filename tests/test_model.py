@@ -1,0 +1,79 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fashion_gan import UserError, latent, model
+from fashion_gan.params import Params
+from fashion_gan.run import Run
+
+
+@pytest.fixture
+def run(project):
+    from test_sync import fill
+
+    run = Run.create(Params(), name="r1", profile="smoke")
+    fill(run, 1.0)
+    run.finish()
+    return run
+
+
+def test_it_is_found_by_run_path_file_and_folder(run, project):
+    digests = {model.find(str(w)).digest for w in ("r1", "latest", run.folder, run.folder / model.FILE)}
+    assert len(digests) == 1
+    assert model.find("auto").source == "the newest finished run, r1"
+    assert model.find("auto", own=run.folder).source == "this run, r1"
+
+
+def test_the_pyfunc_loads_without_pickle_and_without_the_package(run, tmp_path):
+    """In another process that has neither this project's folder nor its installed package on its path."""
+    folder = model.save_pyfunc(run.folder)
+    assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pickle")]
+    code = f"""
+import sys
+sys.meta_path = [f for f in sys.meta_path if "editable" not in type(f).__name__.lower() and "editable" not in getattr(f, "__module__", "") and "editable" not in getattr(f, "__name__", "").lower()]
+try:
+    import fashion_gan
+    raise SystemExit("the package is still there")
+except ImportError:
+    pass
+import mlflow, pandas as pd, numpy as np
+loaded = mlflow.pyfunc.load_model({str(folder)!r})
+images = loaded.predict(pd.DataFrame({{"label": [3, 3, 9], "seed": [1, 2, 1]}}))
+import fashion_gan
+assert {str(folder)!r} in fashion_gan.__file__, fashion_gan.__file__
+np.save("images.npy", images)
+"""
+    env = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    images = np.load(tmp_path / "images.npy")
+    assert (images.shape, images.dtype) == ((3, 28, 28), np.uint8)
+    generator = model.load_generator(run.folder / model.FILE).generator
+    expected = latent.generate(generator, torch.cat([latent.draw(1, 8, s) for s in (1, 2, 1)]), torch.tensor([3, 3, 9]))
+    assert np.array_equal(images, expected.squeeze(1).numpy())
+
+
+@pytest.mark.parametrize("harm", [lambda c: c[: len(c) // 2], lambda c: b"hello", lambda c: b"", lambda c: b"\xff" * 100])
+def test_damaged_files_are_refused_in_one_line(run, tmp_path, harm):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(harm((run.folder / model.FILE).read_bytes()))
+    with pytest.raises(UserError, match=r"no model of fashion-gan, or it is damaged") as error:
+        model.load_generator(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_without_a_generator_says_how_to_go_on(project):
+    Run.create(Params(), name="young")
+    with pytest.raises(UserError, match="fashion-gan resume young"):
+        model.find("young")
+
+
+def test_what_is_nowhere(project):
+    with pytest.raises(UserError, match="no model 'nothing'"):
+        model.find("nothing")
+    with pytest.raises(UserError, match="no model models:/fashion-gan@champion in MLflow"):
+        model.find("models:/fashion-gan@champion")

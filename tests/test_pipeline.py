@@ -1,0 +1,177 @@
+"""Failure modes of a run, each with its fixture notebook; whole pipelines are in test_chain."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import ROOT, TINY, command
+
+from fashion_gan import pipeline, sync
+from fashion_gan.files import Lock
+from fashion_gan.params import Params
+from fashion_gan.run import Run
+
+NOTEBOOKS = ROOT / "tests" / "notebooks"
+
+
+def start(notebooks, **changes):
+    return Run.create(Params.checked(TINY | changes), name="r", profile="tiny", notebooks=notebooks)
+
+
+def mlflow_run(run):
+    client = sync.make_client()
+    (experiment,) = [e for e in client.search_experiments() if e.name == sync.EXPERIMENT]
+    (found,) = client.search_runs([experiment.experiment_id])
+    artifacts = {a.path for folder in ("", "notebooks") for a in client.list_artifacts(found.info.run_id, folder or None)}
+    return found, artifacts
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("exception", {}, "ZeroDivisionError: division by zero"),
+        ("dead_kernel", {}, "DeadKernelError"),
+        ("slow", {"timeout_minutes": 0.05}, "CellTimeoutError"),
+    ],
+)
+def test_a_failure_is_said_everywhere(project, name, changes, words):
+    run, said = start(("good", name, "good"), **changes), []
+    code = pipeline.run_all(run, NOTEBOOKS, said.append)
+    assert code == 1
+    assert "fashion-gan resume r" in said[-1]
+    assert words.split(":")[0] in said[-1]
+    notebook = nbformat.read(run.folder / "notebooks" / f"{name}.ipynb", as_version=4)
+    assert "An Exception was encountered" in notebook.cells[0].source  # at its top
+    errors = [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"]
+    assert words.split(":")[0] in errors[0].ename
+    assert not any("never" in "".join(o.get("text", "")) for c in notebook.cells for o in c.get("outputs", []))
+    assert words.split(":")[0] in (run.folder / f"{name}.html").read_text()
+    index = (run.folder / "index.html").read_text()
+    assert "FAILED" in index
+    assert words.split(":")[0] in index
+    found, artifacts = mlflow_run(run)
+    assert found.info.status == "FAILED"
+    assert words.split(":")[0] in found.data.tags["reason"]
+    assert {f"notebooks/{name}.ipynb", f"{name}.html", "index.html", "good.html"} <= artifacts
+
+
+def test_a_resume_skips_what_finished_and_keeps_the_earlier_attempt(project, tmp_path):
+    import shutil
+
+    folder = tmp_path / "books"
+    shutil.copytree(NOTEBOOKS, folder)
+    run = start(("good", "exception"))
+    assert pipeline.run_all(run, folder, lambda _: None) == 1
+    before = (run.folder / "notebooks" / "good.ipynb").stat().st_mtime_ns
+    shutil.copy(folder / "good.ipynb", folder / "exception.ipynb")  # mended
+    pipeline.prepare_resume(run, {}, None)
+    run.lock.acquire()
+    assert pipeline.run_all(run, folder, lambda _: None) == 0
+    assert (run.folder / "notebooks" / "good.ipynb").stat().st_mtime_ns == before
+    assert {p.name for p in (run.folder / "notebooks").iterdir()} == {"good.ipynb", "exception.ipynb", "exception.attempt1.ipynb"}
+    assert mlflow_run(run)[0].info.status == "FINISHED"
+    assert run.info["attempts"] == 2
+
+
+def start_process(project, name):
+    """A pipeline in a process group of its own, as a terminal would start it, training without end."""
+    code = (
+        "import sys; from pathlib import Path; from fashion_gan import pipeline; from fashion_gan.run import Run; from fashion_gan.params import Params; "
+        f"run = Run.create(Params.checked({TINY | {'epochs': 100_000}!r}), name={name!r}, notebooks=('train_forever',)); "
+        f"sys.exit(pipeline.run_all(run, Path({str(NOTEBOOKS)!r})))"
+    )
+    return subprocess.Popen(
+        [command().replace("fashion-gan", "python"), "-c", code],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, seconds=90):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
+
+
+def kernels(run_folder):
+    """Process ids of the kernels that belong to a run, by their environment."""
+    found = []
+    for process in os.listdir("/proc"):
+        try:
+            environment = Path(f"/proc/{process}/environ").read_bytes()
+            line = Path(f"/proc/{process}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            continue
+        if str(run_folder).encode() in environment and b"ipykernel" in line:
+            found.append(int(process))
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look for orphans")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_an_interrupt_leaves_a_checkpoint_no_orphan_and_says_how_to_go_on(project, number):
+    process = start_process(project, "r")
+    folder = project / "reports" / "r"
+    wait_for(lambda: list((folder / "checkpoints").glob("last-*.pt")))
+    images = max(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 130, said
+    assert said.strip().splitlines()[-1].endswith("fashion-gan resume r"), said
+    assert kernels(folder) == []
+    run = Run(folder)
+    assert run.info["status"] == "KILLED"
+    assert max(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt")) >= images
+    notebook = nbformat.read(folder / "notebooks" / "train_forever.ipynb", as_version=4)
+    assert "An Exception was encountered" in notebook.cells[0].source
+    assert mlflow_run(run)[0].info.status == "KILLED"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look for orphans")
+def test_a_killed_parent_leaves_no_kernel_and_mlflow_says_failed(project):
+    process = start_process(project, "r")
+    folder = project / "reports" / "r"
+    wait_for(lambda: list((folder / "checkpoints").glob("last-*.pt")))
+    process.kill()
+    process.wait()
+    wait_for(lambda: kernels(folder) == [])
+    wait_for(lambda: (folder / "mlflow.json").exists() and Lock(folder / "sync.lock").is_free())
+    assert mlflow_run(Run(folder))[0].info.status == "FAILED"
+
+
+def test_only_declared_parameters_reach_a_notebook():
+    values = Params().model_dump()
+    assert pipeline.parameters_for(NOTEBOOKS / "good.ipynb", values) == {"seed": 0}
+    assert set(pipeline.parameters_for(ROOT / "notebooks" / "04_sample.ipynb", values)) == {
+        "model",
+        "sample_seed",
+        "per_class",
+        "data_dir",
+        "subset",
+        "run",
+    }
+
+
+def test_a_plain_log_has_a_line_for_each_event(project, capsys):
+    run = start(("good",))
+    assert pipeline.run_all(run, NOTEBOOKS, print) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "good: started"
+    assert lines[1].startswith("good: done, ")
+    assert lines[-1] == "report: reports/r/index.html"
+    assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3.2, "3 s"), (61, "1 min 01 s"), (600, "10 min 00 s")])
+def test_clock(seconds, words):
+    assert pipeline.clock(seconds) == words

@@ -1,0 +1,125 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fashion_gan import UserError, plots
+from fashion_gan import run as runs
+from fashion_gan.params import Params
+from fashion_gan.run import Run
+
+
+@pytest.fixture
+def run(project):
+    return Run.create(Params(), name="r1", profile="smoke", notebooks=("02_train",))
+
+
+def test_a_new_run_says_where_it_came_from(run, project):
+    info = run.info
+    assert (info["status"], info["name"], info["params"]["seed"]) == ("RUNNING", "r1", 0)
+    assert len(info["uuid"]) == 32
+    assert {"git_commit", "git_dirty", "profile", "notebook.02_train", "version.torch", "command"} <= info["tags"].keys()
+
+
+def test_points_are_known_by_name_and_step_and_the_first_counts(run):
+    run.log_metrics({"a": 1.0, "b": 2.0}, 1)
+    run.log_metrics({"a": 9.0}, 1)
+    Run(run.folder).log_metrics({"a": 9.0, "b": 5.0}, 1)  # another process, later
+    Run(run.folder).log_metrics({"a": 3.0}, 2)
+    assert [(p["name"], p["step"], p["value"]) for p in run.metrics()] == [("a", 1, 1.0), ("b", 1, 2.0), ("a", 2, 3.0)]
+    assert run.series("a") == ([1, 2], [1.0, 3.0])
+
+
+def test_a_torn_last_line_is_ignored_by_readers_and_cut_by_the_writer(run):
+    run.log_metrics({"a": 1.0}, 1)
+    with (run.folder / "metrics.jsonl").open("a") as stream:
+        stream.write('{"name": "a", "step": 2, "ti')
+    assert len(run.metrics()) == 1
+    Run(run.folder).log_metrics({"a": 2.0}, 2)
+    lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["value"] for line in lines] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_refused(run, value):
+    with pytest.raises(ValueError, match="metric loss"):
+        run.log_metrics({"loss": value}, 1)
+    assert run.metrics() == []
+
+
+def test_figures_are_kept_with_their_words_and_given_back(run):
+    given = plots.confusion([[80, 20], [30, 70]], "Test")
+    assert run.log_figure(given, "confusion") is given
+    assert (run.folder / "images" / "confusion.png").read_bytes()[1:4] == b"PNG"
+    assert "80.0 %" in json.loads((run.folder / "images" / "descriptions.json").read_text())["confusion"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "../x", "", "scratch", "-x", "a b", "latest"])
+def test_bad_names(project, name):
+    with pytest.raises(UserError, match="not allowed"):
+        runs.check_name(name)
+
+
+def test_a_taken_name_is_refused_and_names_by_time_never_meet(run, project):
+    with pytest.raises(UserError, match="there already"):
+        Run.create(Params(), name="r1")
+    names = {Run.create(Params(), profile="p").name for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_find(run, project, monkeypatch):
+    assert runs.find("r1").folder == runs.find("latest").folder == runs.find(str(run.folder)).folder
+    with pytest.raises(UserError, match="the newest are: r1"):
+        runs.find("r2")
+    monkeypatch.chdir(project / "notebooks")
+    assert runs.find("r1").folder == run.folder
+
+
+def test_outside_a_project_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no fashion-gan project"):
+        runs.find("x")
+
+
+def test_by_hand_only_training_makes_a_run(project, monkeypatch):
+    monkeypatch.setattr(Run, "follow", lambda self: None)
+    scratch = Run.open(Params(), kind="evaluate")
+    assert scratch.folder == project / "reports" / "scratch" / "evaluate"
+    (scratch.folder / "old").write_text("x")
+    assert not (Run.open(Params(), kind="evaluate").folder / "old").exists()
+    assert runs.all_runs() == []
+    with Run.open(Params(), kind="train") as made:
+        assert made.info["status"] == "RUNNING"
+    assert made.info["status"] == "FINISHED"
+    assert [r.name for r in runs.all_runs()] == [made.name]
+
+
+def test_under_the_pipeline_a_notebook_joins_its_run(run, monkeypatch):
+    monkeypatch.setenv(runs.RUN_VARIABLE, str(run.folder))
+    with Run.open(Params(), kind="evaluate") as joined:
+        assert joined.folder == run.folder
+    assert joined.info["status"] == "RUNNING"
+
+
+def test_a_run_whose_process_vanished_is_closed_by_the_next(project):
+    code = (
+        "from fashion_gan.run import Run; from fashion_gan.params import Params; import os; Run.create(Params(), name='gone'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=project, env=os.environ)
+    assert runs.find("gone").info["status"] == "RUNNING"
+    said = []
+    runs.close_vanished(said.append)
+    assert runs.find("gone").info["status"] == "FAILED"
+    assert "fashion-gan resume gone" in said[0]
+
+
+def test_a_run_that_is_alive_is_left_alone(run):
+    assert runs.close_vanished(print) == []
+    assert run.info["status"] == "RUNNING"
+
+
+def test_run_does_not_import_mlflow():
+    code = "import sys; import fashion_gan.run; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,218 @@
+import copy
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from fashion_gan import UserError, checkpoint, features, looking, training
+from fashion_gan.data import batches
+from fashion_gan.networks import Generator
+from fashion_gan.state import TrainingState, draw_latents
+from fashion_gan.steps import average, learning_rate_factor, step
+
+
+def weights(state):
+    return {f"{name}.{k}": v for name in ("generator", "discriminator", "averaged") for k, v in getattr(state, name).state_dict().items()}
+
+
+def same(a, b):
+    return all(torch.equal(v, weights(b)[k]) for k, v in weights(a).items())
+
+
+def stripped(record):
+    """A record without what a clock says."""
+    return {k: v for k, v in record.metrics.items() if k not in ("seconds", "images_per_s")}
+
+
+def run(params, splits, folder=None, state=None):
+    state = state or TrainingState(params)
+    return state, list(training.train(state, *splits, params, folder))
+
+
+def test_same_seed_same_weights_metrics_and_pictures_another_seed_others(tiny, splits):
+    (a, first), (b, second) = run(tiny(), splits), run(tiny(), splits)
+    assert same(a, b)
+    assert [stripped(r) for r in first] == [stripped(r) for r in second]
+    assert all(torch.equal(x.grid, y.grid) for x, y in zip(first, second, strict=True))
+    c, third = run(tiny(seed=1), splits)
+    assert not same(a, c)
+    assert not torch.equal(first[0].grid, third[0].grid)
+
+
+def test_looking_changes_no_bit_and_no_global_generator_is_touched(tiny, splits):
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    a, _ = run(tiny(look_images=100), splits)
+    b, _ = run(tiny(look_images=300), splits)
+    assert same(a, b)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == np.random.get_state()[1].tolist()
+    assert before[2] == random.getstate()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "hinge"},
+        {"loss": "relativistic", "r1": 1.0, "r2": 1.0, "d_norm": False},
+        {"r1": 1.0, "penalty_every": 3},
+        {"augment": "translate+cutout"},
+        {"conditional": False, "ema_half_life": 0},
+        {"feature_loss": 0.5, "feature_from": 300},
+        {"decay_to": 500, "decay_from": 100},
+    ],
+    ids=str,
+)
+def test_every_recipe_trains_and_resumes_to_the_same_bits(tiny, splits, tmp_path, changes):
+    params = tiny(**changes)
+    whole, records = run(params, splits)
+    assert len(records) == 3
+    assert all(np.isfinite(list(r.metrics.values())).all() for r in records)
+    part = training.train(TrainingState(params), *splits, params, tmp_path)
+    next(part)
+    part.close()  # stopped after an epoch, its record logged, its checkpoint written
+    resumed = training.start_or_resume(params, tmp_path)
+    assert resumed.position.images == 256
+    rest = list(training.train(resumed, *splits, params, tmp_path))
+    assert same(whole, resumed)
+    assert [stripped(r) for r in rest] == [stripped(r) for r in records[-len(rest) :]]
+
+
+def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bits(tiny, splits, tmp_path, monkeypatch):
+    import signal
+
+    params = tiny(checkpoint_seconds=1000.0)
+    whole, records = run(params, splits)
+    count = itertools.count()
+
+    def stopping(*args):
+        if next(count) == 11:
+            signal.raise_signal(signal.SIGINT)  # in the middle of a step
+        return step(*args)
+
+    monkeypatch.setattr(training, "step", stopping)
+    state = TrainingState(params)
+    with pytest.raises(KeyboardInterrupt):
+        list(training.train(state, *splits, params, tmp_path))
+    assert state.position.images == 12 * 32
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = training.start_or_resume(params, tmp_path)
+    assert (resumed.position.epoch, resumed.position.batch) == (1, 4)
+    rest = list(training.train(resumed, *splits, params, tmp_path))
+    assert same(whole, resumed)
+    assert [stripped(r) for r in rest] == [stripped(r) for r in records[1:]]
+
+
+def test_more_epochs_on_a_finished_training_equal_a_longer_one(tiny, splits, tmp_path):
+    whole, _ = run(tiny(epochs=4), splits)
+    run(tiny(epochs=2), splits, tmp_path)
+    longer = training.start_or_resume(tiny(epochs=4), tmp_path)
+    list(training.train(longer, *splits, tiny(epochs=4), tmp_path))
+    assert same(whole, longer)
+
+
+def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_good_checkpoint(tiny, splits, tmp_path, monkeypatch):
+    params, count = tiny(checkpoint_seconds=0.01), itertools.count()
+
+    def poison(state, *args):
+        step(state, *args)
+        if next(count) == 12:
+            state.losses += float("nan")
+
+    monkeypatch.setattr(training, "step", poison)
+    with pytest.raises(UserError, match="NaN or infinite") as error:
+        run(params, splits, tmp_path)
+    assert "\n" not in str(error.value)
+    monkeypatch.undo()
+    assert torch.isfinite(checkpoint.load_last(tmp_path / "checkpoints")["state"]["losses"]).all()
+
+
+def test_max_minutes_stops_after_a_whole_step(tiny, splits, tmp_path):
+    params = tiny(epochs=1000, max_minutes=0.02)
+    state, records = run(params, splits, tmp_path)
+    assert 0 < state.position.epoch < 1000
+    assert checkpoint.load_last(tmp_path / "checkpoints")["images"] == state.position.images
+    assert len(records) == state.position.epoch
+
+
+def test_two_processes_do_not_train_in_one_folder(tiny, splits, tmp_path):
+    first = training.train(TrainingState(tiny()), *splits, tiny(), tmp_path)
+    next(first)
+    with pytest.raises(UserError, match="another process trains"):
+        next(training.train(TrainingState(tiny()), *splits, tiny(), tmp_path))
+    first.close()
+
+
+def test_the_average_follows_with_its_half_life(tiny):
+    params = tiny(ema_half_life=64)
+    state = TrainingState(params)
+    state.position.images = 10**6  # far past the ramp
+    start = [p.clone() for p in state.averaged.parameters()]
+    with torch.no_grad():
+        for p in state.generator.parameters():
+            p += 1.0
+    for _ in range(2):  # two batches of 32 images are one half-life
+        average(state, params)
+    for now, old in zip(state.averaged.parameters(), start, strict=True):
+        assert torch.allclose(now, old + 0.5, atol=1e-5)
+
+
+def test_without_a_half_life_the_average_is_the_generator(tiny, splits):
+    state, _ = run(tiny(ema_half_life=0, epochs=1), splits)
+    assert all(torch.equal(a, b) for a, b in zip(state.averaged.parameters(), state.generator.parameters(), strict=True))
+
+
+def test_the_averaged_generator_has_statistics_of_its_own_weights(tiny, splits):
+    params = tiny()
+    state, _ = run(params, splits)
+    network = looking.averaged_generator(state, params, images=4000)
+    assert not network.training
+    z, asked = draw_latents(2000, params, torch.Generator().manual_seed(9), state.device)
+    inputs = []
+    norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    norm.register_forward_hook(lambda m, i, o: inputs.append(i[0]))
+    network(z, asked)
+    assert torch.allclose(norm.running_mean, inputs[0].mean(dim=(0, 2, 3)), atol=0.1 * inputs[0].std().item())
+
+
+def test_learning_rates_fall_to_a_twentieth(tiny):
+    params = tiny(decay_from=100, decay_to=300)
+    found = [round(learning_rate_factor(i, params), 3) for i in (0, 100, 200, 300, 10_000)]
+    assert found == [1.0, 1.0, 0.5, 0.05, 0.05]
+    assert learning_rate_factor(10**9, tiny()) == 1.0
+
+
+def test_training_learns_something(tiny, splits, data_dir):
+    """A few hundred steps bring the distance far below the untrained generator's."""
+    from fashion_gan.data import load_split
+
+    train = load_split(data_dir, "train", 4000)
+    params = tiny(channels=16, latent_dim=32, epochs=5, subset=4000, look_images=500)
+    state = TrainingState(params)
+    seen = features.extract(features.load("dev"), splits[1].images)[0]
+    before = looking.look(state, splits[1], seen, params)[0]["validation_distance"]
+    _, records = run(params, (train, splits[1]), state=state)
+    assert records[-1].metrics["validation_distance"] < 0.5 * before
+
+
+def test_a_step_on_a_copy_does_not_touch_the_original(tiny, splits):
+    params = tiny()
+    state = TrainingState(params)
+    trial = copy.deepcopy(state)
+    real, labels = next(batches(splits[0], 32, 0, 0))
+    step(trial, real, labels, params, None)
+    assert same(state, TrainingState(params))
+    assert not same(state, trial)
+
+
+def test_export_takes_the_best_checkpoint(tiny, splits, tmp_path):
+    from fashion_gan import model
+
+    params = tiny()
+    _, records = run(params, splits, tmp_path)
+    best = min(records, key=lambda r: r.metrics["validation_distance"]).step
+    assert training.export(params, tmp_path) == best
+    found = model.load_generator(tmp_path / model.FILE)
+    assert isinstance(found.generator, Generator)
+    assert model.load_discriminator(tmp_path) is not None
