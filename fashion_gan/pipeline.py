@@ -16,6 +16,7 @@ from fashion_gan import report
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock, read_json
 from fashion_gan.params import Params
+from fashion_gan.report import clock
 from fashion_gan.run import RUN_VARIABLE, Run
 
 SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
@@ -76,7 +77,7 @@ class Progress:
     def __init__(self, run: Run, out: Any = None):
         self.run, self.out = run, out or sys.stdout
         self.live = self.out.isatty() and not os.environ.get("CI")
-        self.title, self.place, self.started = "", "", time.monotonic()
+        self.title, self.place, self.started, self.since = "", "", time.monotonic(), time.time()
         self.told_epoch, self.done = -1, threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -89,7 +90,7 @@ class Progress:
         self.thread.join()
 
     def begin(self, title: str) -> None:
-        self.title, self.place, self.started, self.told_epoch = title, "", time.monotonic(), -1
+        self.title, self.place, self.started, self.since, self.told_epoch = title, "", time.monotonic(), time.time(), -1
         if not self.live:
             self._print(f"{title}: started")
 
@@ -118,7 +119,7 @@ class Progress:
     def _training(self) -> str:
         """Where the training stands, from the file that it keeps; empty when none runs."""
         path = self.run.folder / "progress.json"
-        if not path.exists() or path.stat().st_mtime < time.time() - 30:
+        if not path.exists() or path.stat().st_mtime < self.since:
             return ""
         p = read_json(path)
         self._epoch = p["epoch"]
@@ -133,11 +134,6 @@ def _columns() -> int:
         return os.get_terminal_size().columns
     except OSError:
         return 80
-
-
-def clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
 def parameters_for(notebook: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -220,14 +216,13 @@ def on_terminate(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def run_all(run: Run, folder: Path | None = None, say: Callable[[str], None] = print) -> int:
+def run_all(run: Run, say: Callable[[str], None] = print) -> int:
     """Run the notebooks of `run` that have not finished yet, then write the report. Returns the exit code.
 
     0; 1 where a notebook failed; 130 where the run was interrupted. The last line says where the report is, or how to
     resume. The run's lock is held by the caller and freed here.
     """
     register_engine()
-    folder = folder or project_root() / "notebooks"
     before = signal.signal(signal.SIGTERM, on_terminate)
     os.environ[RUN_VARIABLE] = str(run.folder)
     run.follow()
@@ -237,7 +232,7 @@ def run_all(run: Run, folder: Path | None = None, say: Callable[[str], None] = p
             for name in run.info["notebooks"]:
                 if name in run.info.get("done", []):
                     continue
-                reason = run_notebook(run, folder / f"{name}.ipynb", progress)
+                reason = run_notebook(run, project_root() / "notebooks" / f"{name}.ipynb", progress)
                 if reason:
                     status, reason = ("KILLED" if "KeyboardInterrupt" in reason else "FAILED"), f"{name}: {reason}"
                     break

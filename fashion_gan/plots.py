@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from fashion_gan.data import CLASSES
@@ -57,9 +58,9 @@ def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2, gap: int 
     return Picture(stream.getvalue(), alt, width=sheet.shape[1] * scale)
 
 
-def _axes(width: float = 7.0, height: float = 3.2, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+def _axes(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns)
+    return figure, figure.subplots()
 
 
 def curves(lines: dict[str, tuple[list[int], list[float]]], title: str, ylabel: str, levels: dict[str, float] | None = None) -> Picture:
@@ -73,6 +74,7 @@ def curves(lines: dict[str, tuple[list[int], list[float]]], title: str, ylabel: 
     for name, level in (levels or {}).items():
         axes.axhline(level, linestyle="--", color="#777777", linewidth=1, label=f"{name} ({level:.3g})")
     axes.set(title=title, xlabel="epoch", ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return picture(figure, f"{title} over {max((len(s) for s, _ in lines.values()), default=0)} epochs: {'; '.join(said)}")

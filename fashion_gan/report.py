@@ -15,7 +15,11 @@ from fashion_gan.run import Run
 
 FRAMES = 40  # pictures in the epoch slider at most; of longer runs every k-th, and the last
 STATIC = Path(__file__).parent / "static"
-FRACTION = re.compile(r"(\d+)")
+
+
+def clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
 def page(title: str, body: str, script: str = "") -> str:
@@ -153,7 +157,7 @@ def write_report(run: Run) -> Path:
     write_epochs(run)
     write_card(run)
     info, described = run.info, run.folder / "images" / "descriptions.json"
-    alts = read_json(described) if described.exists() else {}
+    pictures = read_json(described) if described.exists() else {}
     status = info["status"].lower()
     rows = "".join(f"<tr><th>{n}</th><td>{v}</td><td>{html.escape(how)}</td></tr>" for n, v, how in figures_table(run))
     body = [
@@ -168,9 +172,8 @@ def write_report(run: Run) -> Path:
     for name in ("samples_by_class", "losses", "confusion_test", "distance", "nearest"):
         path = run.folder / "images" / f"{name}.png"
         if path.exists():
-            body.append(
-                f"<figure>{embedded(path, alts.get(name, name))}<figcaption>{html.escape(alts.get(name, name))}</figcaption></figure>"
-            )
+            image = embedded(path, pictures[name]["alt"], width=str(pictures[name]["width"]))
+            body.append(f"<figure>{image}<figcaption>{html.escape(pictures[name]['alt'])}</figcaption></figure>")
     for path in sorted((run.folder / "notebooks").glob("*.ipynb")):
         is_open = " open" if status in ("failed", "killed") and path.stem in info.get("reason", "") else ""
         body.append(

@@ -161,12 +161,13 @@ class Run:
         return [s for s, _ in points], [v for _, v in points]
 
     def log_figure(self, picture: Any, name: str) -> Any:
-        """Save a plots.Picture as images/<name>.png with its alternative text; gives it back, so that a cell shows it."""
+        """Save a plots.Picture as images/<name>.png with its alternative text and width; gives it back, so that a cell shows it."""
         picture.save(self.folder / "images" / f"{name}.png")
         path = self.folder / "images" / "descriptions.json"
         known = read_json(path) if path.exists() else {}
-        if known.get(name) != picture.alt:
-            write_json(path, known | {name: picture.alt})
+        about = {"alt": picture.alt, "width": picture.width}
+        if known.get(name) != about:
+            write_json(path, known | {name: about})
         return picture
 
     def log_json(self, value: Any, name: str) -> None:

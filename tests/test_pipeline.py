@@ -1,6 +1,7 @@
 """Failure modes of a run, each with its fixture notebook; whole pipelines are in test_chain."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,12 @@ from fashion_gan.params import Params
 from fashion_gan.run import Run
 
 NOTEBOOKS = ROOT / "tests" / "notebooks"
+
+
+@pytest.fixture(autouse=True)
+def fixture_notebooks(project):
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        shutil.copy(path, project / "notebooks")
 
 
 def start(notebooks, **changes):
@@ -40,7 +47,7 @@ def mlflow_run(run):
 )
 def test_a_failure_is_said_everywhere(project, name, changes, words):
     run, said = start(("good", name, "good"), **changes), []
-    code = pipeline.run_all(run, NOTEBOOKS, said.append)
+    code = pipeline.run_all(run, said.append)
     assert code == 1
     assert "fashion-gan resume r" in said[-1]
     assert words.split(":")[0] in said[-1]
@@ -59,18 +66,14 @@ def test_a_failure_is_said_everywhere(project, name, changes, words):
     assert {f"notebooks/{name}.ipynb", f"{name}.html", "index.html", "good.html"} <= artifacts
 
 
-def test_a_resume_skips_what_finished_and_keeps_the_earlier_attempt(project, tmp_path):
-    import shutil
-
-    folder = tmp_path / "books"
-    shutil.copytree(NOTEBOOKS, folder)
+def test_a_resume_skips_what_finished_and_keeps_the_earlier_attempt(project):
     run = start(("good", "exception"))
-    assert pipeline.run_all(run, folder, lambda _: None) == 1
+    assert pipeline.run_all(run, lambda _: None) == 1
     before = (run.folder / "notebooks" / "good.ipynb").stat().st_mtime_ns
-    shutil.copy(folder / "good.ipynb", folder / "exception.ipynb")  # mended
+    shutil.copy(NOTEBOOKS / "good.ipynb", project / "notebooks" / "exception.ipynb")  # mended
     pipeline.prepare_resume(run, {}, None)
     run.lock.acquire()
-    assert pipeline.run_all(run, folder, lambda _: None) == 0
+    assert pipeline.run_all(run, lambda _: None) == 0
     assert (run.folder / "notebooks" / "good.ipynb").stat().st_mtime_ns == before
     assert {p.name for p in (run.folder / "notebooks").iterdir()} == {"good.ipynb", "exception.ipynb", "exception.attempt1.ipynb"}
     assert mlflow_run(run)[0].info.status == "FINISHED"
@@ -80,9 +83,9 @@ def test_a_resume_skips_what_finished_and_keeps_the_earlier_attempt(project, tmp
 def start_process(project, name):
     """A pipeline in a process group of its own, as a terminal would start it, training without end."""
     code = (
-        "import sys; from pathlib import Path; from fashion_gan import pipeline; from fashion_gan.run import Run; from fashion_gan.params import Params; "
+        "import sys; from fashion_gan import pipeline; from fashion_gan.run import Run; from fashion_gan.params import Params; "
         f"run = Run.create(Params.checked({TINY | {'epochs': 100_000}!r}), name={name!r}, notebooks=('train_forever',)); "
-        f"sys.exit(pipeline.run_all(run, Path({str(NOTEBOOKS)!r})))"
+        "sys.exit(pipeline.run_all(run))"
     )
     return subprocess.Popen(
         [command().replace("fashion-gan", "python"), "-c", code],
@@ -164,7 +167,7 @@ def test_only_declared_parameters_reach_a_notebook():
 
 def test_a_plain_log_has_a_line_for_each_event(project, capsys):
     run = start(("good",))
-    assert pipeline.run_all(run, NOTEBOOKS, print) == 0
+    assert pipeline.run_all(run, print) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "good: started"
     assert lines[1].startswith("good: done, ")

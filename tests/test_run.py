@@ -53,7 +53,7 @@ def test_figures_are_kept_with_their_words_and_given_back(run):
     given = plots.confusion([[80, 20], [30, 70]], "Test")
     assert run.log_figure(given, "confusion") is given
     assert (run.folder / "images" / "confusion.png").read_bytes()[1:4] == b"PNG"
-    assert "80.0 %" in json.loads((run.folder / "images" / "descriptions.json").read_text())["confusion"]
+    assert "80.0 %" in json.loads((run.folder / "images" / "descriptions.json").read_text())["confusion"]["alt"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "../x", "", "scratch", "-x", "a b", "latest"])
