@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,8 +111,8 @@ def _download(uri: str) -> Path:
     from fashion_gan import sync
 
     mlflow = sync.import_mlflow()
-    uri = os.fspath(uri)
     try:
+        sync.check_there()
         folder = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=sync.tracking_uri()))
         return next(folder.rglob(FILE))
     except (mlflow.exceptions.MlflowException, StopIteration, OSError) as error:

@@ -42,9 +42,17 @@ def import_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     import mlflow
 
     return mlflow
+
+
+def check_there() -> None:
+    """Raises FileNotFoundError where the local store was never made, so that reading does not make an empty one."""
+    path = tracking_uri().removeprefix("sqlite:///")
+    if tracking_uri().startswith("sqlite:") and not Path(path).exists():
+        raise FileNotFoundError(f"there is no {Path(path).name} yet")
 
 
 def make_client() -> Any:
