@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 from fashion_gan import data, latent, metrics, training
-from fashion_gan.looking import averaged_generator
 from fashion_gan.params import read_profile
 from fashion_gan.state import TrainingState
 
@@ -33,14 +32,10 @@ def main():
             kept = {k: round(v, 3) for k, v in record.metrics.items()}
             print(f"  seed {seed} epoch {record.step}: {kept}", flush=True)
         labels = latent.balanced_labels(params.samples)
-        images = latent.sample(averaged_generator(state, params), params.samples, params.sample_seed, labels)
+        images = latent.sample(training.averaged_generator(state, params), params.samples, params.sample_seed, labels)
         found = vars(metrics.score(images, labels if params.conditional else None, validation, test)).copy()
         found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}
-        found |= {
-            "train_s": state.position.seconds,
-            "wall_s": time.monotonic() - started,
-            "images": state.position.images,
-        }
+        found |= {"train_s": state.position.seconds, "wall_s": time.monotonic() - started, "images": state.position.images}
         print(json.dumps(found), flush=True)
 
 

@@ -3,8 +3,6 @@
 After DiffAugment (Zhao et al. 2020): shown to the discriminator on real and fake alike, never learned by the generator.
 """
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional as F
 
@@ -42,12 +40,7 @@ def cutout(images: torch.Tensor, generator: torch.Generator, size: int = 14) -> 
     return torch.where(inside.unsqueeze(1), -1.0, images)
 
 
-AUGMENTATIONS = {
-    "none": (),
-    "flip": (flip,),
-    "translate": (translate,),
-    "translate+cutout": (translate, cutout),
-}
+AUGMENTATIONS = {"none": (), "flip": (flip,), "translate": (translate,), "translate+cutout": (translate, cutout)}
 
 
 def augment(images: torch.Tensor, policy: str, generator: torch.Generator) -> torch.Tensor:

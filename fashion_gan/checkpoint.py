@@ -1,7 +1,5 @@
 """Write, find, verify and keep checkpoints."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import re
@@ -21,11 +19,9 @@ NAME = re.compile(r"^(last|best)-(\d{10})-([0-9a-f]{12})\.pt$")
 
 
 def save(folder: Path, content: dict[str, Any], params: dict[str, Any], images: int, keep: int, best: bool = False) -> Path:
-    """Write a checkpoint `last-IMAGES-DIGEST.pt`, and a copy as `best-...` when asked; keep the last `keep`.
-
-    Whole or not at all: written beside, flushed to disk, renamed. Older ones go only when the new one stands.
-    Raises UserError where the disk is full.
-    """
+    """Write a checkpoint `last-IMAGES-DIGEST.pt`, and a copy as `best-...` when asked; keep the last `keep`. Whole or
+    not at all: written beside, flushed to disk, renamed. Older ones go only when the new one stands. Raises UserError
+    where the disk is full."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(folder / "new.pt") as temporary:
@@ -52,10 +48,8 @@ def found(folder: Path, kind: str) -> list[Path]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A checkpoint's content: "params", "images", "state". No pickled code is ever run.
-
-    Raises UserError: no such file, damaged (its digest differs), a pickle with code, another version, no checkpoint.
-    """
+    """A checkpoint's content: "params", "images", "state". No pickled code is ever run. Raises UserError: no such file,
+    damaged (its digest differs), a pickle with code, another version, no checkpoint."""
     if not path.is_file():
         raise UserError(f"no checkpoint {path}; a run keeps its own in <run>/checkpoints/")
     match = NAME.match(path.name)
@@ -63,12 +57,10 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} is damaged (its digest differs); take an earlier one from the same folder")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = "Unsupported" in str(error) or "GLOBAL" in str(error)
+    except Exception as error:  # torch raises many types on a torn or foreign file
+        code = isinstance(error, pickle.UnpicklingError) and re.search("Unsupported|GLOBAL", str(error))
         why = "holds code, not only weights, and is refused" if code else "is damaged or no checkpoint"
         raise UserError(f"{path} {why}; take one that fashion-gan wrote, from <run>/checkpoints/") from None
-    except Exception:  # torch raises many types on a torn or foreign file
-        raise UserError(f"{path} is damaged or no checkpoint; take one that fashion-gan wrote, from <run>/checkpoints/") from None
     if not isinstance(content, dict) or not {"schema", "params", "state"} <= content.keys():
         raise UserError(f"{path} is no checkpoint of fashion-gan; take one from <run>/checkpoints/")
     if content["schema"] != SCHEMA:

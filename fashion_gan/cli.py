@@ -1,7 +1,5 @@
 """`fashion-gan …`: thin. torch and mlflow are imported where they are used, so that --help is quick."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

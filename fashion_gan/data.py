@@ -1,7 +1,5 @@
 """Get Fashion-MNIST and verify it, split it, hand out batches."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import socket
@@ -42,8 +40,7 @@ class Split:
         return len(self.labels)
 
 
-def raw_folder(folder: Path) -> Path:
-    """Where torchvision keeps the uncompressed files, so that both share one copy."""
+def raw_folder(folder: Path) -> Path:  # torchvision's, so that both share one copy
     return folder / "FashionMNIST" / "raw"
 
 
@@ -105,10 +102,8 @@ def _set_damaged_aside(raw: Path, say: Callable[[str], None]) -> None:
 
 
 def ensure_data(folder: Path, say: Callable[[str], None] = print, sources: tuple[str, ...] = ()) -> Path:
-    """Make sure that the four files are in `folder`, each with the known digest; returns their folder.
-
-    Sources in order: `folder` itself, a system copy, torchvision's download. Raises UserError naming all that was tried.
-    """
+    """Make sure that the four files are in `folder`, each with the known digest; returns their folder. Sources in order:
+    `folder` itself, a system copy, torchvision's download. Raises UserError naming all that was tried."""
     raw = raw_folder(folder)
     try:
         raw.mkdir(parents=True, exist_ok=True)
@@ -139,10 +134,8 @@ def _read_idx(path: Path, header: int) -> np.ndarray:
 
 
 def load_split(folder: Path, split: str, subset: int | None = None, say: Callable[[str], None] = print) -> Split:
-    """The "train" (50,000), "validation" (10,000) or "test" (10,000) split, the first `subset` images of it.
-
-    The split is by fixed position: train is 0-49,999 and validation 50,000-59,999 of the training files.
-    """
+    """The "train" (50,000), "validation" (10,000) or "test" (10,000) split, the first `subset` images of it. The split
+    is by fixed position: train is 0-49,999 and validation 50,000-59,999 of the training files."""
     raw = ensure_data(folder, say)
     prefix = "t10k" if split == "test" else "train"
     part = SPLITS.get(split, slice(None))
@@ -152,11 +145,9 @@ def load_split(folder: Path, split: str, subset: int | None = None, say: Callabl
 
 
 def make_transform() -> Callable:
-    """What is the same for every image: uint8 0..255 -> float32 -1..1, the range of the generator's tanh.
-
-    From torchvision.transforms.v2. Its *random* transforms draw once for a whole batch and from the global generator,
-    so whatever is random is in `augment`.
-    """
+    """What is the same for every image: uint8 0..255 -> float32 -1..1, the range of the generator's tanh. From
+    torchvision.transforms.v2. Its *random* transforms draw once for a whole batch and from the global generator, so
+    whatever is random is in `augment`."""
     from torchvision.transforms import v2
 
     return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean=[0.5], std=[0.5])])
@@ -174,10 +165,8 @@ def epoch_order(size: int, seed: int, epoch: int) -> torch.Tensor:
 
 
 def batches(split: Split, batch_size: int, seed: int, epoch: int, start: int = 0, device: str = "cpu") -> Iterator:
-    """Batches `start`, start + 1, ... of an epoch: images float32 (B, 1, 28, 28) in -1..1 and labels (B,).
-
-    A last batch that is not full is left out. Everything is by index from memory: no workers, no copies of the set.
-    """
+    """Batches `start`, start + 1, ... of an epoch: images float32 (B, 1, 28, 28) in -1..1 and labels (B,). A last batch
+    that is not full is left out. Everything is by index from memory: no workers, no copies of the set."""
     transform = make_transform()
     order = epoch_order(len(split), seed, epoch)
     for i in range(start, len(split) // batch_size):

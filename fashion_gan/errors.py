@@ -1,7 +1,5 @@
 """Errors meant for a person, and the project folder that commands work on."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -18,10 +16,8 @@ class UserError(Exception):
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The project folder that `start` (default: the working folder) stands in.
-
-    Raises UserError where there is none. FASHION_GAN_ROOT, when set, names it outright.
-    """
+    """The project folder that `start` (default: the working folder) stands in. Raises UserError where there is none.
+    FASHION_GAN_ROOT, when set, names it outright."""
     here = Path(os.environ.get("FASHION_GAN_ROOT") or start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "notebooks").is_dir() and (folder / "params").is_dir() and (folder / "pyproject.toml").is_file():

@@ -1,12 +1,6 @@
-"""The feature networks: small classifiers of Fashion-MNIST that the metrics look through, with their shipped weights.
-
-Inception's features are made for photographs; on 28x28 grey clothes they cannot tell a good image from a bad one. So
-the project measures through classifiers of the data itself. Each has a role, and is used for nothing else:
-`judge` reports (03_evaluate, the champion), nothing is ever trained or chosen by it; `dev` makes the choices during
-training (the best checkpoint); `train` is the only one that a training objective may look through.
-"""
-
-from __future__ import annotations
+"""The feature networks: small classifiers of Fashion-MNIST that the metrics look through, since Inception's features are
+made for photographs. Each has a role and is used for nothing else: `judge` reports, and nothing is trained or chosen by it;
+`dev` makes the choices during training (the best checkpoint); `train` is the only one that an objective may look through."""
 
 import functools
 import time
@@ -139,10 +133,7 @@ def train_all(train: Split, test: Split, epochs: int = 10, say: Callable[[str], 
         network = train_feature_network(shape, train, epochs, say)
         with replacing(to / f"{role}.safetensors") as temporary:
             save_file(network.state_dict(), temporary)
-        record[role] = {
-            "sha256": digest(to / f"{role}.safetensors"),
-            "test_accuracy": round(accuracy(network, test), 4),
-        }
+        record[role] = {"sha256": digest(to / f"{role}.safetensors"), "test_accuracy": round(accuracy(network, test), 4)}
         record[role] |= {"epochs": epochs, "seed": shape.seed}
         say(f"{role}: accuracy {record[role]['test_accuracy']} on the test split")
     write_json(to / "features.json", record)

@@ -1,7 +1,5 @@
 """Write files safely, digest them, lock folders."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib
@@ -25,10 +23,8 @@ def digest(content: bytes | Path, algorithm: str = "sha256") -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; on success flushed to disk and renamed over it, on any error removed.
-
-    So a reader sees the old file or the whole new one, whatever happens in between (a full disk and kill -9 included).
-    """
+    """A temporary path beside `path`; on success flushed to disk and renamed over it, on any error removed. So a reader
+    sees the old file or the whole new one, whatever happens in between (a full disk and kill -9 included)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -39,17 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        descriptor = os.open(path.parent, os.O_RDONLY)  # the folder's entry too
+        os.fsync(descriptor)
+        os.close(descriptor)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,10 +57,8 @@ def read_json(path: Path) -> Any:
 
 
 class Lock:
-    """An advisory lock on a file. The system frees it however its holder dies, so it never goes stale.
-
-    A lock on no path (None) is always had.
-    """
+    """An advisory lock on a file. The system frees it however its holder dies, so it never goes stale. A lock on no path
+    (None) is always had."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -106,7 +94,7 @@ class Lock:
         probe.release()
         return free
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> "Lock":
         return self
 
     def __exit__(self, *_: object) -> None:

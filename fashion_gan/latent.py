@@ -1,7 +1,5 @@
 """Sample a generator, interpolate between latents, truncate."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -52,23 +50,19 @@ def spherical(a: torch.Tensor, b: torch.Tensor, steps: int) -> torch.Tensor:
 
 def sample_to_file(where: str, count: int, seed: int, classes: str, truncation: float, out: Path) -> str:
     """`fashion-gan sample`: write `count` images to x.npz (images, labels) or x.png (a grid). Returns what was done.
-
-    Raises UserError before anything is written.
-    """
+    Raises UserError before anything is written."""
     from fashion_gan import model, plots
 
-    if not 1 <= count <= MOST:
-        raise UserError(f"--n is {count}; allowed: 1 to {MOST:,}")
-    if not 0 <= truncation <= 2:
-        raise UserError(f"--truncation is {truncation}; allowed: 0 to 2")
-    if not 0 <= seed < 2**63:
-        raise UserError(f"--seed is {seed}; allowed: 0 to 2^63 - 1")
-    if out.suffix not in (".npz", ".png"):
-        raise UserError(f"--out {out} ends in {out.suffix or 'nothing'}; allowed: .npz, .png")
-    if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}; make it first")
-    if out.suffix == ".png" and count > 10_000:
-        raise UserError(f"--n is {count}; a picture holds 10,000 at most, take an .npz")
+    most = 10_000 if out.suffix == ".png" else MOST
+    for good, words in (
+        (1 <= count <= most, f"--n is {count}; allowed: 1 to {most:,}"),
+        (0 <= truncation <= 2, f"--truncation is {truncation}; allowed: 0 to 2"),
+        (0 <= seed < 2**63, f"--seed is {seed}; allowed: 0 to 2^63 - 1"),
+        (out.suffix in (".npz", ".png"), f"--out {out} ends in {out.suffix or 'nothing'}; allowed: .npz, .png"),
+        (out.parent.is_dir(), f"--out {out}: there is no folder {out.parent}; make it first"),
+    ):
+        if not good:
+            raise UserError(words)
     chosen = [class_index(name) for name in classes.split(",")] if classes else None
     found = model.find(where)
     if chosen and not found.generator.conditional:

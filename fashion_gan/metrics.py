@@ -1,7 +1,5 @@
 """Distances between sets of images in feature space, and the discriminator's verdicts."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 
 import torch
@@ -11,10 +9,8 @@ from fashion_gan.data import CLASSES, Split
 
 
 def frechet_distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2) of features (N, d) and (M, d), in float64.
-
-    Heusel et al. 2017, eq. 6. The root by eigenvalues of a symmetric product: stable where a covariance is singular.
-    """
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2) of features (N, d) and (M, d), in float64. Heusel et al. 2017, eq.
+    6. The root by eigenvalues of a symmetric product: stable where a covariance is singular."""
     a, b = a.double(), b.double()
     root = symmetric_root(torch.cov(a.T))
     middle = root @ torch.cov(b.T) @ root
@@ -35,11 +31,9 @@ def _neighbour_radius(features: torch.Tensor, k: int, chunk: int) -> torch.Tenso
 
 
 def precision_recall(real: torch.Tensor, fake: torch.Tensor, k: int = 5, chunk: int = 1000) -> tuple[float, float]:
-    """Share of fakes inside the real manifold, share of reals inside the fake one (Kynkäänniemi et al. 2019).
-
-    Features (N, d) and (M, d). A manifold is the union of balls that reach to each point's k-th nearest neighbour.
-    Worked in chunks: 10,000 x 10,000 distances never stand in memory at once.
-    """
+    """Share of fakes inside the real manifold, share of reals inside the fake one (Kynkäänniemi et al. 2019). Features
+    (N, d) and (M, d). A manifold is the union of balls that reach to each point's k-th nearest neighbour. Worked in
+    chunks: 10,000 x 10,000 distances never stand in memory at once."""
 
     def inside(points: torch.Tensor, manifold: torch.Tensor) -> float:
         radius = _neighbour_radius(manifold, k, chunk)
@@ -70,7 +64,12 @@ class Scores:
     label_accuracy: float | None
     real_label_accuracy: float
     class_accuracy: list[float] | None
+    real_class_accuracy: list[float]
     class_share: list[float]
+
+
+def _accuracy_by_class(seen: torch.Tensor, labels: torch.Tensor) -> list[float]:
+    return [(seen[labels == c] == c).double().mean().nan_to_num().item() for c in range(len(CLASSES))]
 
 
 def score(images: torch.Tensor, labels: torch.Tensor | None, validation: Split, test: Split, role: str = "judge") -> Scores:
@@ -81,8 +80,6 @@ def score(images: torch.Tensor, labels: torch.Tensor | None, validation: Split, 
     fake, seen = features.extract(network, images)
     precision, recall = precision_recall(real, fake)
     real_precision, real_recall = precision_recall(real, fresh)
-    right = None if labels is None else (seen == labels).double()
-    each = None if right is None else [right[labels == c].mean().item() if (labels == c).any() else 0.0 for c in range(len(CLASSES))]
     return Scores(
         measure=f"frechet-{features.identity(role)}-{n}",
         samples=n,
@@ -92,9 +89,10 @@ def score(images: torch.Tensor, labels: torch.Tensor | None, validation: Split, 
         recall=recall,
         real_precision=real_precision,
         real_recall=real_recall,
-        label_accuracy=None if right is None else right.mean().item(),
+        label_accuracy=None if labels is None else (seen == labels).double().mean().item(),
         real_label_accuracy=(seen_real == test.labels[:n]).double().mean().item(),
-        class_accuracy=each,
+        class_accuracy=None if labels is None else _accuracy_by_class(seen, labels),
+        real_class_accuracy=_accuracy_by_class(seen_real, test.labels[:n]),
         class_share=(torch.bincount(seen, minlength=len(CLASSES)).double() / n).tolist(),
     )
 
@@ -141,10 +139,8 @@ def verdicts(real_logits: torch.Tensor, fake_logits: torch.Tensor, threshold: fl
 
 
 def best_threshold(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> float:
-    """The threshold with the highest balanced accuracy, for losses where a logit's sign says nothing.
-
-    Choose it on validation, use it on test. Ties go to the lowest; it lies half-way between two logits.
-    """
+    """The threshold with the highest balanced accuracy, for losses where a logit's sign says nothing. Choose it on
+    validation, use it on test. Ties go to the lowest; it lies half-way between two logits."""
     logits, order = torch.cat([real_logits, fake_logits]).double().sort()
     is_real = (torch.arange(len(order)) < len(real_logits))[order].double()
     # With the threshold just above logit i: reals up to i are called fake, fakes up to i are called fake.

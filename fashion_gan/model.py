@@ -1,7 +1,5 @@
 """Save and load a generator; find one by run, file or registry name; its MLflow packaging."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from fashion_gan.networks import Discriminator, Generator
 
 FILE, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 SHIPPED = Path("reports") / "showcase" / FILE
+NEEDED = ("torch", "numpy", "safetensors", "pydantic", "pyyaml")  # to load and run the packaged model
 SHAPE = ("latent_dim", "channels", "conditional", "refine")
 
 
@@ -67,16 +66,15 @@ def load_generator(path: Path, source: str = "") -> Model:
 def load_discriminator(folder: Path) -> Discriminator | None:
     """The discriminator beside a run's generator, or None where none was kept."""
     path = folder / DISCRIMINATOR
-    make = lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"])  # noqa: E731
-    return _read_network(path, make)[0] if path.exists() else None
+    if not path.exists():
+        return None
+    return _read_network(path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"]))[0]
 
 
 def find(where: str, own: Path | None = None) -> Model:
-    """A generator by `where`: a run's name or path, a file, models:/fashion-gan@champion, or "auto".
-
-    "auto" is the folder `own` if it holds one, else the newest finished run, else the one shipped with the project.
-    Raises UserError where there is none.
-    """
+    """A generator by `where`: a run's name or path, a file, models:/fashion-gan@champion, or "auto". "auto" is the
+    folder `own` if it holds one, else the newest finished run, else the one shipped with the project. Raises
+    UserError where there is none."""
     if where == "auto":
         return _find_auto(own)
     if where.startswith("models:/"):
@@ -124,9 +122,7 @@ def _download(uri: str) -> Path:
 
 def save_pyfunc(folder: Path) -> Path:
     """Package a run's generator as an MLflow model in <run>/model: code, safetensors, no pickle, needs no fashion_gan.
-
-    Its input is a table with `label` and `seed` (int64); its output one row an image, 784 grey levels 0..255.
-    """
+    Its input is a table with `label` and `seed` (int64); its output one row an image, 784 grey levels 0..255."""
     import shutil
 
     import numpy as np
@@ -136,20 +132,15 @@ def save_pyfunc(folder: Path) -> Path:
 
     temporary, package = folder / "model.tmp", Path(__file__).parent
     shutil.rmtree(temporary, ignore_errors=True)
-    signature = ModelSignature(
-        Schema([ColSpec("long", "label"), ColSpec("long", "seed")]),
-        Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28))]),
-    )
+    rows, images = [ColSpec("long", "label"), ColSpec("long", "seed")], [TensorSpec(np.dtype("uint8"), (-1, 28, 28))]
     versions = runs.read_json(folder / "run.json")["tags"]
     pyfunc.save_model(
         temporary,
         python_model=str(package / "served.py"),
         code_paths=[str(package)],
         artifacts={"generator": str(folder / FILE)},
-        pip_requirements=[
-            f"{p}=={versions['version.' + p].split('+')[0]}" for p in ("torch", "numpy", "safetensors", "pydantic", "pyyaml")
-        ],
-        signature=signature,
+        pip_requirements=[f"{p}=={versions['version.' + p].split('+')[0]}" for p in NEEDED],
+        signature=ModelSignature(Schema(rows), Schema(images)),
     )
     for cache in temporary.rglob("__pycache__"):
         shutil.rmtree(cache)

@@ -1,7 +1,5 @@
 """Generators and discriminators for 28x28 grey images."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -19,11 +17,9 @@ def _initialise(module: nn.Module) -> None:
 
 
 class Generator(nn.Module):
-    """Latents (N, latent_dim), and labels (N,) where conditional, to images (N, 1, 28, 28) in -1..1.
-
-    A linear map to 7x7, then two transposed convolutions, after DCGAN (Radford et al. 2016); `refine` adds a 3x3
-    convolution at full size. The class enters as a one-hot vector beside the latent (Mirza & Osindero 2014).
-    """
+    """Latents (N, latent_dim), and labels (N,) where conditional, to images (N, 1, 28, 28) in -1..1. A linear map to
+    7x7, then two transposed convolutions, after DCGAN (Radford et al. 2016); `refine` adds a 3x3 convolution at full
+    size. The class enters as a one-hot vector beside the latent (Mirza & Osindero 2014)."""
 
     def __init__(self, latent_dim: int = 100, channels: int = 64, conditional: bool = False, refine: bool = False):
         super().__init__()
@@ -57,11 +53,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (N, 1, 28, 28), and labels (N,) where conditional, to logits (N,): over 0 means real.
-
-    Strided convolutions, after DCGAN. The class enters as input channels, one a class, constant over the image: at
-    this size and budget projection (Miyato & Koyama 2018) lost the variety within a class, this did not.
-    """
+    """Images (N, 1, 28, 28), and labels (N,) where conditional, to logits (N,): over 0 means real. Strided convolutions,
+    after DCGAN. The class enters as input channels, one a class, constant over the image: at this size and budget
+    projection (Miyato & Koyama 2018) lost the variety within a class, this did not."""
 
     def __init__(self, channels: int = 64, conditional: bool = False, norm: bool = True):
         super().__init__()

@@ -1,7 +1,5 @@
 """Every parameter: its name, type, bounds, default, unit, one line of help, and whether a resume may change it."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import re
@@ -43,15 +41,15 @@ class Params(BaseModel):
     r1: float = parameter(0.0, "weight of the gradient penalty on real images", frozen=True, ge=0, le=1000)
     r2: float = parameter(0.0, "weight of the gradient penalty on fake images", frozen=True, ge=0, le=1000)
     penalty_every: int = parameter(1, "a penalty each so many steps, scaled to the same weight", unit="steps", frozen=True, ge=1, le=64)  # fmt: skip
-    feature_loss: float = parameter(0.0, "weight of the Fréchet loss in the frozen train network", frozen=True, ge=0, le=100)  # fmt: skip
-    feature_from: int = parameter(0, "images seen before the Fréchet loss begins", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
+    feature_loss: float = parameter(0.5, "weight of the Fréchet loss in the frozen train network", frozen=True, ge=0, le=100)  # fmt: skip
+    feature_from: int = parameter(100_000, "images seen before the Fréchet loss begins", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
 
-    epochs: int = parameter(20, "passes over the training images", unit="epochs", ge=1, le=100_000)
+    epochs: int = parameter(10, "passes over the training images", unit="epochs", ge=1, le=100_000)
     batch_size: int = parameter(64, "images in a step", unit="images", frozen=True, ge=2, le=4096)
     lr_g: float = parameter(2e-4, "Adam's learning rate of the generator", frozen=True, gt=0, le=1)
     lr_d: float = parameter(2e-4, "Adam's learning rate of the discriminator", frozen=True, gt=0, le=1)
-    decay_from: int = parameter(0, "images seen before the learning rates begin to fall", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
-    decay_to: int = parameter(0, "images seen when the learning rates have fallen to a twentieth; 0: they never fall", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
+    decay_from: int = parameter(250_000, "images seen before the learning rates begin to fall", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
+    decay_to: int = parameter(500_000, "images seen when the learning rates have fallen to a twentieth; 0: they never fall", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
     beta1: float = parameter(0.5, "Adam's first moment", frozen=True, ge=0, lt=1)
     beta2: float = parameter(0.999, "Adam's second moment", frozen=True, gt=0, lt=1)
     ema_half_life: int = parameter(20_000, "half-life of the generator's moving average; 0: none", unit="images", frozen=True, ge=0, le=10**8)  # fmt: skip
@@ -69,10 +67,10 @@ class Params(BaseModel):
     samples: int = parameter(10_000, "generated images that are measured", unit="images", ge=1000, le=60_000)
     sample_seed: int = parameter(0, "seed of the pictures in 04_sample", ge=0, lt=2**31)
     per_class: int = parameter(10, "images a class in the grids of 04_sample", unit="images", ge=1, le=100)
-    explore_images: int = parameter(2000, "images placed in 01_explore's map", unit="images", ge=100, le=10_000)
+    explore_images: int = parameter(1500, "images placed in 01_explore's map", unit="images", ge=100, le=10_000)
 
     @model_validator(mode="after")
-    def _no_contradictions(self) -> Params:
+    def _no_contradictions(self) -> "Params":
         if self.batch_size > self.subset:
             raise ValueError(f"batch_size {self.batch_size} is larger than subset {self.subset}; make one of them fit")
         if self.decay_to and self.decay_to <= self.decay_from:
@@ -82,7 +80,7 @@ class Params(BaseModel):
         return self
 
     @classmethod
-    def checked(cls, values: dict[str, Any]) -> Params:
+    def checked(cls, values: dict[str, Any]) -> "Params":
         """Params from loose values. Raises UserError: the parameter, its value, what is allowed, the nearest name."""
         values = {name: _as_written(name, value) for name, value in values.items()}
         try:
@@ -91,11 +89,9 @@ class Params(BaseModel):
             raise UserError(_one_line(error)) from None
 
     @classmethod
-    def from_notebook(cls, *names: str) -> Params:
-        """Params from the running notebook's variables of these names: its parameters cell, and what was injected.
-
-        An injected value that no parameter is called by is refused; one that this notebook does not use is let through.
-        """
+    def from_notebook(cls, *names: str) -> "Params":
+        """Params from the running notebook's variables of these names: its parameters cell, and what was injected. An
+        injected value that no parameter is called by is refused; one that this notebook does not use is let through."""
         from IPython import get_ipython
 
         namespace = get_ipython().user_ns
@@ -104,9 +100,6 @@ class Params(BaseModel):
             if name not in cls.model_fields and name != "notebooks" and not name.startswith("PAPERMILL_"):
                 raise UserError(_unknown(name))
         return cls.checked({name: namespace[name] for name in names})
-
-    def changed(self, **values: Any) -> Params:
-        return Params.checked(self.model_dump() | values)
 
 
 def meta(name: str) -> dict[str, Any]:

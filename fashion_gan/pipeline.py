@@ -1,8 +1,7 @@
 """Run notebooks under papermill, in order, inside one run; say what happened when one of them fails."""
 
-from __future__ import annotations
-
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -21,6 +20,11 @@ from fashion_gan.run import RUN_VARIABLE, Run
 
 SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
 CLOSING_WAIT = 90  # seconds to wait for the copier's last look
+STAMPS = {
+    "DeadKernelError": "the kernel died while this cell ran (out of memory, or killed)",
+    "CellTimeoutError": "this cell took longer than the allowed {:g} minutes (timeout_minutes)",
+    "KeyboardInterrupt": "interrupted while this cell ran",
+}
 
 
 def register_engine() -> None:
@@ -43,32 +47,19 @@ def register_engine() -> None:
                 progress.cell(cell_index, len(nb_man.nb.cells))
 
             client = PapermillNotebookClient(
-                nb_man,
-                kernel_name=kernel_name,
-                timeout=timeout,
-                startup_timeout=120,
-                on_cell_start=on_cell_start,
-                config=config,
+                nb_man, kernel_name=kernel_name, timeout=timeout, startup_timeout=120, on_cell_start=on_cell_start, config=config
             )
             try:
                 client.execute(stdout=log, stderr=log)
             except (DeadKernelError, CellTimeoutError, KeyboardInterrupt) as error:
                 name = type(error).__name__
-                message = _explain(name, timeout)
+                message = STAMPS[name].format(timeout / 60)
                 cell = nb_man.nb.cells[at[0]]
                 if cell.cell_type == "code":
                     cell.outputs.insert(0, new_output("error", ename=name, evalue=message, traceback=[f"{name}: {message}"]))
                 nb_man.cell_exception(cell, cell_index=at[0])
 
     papermill_engines.register("fashion-gan", RunEngine)
-
-
-def _explain(name: str, timeout: float) -> str:
-    return {
-        "DeadKernelError": "the kernel died while this cell ran (out of memory, or killed)",
-        "CellTimeoutError": f"this cell took longer than the allowed {timeout / 60:g} minutes (timeout_minutes)",
-        "KeyboardInterrupt": "interrupted while this cell ran",
-    }[name]
 
 
 class Progress:
@@ -81,7 +72,7 @@ class Progress:
         self.told_epoch, self.done = -1, threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> "Progress":
         self.thread.start()
         return self
 
@@ -111,7 +102,7 @@ class Progress:
             training = self._training()
             if self.live:
                 line = f"{self.title}  {self.place}  {clock(time.monotonic() - self.started)}  {training}"
-                print("\r\x1b[K" + line[: _columns() - 1], end="", file=self.out, flush=True)
+                print("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1], end="", file=self.out, flush=True)
             elif training and self._epoch != self.told_epoch:
                 self.told_epoch = self._epoch
                 self._print(f"{self.title}: {training}")
@@ -127,13 +118,6 @@ class Progress:
             f"epoch {p['epoch']}/{p['epochs']}  loss D {p['loss_d']:.3f} G {p['loss_g']:.3f}  "
             f"{p['images_per_s']:,.0f} images/s  {clock(p['seconds_left'])} left"
         )
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size().columns
-    except OSError:
-        return 80
 
 
 def parameters_for(notebook: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -185,14 +169,12 @@ def preflight(params: Params) -> None:
     state.pick_device(params.device)
     data.ensure_data(project_root() / params.data_dir)
     if params.checkpoint:
-        checkpoint.check_same(checkpoint.load(Path(params.checkpoint))["params"], params.model_dump())
+        checkpoint.check_same(checkpoint.load(project_root() / params.checkpoint)["params"], params.model_dump())
 
 
 def prepare_resume(run: Run, changes: dict[str, Any], path: Path | None) -> None:
-    """Set a run up to go on: with changed free parameters, and from the checkpoint `path` if one is given.
-
-    Raises UserError, changing nothing, where the run has nothing left to do or a frozen parameter would change.
-    """
+    """Set a run up to go on: with changed free parameters, and from the checkpoint `path` if one is given. Raises
+    UserError, changing nothing, where the run has nothing left to do or a frozen parameter would change."""
     from fashion_gan import checkpoint
 
     info = run.info
@@ -201,9 +183,7 @@ def prepare_resume(run: Run, changes: dict[str, Any], path: Path | None) -> None
     trains = "02_train" in info["notebooks"]
     goes_on = bool(path) or (trains and params.epochs > info.get("epochs_done", params.epochs))
     if info["status"] == "FINISHED" and not goes_on:
-        raise UserError(
-            f"run {run.name} is finished; to train on say more epochs: fashion-gan resume {run.name} -p epochs={params.epochs + 10}"
-        )
+        raise UserError(f"run {run.name} is finished; say more epochs: fashion-gan resume {run.name} -p epochs={params.epochs + 10}")
     preflight(params)
     if path:
         checkpoint.check_same(checkpoint.load(path)["params"], params.model_dump())
@@ -217,11 +197,9 @@ def on_terminate(*_: object) -> None:
 
 
 def run_all(run: Run, say: Callable[[str], None] = print) -> int:
-    """Run the notebooks of `run` that have not finished yet, then write the report. Returns the exit code.
-
-    0; 1 where a notebook failed; 130 where the run was interrupted. The last line says where the report is, or how to
-    resume. The run's lock is held by the caller and freed here.
-    """
+    """Run the notebooks of `run` that have not finished yet, then write the report. Returns the exit code. 0; 1 where a
+    notebook failed; 130 where the run was interrupted. The last line says where the report is, or how to resume. The
+    run's lock is held by the caller and freed here."""
     register_engine()
     before = signal.signal(signal.SIGTERM, on_terminate)
     os.environ[RUN_VARIABLE] = str(run.folder)
@@ -268,6 +246,6 @@ def wait_for_copier(run: Run) -> bool:
     while time.monotonic() < until:
         if lock.is_free():
             copy = run.folder / "mlflow.json"
-            return copy.exists() and "run.json" in read_json(copy)["sent"]
+            return copy.exists() and read_json(copy)["closed"] == run.info["ended"]
         time.sleep(0.2)
     return False

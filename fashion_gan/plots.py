@@ -1,7 +1,5 @@
 """Figures, each with a sentence for those who do not see it."""
 
-from __future__ import annotations
-
 import base64
 import io
 from dataclasses import dataclass
@@ -13,8 +11,6 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
-
-from fashion_gan.data import CLASSES
 
 COLOURS = ("#3465a4", "#d9822b", "#4e9a06", "#a40000")
 
@@ -58,14 +54,15 @@ def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2, gap: int 
     return Picture(stream.getvalue(), alt, width=sheet.shape[1] * scale)
 
 
-def _axes(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:
+def axes_of(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:
+    """A figure and its axes, sizes in inches; not pyplot's, so a cell shows it only when it is asked to."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def curves(lines: dict[str, tuple[list[int], list[float]]], title: str, ylabel: str, levels: dict[str, float] | None = None) -> Picture:
     """Series by epoch, and dashed horizontal levels to compare with. An empty series is left out."""
-    figure, axes = _axes()
+    figure, axes = axes_of()
     said = []
     for (name, (steps, values)), colour in zip(lines.items(), COLOURS, strict=False):
         if steps:
@@ -74,7 +71,7 @@ def curves(lines: dict[str, tuple[list[int], list[float]]], title: str, ylabel: 
     for name, level in (levels or {}).items():
         axes.axhline(level, linestyle="--", color="#777777", linewidth=1, label=f"{name} ({level:.3g})")
     axes.set(title=title, xlabel="epoch", ylabel=ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return picture(figure, f"{title} over {max((len(s) for s, _ in lines.values()), default=0)} epochs: {'; '.join(said)}")
@@ -84,61 +81,14 @@ def confusion(percent: list[list[float]], title: str) -> Picture:
     """The discriminator's confusion matrix in per cent: rows what an image is, columns what it was judged."""
     import seaborn
 
-    figure, axes = _axes(4.2, 3.4)
+    figure, axes = axes_of(4.2, 3.4)
     seaborn.heatmap(
         percent, annot=True, fmt=".1f", vmin=0, vmax=100, cmap="Blues", ax=axes, cbar_kws={"label": "% of the row"},
         xticklabels=["judged real", "judged fake"], yticklabels=["real", "fake"],
     )  # fmt: skip
     axes.set_title(title)
     (rr, rf), (fr, ff) = percent
-    return picture(
-        figure,
-        f"{title}: real images judged real {rr:.1f} %, fake {rf:.1f} %; fakes judged real {fr:.1f} %, fake {ff:.1f} %",
-    )
-
-
-def class_bars(values: dict[str, list[float]], title: str, ylabel: str) -> Picture:
-    """Bars per class, one group of bars a series (each of 10 values)."""
-    figure, axes = _axes(8.0, 3.0)
-    width = 0.8 / len(values)
-    for i, ((name, heights), colour) in enumerate(zip(values.items(), COLOURS, strict=False)):
-        axes.bar(np.arange(len(CLASSES)) + (i - (len(values) - 1) / 2) * width, heights, width, label=name, color=colour)
-    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=30, ha="right", fontsize=8)
-    axes.set(title=title, ylabel=ylabel)
-    axes.legend(fontsize=8)
-    said = "; ".join(f"{name}: {min(h):.2f} to {max(h):.2f}" for name, h in values.items())
-    return picture(figure, f"{title}, bars per class. {said}")
-
-
-def histogram(values: torch.Tensor, title: str, xlabel: str) -> Picture:
-    figure, axes = _axes()
-    axes.hist(values.flatten().numpy(), bins=64, color=COLOURS[0], log=True)
-    axes.set(title=title, xlabel=xlabel, ylabel="pixels (log scale)")
-    return picture(figure, f"{title}: a histogram; {100 * (values == 0).double().mean():.0f} % of the pixels are black")
-
-
-def scatter(points: np.ndarray, labels: torch.Tensor, title: str) -> Picture:
-    """Points (N, 2) coloured by class."""
-    from matplotlib import colormaps
-
-    figure, axes = _axes(7.5, 5.0)
-    for index, name in enumerate(CLASSES):
-        chosen = (labels == index).numpy()
-        axes.scatter(*points[chosen].T, s=5, color=colormaps["tab10"](index), label=name)
-    axes.set(title=title, xticks=[], yticks=[])
-    axes.legend(fontsize=8, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
-    return picture(figure, f"{title}: {len(points)} images as points, coloured by class; similar images lie close together")
-
-
-def two_histograms(values: dict[str, torch.Tensor], title: str, xlabel: str) -> Picture:
-    """Distributions on one axis, outlined, to compare by eye."""
-    figure, axes = _axes()
-    for (name, numbers), colour in zip(values.items(), COLOURS, strict=False):
-        axes.hist(numbers.numpy(), bins=60, density=True, histtype="step", color=colour, label=name, linewidth=1.5)
-    axes.set(title=title, xlabel=xlabel, ylabel="density")
-    axes.legend(fontsize=8)
-    said = "; ".join(f"{name}: median {numbers.median():.3g}" for name, numbers in values.items())
-    return picture(figure, f"{title}. {said}")
+    return picture(figure, f"{title}: real images judged real {rr:.1f} %, fake {rf:.1f} %; fakes judged real {fr:.1f} %, fake {ff:.1f} %")
 
 
 class Live:
@@ -159,10 +109,8 @@ class Live:
             f"about {left / 60:.1f} min left; losses D {m['loss_d']:.3f}, G {m['loss_g']:.3f}; "
             f"validation accuracy {m['validation_accuracy']:.3f}, distance {m['validation_distance']:.3f}"
         )
-        lines = {
-            name: run.series(key)
-            for name, key in (("discriminator", "loss_d"), ("generator", "loss_g"), ("validation distance", "validation_distance"))
-        }
+        names = {"discriminator": "loss_d", "generator": "loss_g", "validation distance": "validation_distance"}
+        lines = {name: run.series(key) for name, key in names.items()}
         self.places[0].update(self.text(words))
         self.places[1].update(curves(lines, "Training", "loss, distance"))
         self.places[2].update(grid(record.grid, 10, f"100 generated garments after epoch {record.step}"))

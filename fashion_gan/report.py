@@ -1,13 +1,12 @@
 """HTML of executed notebooks, the run's index page, the page of pictures over the epochs, the model card."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html
 import math
 import re
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from fashion_gan.files import read_json, write_text
@@ -26,13 +25,13 @@ def page(title: str, body: str, script: str = "") -> str:
     """A whole HTML page that loads nothing: its Content-Security-Policy allows inlined pictures, styles, this script."""
     allowed = f"; script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" if script else ""
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'{allowed}; base-uri 'none'; form-action 'none'"
-    style = (STATIC / "report.css").read_text(encoding="utf-8")
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{style}</style></head>\n<body><main>\n{body}\n</main>"
-        f"{f'<script>{script}</script>' if script else ''}</body></html>\n"
-    )
+    parts = {"policy": policy, "title": html.escape(title), "style": _static("report.css"), "body": body}
+    parts["script"] = f"<script>{script}</script>" if script else ""
+    return Template(_static("page.html")).substitute(parts)
+
+
+def _static(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
 
 
 def notebook_body(path: Path) -> str:
@@ -68,29 +67,14 @@ def slider(run: Run) -> str:
         return ""
     every = math.ceil(len(paths) / FRAMES)
     paths = sorted({*paths[::every], paths[-1]})
-    frames = "".join(
-        embedded(
-            p,
-            f"100 generated garments after epoch {int(p.stem[6:])}",
-            **{"class": "frame", "data-epoch": str(int(p.stem[6:]))},
-        )
-        for p in paths
-    )
-    last = len(paths) - 1
+    epochs, last = [str(int(p.stem[6:])) for p in paths], len(paths) - 1
+    marked = [{"alt": f"100 generated garments after epoch {e}", "class": "frame", "data-epoch": e} for e in epochs]
+    frames = "".join(embedded(path, **about) for path, about in zip(paths, marked, strict=True))
     return (
-        f'<figure class="slider"><div>{frames}</div><label>epoch <output>{int(paths[-1].stem[6:])}</output>'
+        f'<figure class="slider"><div>{frames}</div><label>epoch <output>{epochs[-1]}</output>'
         f'<input type="range" min="0" max="{last}" value="{last}" aria-label="epoch of the picture"></label>'
         "<figcaption>The same 100 latents after each epoch, a row a class where the model is conditional. Drag to see them take shape.</figcaption></figure>"
     )
-
-
-def write_epochs(run: Run) -> None:
-    if found := slider(run):
-        script = (STATIC / "slider.js").read_text(encoding="utf-8")
-        write_text(
-            run.folder / "epochs.html",
-            page(f"pictures over the epochs · {run.name}", f"<h1>{run.name}: over the epochs</h1>{found}", script),
-        )
 
 
 def verdict(run: Run) -> str:
@@ -120,22 +104,9 @@ def figures_table(run: Run) -> list[tuple[str, str, str]]:
             ("Discriminator accuracy", f"{100 * d['accuracy']:.1f} %", "on the test split against fresh fakes; 50 % is a coin"),
         ]  # fmt: skip
         if scores.get("label_accuracy") is not None:
-            rows.insert(
-                3,
-                (
-                    "Label accuracy",
-                    f"{scores['label_accuracy']:.3f}",
-                    f"real images give {scores['real_label_accuracy']:.3f}",
-                ),
-            )
+            rows.insert(3, ("Label accuracy", f"{scores['label_accuracy']:.3f}", f"real images give {scores['real_label_accuracy']:.3f}"))
     if "images" in train:
-        rows += [
-            (
-                "Training",
-                f"{train['seconds'] / 60:.1f} min",
-                f"{train['images']:,.0f} images seen, {train['images_per_s']:,.0f} a second",
-            ),
-        ]
+        rows += [("Training", clock(train["seconds"]), f"{train['images']:,.0f} images seen, {train['images_per_s']:,.0f} a second")]
     return rows
 
 
@@ -154,21 +125,17 @@ def method(run: Run) -> str:
 
 def write_report(run: Run) -> Path:
     """index.html, epochs.html and, where something was measured, MODEL_CARD.md. Returns the index."""
-    write_epochs(run)
     write_card(run)
+    frames, script = slider(run), _static("slider.js")
+    if frames:
+        write_text(run.folder / "epochs.html", page(f"pictures over the epochs · {run.name}", f"<h1>{run.name}</h1>{frames}", script))
     info, described = run.info, run.folder / "images" / "descriptions.json"
     pictures = read_json(described) if described.exists() else {}
     status = info["status"].lower()
     rows = "".join(f"<tr><th>{n}</th><td>{v}</td><td>{html.escape(how)}</td></tr>" for n, v, how in figures_table(run))
-    body = [
-        f'<h1>{html.escape(run.name)} <span class="status {status}">{status}</span></h1>',
-        f'<p class="verdict">{html.escape(verdict(run))}</p>',
-    ]
-    body += [
-        f'<div class="wide"><table class="figures">{rows}</table></div>' if rows else "",
-        f"<p>{method(run)}</p>",
-        slider(run),
-    ]
+    body = [f'<h1>{html.escape(run.name)} <span class="status {status}">{status}</span></h1>']
+    body += [f'<p class="verdict">{html.escape(verdict(run))}</p>']
+    body += [f'<div class="wide"><table class="figures">{rows}</table></div>' if rows else "", f"<p>{method(run)}</p>", frames]
     for name in ("samples_by_class", "losses", "confusion_test", "distance", "nearest"):
         path = run.folder / "images" / f"{name}.png"
         if path.exists():
@@ -176,11 +143,9 @@ def write_report(run: Run) -> Path:
             body.append(f"<figure>{image}<figcaption>{html.escape(pictures[name]['alt'])}</figcaption></figure>")
     for path in sorted((run.folder / "notebooks").glob("*.ipynb")):
         is_open = " open" if status in ("failed", "killed") and path.stem in info.get("reason", "") else ""
-        body.append(
-            f'<details{is_open}><summary>{path.stem}</summary><div class="notebook">{unique_ids(notebook_body(path), path.stem)}</div></details>'
-        )
+        shown = unique_ids(notebook_body(path), path.stem)
+        body.append(f'<details{is_open}><summary>{path.stem}</summary><div class="notebook">{shown}</div></details>')
     body.append(about(info))
-    script = (STATIC / "slider.js").read_text(encoding="utf-8")
     write_text(run.folder / "index.html", page(f"{run.name} · fashion-gan", "\n".join(body), script))
     return run.folder / "index.html"
 
@@ -191,13 +156,11 @@ def unique_ids(body: str, prefix: str) -> str:
 
 
 def about(info: dict[str, Any]) -> str:
-    rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in sorted(info["params"].items()))
-    tags = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in sorted(info["tags"].items()))
-    return (
-        f'<details><summary>Parameters</summary><div class="wide"><table>{rows}</table></div></details>'
-        f'<details><summary>Where it came from</summary><div class="wide"><table>{tags}</table></div></details>'
-        f"<p>Run it again: <code>{html.escape(info['tags']['command'])}</code></p>"
-    )
+    parts = []
+    for title, values in (("Parameters", info["params"]), ("Where it came from", info["tags"])):
+        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in sorted(values.items()))
+        parts.append(f'<details><summary>{title}</summary><div class="wide"><table>{rows}</table></div></details>')
+    return "".join(parts) + f"<p>Run it again: <code>{html.escape(info['tags']['command'])}</code></p>"
 
 
 def write_card(run: Run) -> None:
@@ -206,24 +169,6 @@ def write_card(run: Run) -> None:
         return
     info, rows = run.info, "\n".join(f"| {n} | {v} | {how} |" for n, v, how in figures_table(run))
     kind = "conditional (ask for one of ten classes)" if info["params"]["conditional"] else "unconditional"
-    plain = re.sub(r"</?i>", "*", method(run))
-    card = f"""# Model card: {run.name}
-
-A {kind} generator of 28×28 grey images of clothes, a GAN trained on Fashion-MNIST (MIT licence, Zalando Research).
-
-{verdict(run)}
-
-| figure | value | how to read it |
-|---|---|---|
-{rows}
-
-{plain}
-
-**Use.** `fashion-gan sample --model {run.name} --n 100 --seed 0 --out samples.npz`; or `mlflow.pyfunc.load_model` on `model/`.
-
-**Limits.** It knows the ten classes of Fashion-MNIST and nothing else, at 28×28 grey pixels. Fine print, logos and rare
-cuts are not learned. It is made for study, not for product pictures.
-
-**Made by.** `{info["tags"]["command"]}` at commit `{info["tags"]["git_commit"][:12]}`, seed {info["params"]["seed"]}.
-"""
-    write_text(run.folder / "MODEL_CARD.md", card)
+    parts = {"name": run.name, "kind": kind, "verdict": verdict(run), "rows": rows, "method": re.sub(r"</?i>", "*", method(run))}
+    parts |= {"command": info["tags"]["command"], "commit": info["tags"]["git_commit"][:12], "seed": info["params"]["seed"]}
+    write_text(run.folder / "MODEL_CARD.md", Template(_static("model_card.md")).substitute(parts))

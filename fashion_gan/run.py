@@ -1,13 +1,12 @@
 """The run folder and its record: the truth that reports and trackers are copies of. Never imports mlflow."""
 
-from __future__ import annotations
-
 import datetime
 import json
 import math
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -23,18 +22,7 @@ from fashion_gan.params import Params
 SCHEMA = 1
 RUN_VARIABLE = "FASHION_GAN_RUN"  # the pipeline tells its kernels which run they belong to
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "mlflow",
-    "papermill",
-    "matplotlib",
-    "scikit-learn",
-    "safetensors",
-    "pydantic",
-    "pyyaml",
-)
+PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "papermill", "matplotlib", "scikit-learn", "safetensors", "pydantic", "pyyaml")
 
 
 class Run:
@@ -45,36 +33,28 @@ class Run:
         self.lock = Lock(folder / "run.lock")
         self._known: set[tuple[str, int]] | None = None
 
-    # --- making and finding -------------------------------------------------------------------------------------
-
     @classmethod
-    def create(cls, params: Params, *, name: str = "", profile: str = "", notebooks: tuple[str, ...] = (), command: str = "") -> Run:
+    def create(cls, params: Params, *, name: str = "", profile: str = "", notebooks: tuple[str, ...] = (), command: str = "") -> "Run":
         """A new run folder under reports/, locked by this process. Raises UserError where the name is taken or bad."""
         root = project_root()
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = check_name(name) if name else free_name(root / "reports", f"{stamp}-{profile or 'notebook'}")
+        name = check_name(name) if name else f"{stamp}-{profile or 'notebook'}-{uuid.uuid4().hex[:4]}"
         folder = root / "reports" / name
         if folder.exists():
             raise UserError(f"run {name!r} is there already; choose another --name, or go on with: fashion-gan resume {name}")
         run = cls(folder)
         run.lock.acquire(f"run {name} is being made by another process")
-        write_json(
-            folder / "run.json",
-            {
-                "schema": SCHEMA, "uuid": uuid.uuid4().hex, "name": name, "profile": profile, "notebooks": list(notebooks),
-                "params": params.model_dump(), "status": "RUNNING", "created": time.time(), "attempts": 1,
-                "tags": provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}"),
-            },
-        )  # fmt: skip
+        tags = provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}")
+        told = {"schema": SCHEMA, "uuid": uuid.uuid4().hex, "name": name, "profile": profile, "notebooks": list(notebooks)}
+        told |= {"params": params.model_dump(), "status": "RUNNING", "created": time.time(), "attempts": 1, "tags": tags}
+        write_json(folder / "run.json", told)
         return run
 
     @classmethod
-    def open(cls, params: Params, kind: str) -> Run:
-        """The run that a notebook writes to.
-
-        Under the pipeline: its run. By hand: for kind "train" a new tracked run; for the others the scratch folder
-        reports/scratch/<kind>, replaced each time, or the run that `params.run` names. Says folder, device and link.
-        """
+    def open(cls, params: Params, kind: str) -> "Run":
+        """The run that a notebook writes to. Under the pipeline: its run. By hand: for kind "train" a new tracked run;
+        for the others the scratch folder reports/scratch/<kind>, replaced each time, or the run that `params.run`
+        names. Says folder, device and link."""
         if os.environ.get(RUN_VARIABLE):
             run = cls(Path(os.environ[RUN_VARIABLE]))
         elif params.run:
@@ -88,18 +68,11 @@ class Run:
         return run
 
     @classmethod
-    def _scratch(cls, params: Params, kind: str) -> Run:
-        import shutil
-
+    def _scratch(cls, params: Params, kind: str) -> "Run":
         folder = project_root() / "reports" / "scratch" / kind
         shutil.rmtree(folder, ignore_errors=True)
-        write_json(
-            folder / "run.json",
-            {"schema": SCHEMA, "name": f"scratch/{kind}", "params": params.model_dump(), "status": "SCRATCH"},
-        )
+        write_json(folder / "run.json", {"schema": SCHEMA, "name": f"scratch/{kind}", "params": params.model_dump(), "status": "SCRATCH"})
         return cls(folder)
-
-    # --- what it says -------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -124,13 +97,8 @@ class Run:
         copy = self.folder / "mlflow.json"
         return read_json(copy)["url"] if copy.exists() else "being made (see mlflow.json in the folder)"
 
-    # --- what it keeps ------------------------------------------------------------------------------------------
-
     def log_metrics(self, values: dict[str, float], step: int) -> None:
-        """Append points to metrics.jsonl. A point is known by (name, step); the first one counts, repeats are dropped.
-
-        Raises ValueError for NaN or infinity.
-        """
+        """Append points to metrics.jsonl; of a (name, step) the first one counts. Raises ValueError for NaN or infinity."""
         for name, value in values.items():
             if not math.isfinite(value):
                 raise ValueError(f"metric {name} is {value} at step {step}")
@@ -179,8 +147,6 @@ class Run:
         path = self.folder / f"{name}.json"
         return read_json(path) if path.exists() else None
 
-    # --- how it ends --------------------------------------------------------------------------------------------
-
     def follow(self) -> None:
         """Start the copier to MLflow, a process of its own session, unless one follows already."""
         if self.info["status"] != "SCRATCH" and Lock(self.folder / "sync.lock").is_free():
@@ -200,9 +166,9 @@ class Run:
         if self.info["status"] == "RUNNING" and not os.environ.get(RUN_VARIABLE):
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED" if error else "FINISHED"
             self.finish(status, f"{type(error).__name__}: {error}" if error else "")
-            print(f"run {self.name} is {status}; sample it: fashion-gan sample --model {self.name} --out samples.png")
+            print(f"run {self.name} is {status}; MLflow: {self.mlflow_url}")
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
@@ -212,15 +178,8 @@ class Run:
 def check_name(name: str) -> str:
     """Raises UserError for a name that is no plain folder name."""
     if not NAME.match(name) or ".." in name or name in ("scratch", "showcase", "latest"):
-        raise UserError(
-            f"run name {name!r} is not allowed; use letters, digits, '.', '_' and '-' (no slash, no '..', not scratch, showcase or latest)"
-        )
+        raise UserError(f"run name {name!r} is not allowed; use letters, digits, '.', '_', '-', no '..', not scratch, showcase or latest")
     return name
-
-
-def free_name(reports: Path, name: str) -> str:
-    taken = {p.name for p in reports.glob(f"{name}*")}
-    return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 1000))) if n not in taken)
 
 
 def all_runs() -> list[Run]:
@@ -244,10 +203,8 @@ def find(name: str) -> Run:
 
 
 def newest_finished() -> Run | None:
-    return next(
-        (run for run in reversed(all_runs()) if run.info["status"] == "FINISHED" and (run.folder / "generator.safetensors").exists()),
-        None,
-    )
+    done = [run for run in all_runs() if run.info["status"] == "FINISHED" and (run.folder / "generator.safetensors").exists()]
+    return done[-1] if done else None
 
 
 def close_vanished(say: Callable[[str], None]) -> list[Run]:
@@ -269,12 +226,7 @@ def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: st
         except (OSError, subprocess.SubprocessError):
             return ""
 
-    tags = {
-        "profile": profile,
-        "command": command,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
+    tags = {"profile": profile, "command": command, "python": platform.python_version(), "platform": platform.platform()}
     tags["git_commit"] = git("rev-parse", "HEAD") or "unknown"
     tags["git_dirty"] = str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower()
     for name in notebooks:

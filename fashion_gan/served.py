@@ -1,7 +1,5 @@
 """The generator as MLflow serves it: a model from code. MLflow runs this file when it loads the model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import mlflow

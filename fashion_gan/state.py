@@ -1,6 +1,4 @@
-"""The training state: everything that the next step depends on."""
-
-from __future__ import annotations
+"""The training state, everything that the next step depends on, and one step of it."""
 
 import copy
 from dataclasses import dataclass
@@ -8,7 +6,8 @@ from typing import Any
 
 import torch
 
-from fashion_gan import data, features
+from fashion_gan import data, features, metrics, objectives
+from fashion_gan.augment import augment
 from fashion_gan.errors import UserError
 from fashion_gan.networks import Discriminator, Generator
 from fashion_gan.params import Params
@@ -22,10 +21,6 @@ def pick_device(wanted: str = "auto") -> torch.device:
     if not there[wanted]:
         raise UserError(f"device {wanted} is not on this machine; say device: auto")
     return torch.device(wanted)
-
-
-def make_generator(params: Params) -> Generator:
-    return Generator(params.latent_dim, params.channels, params.conditional, params.refine)
 
 
 def draw_latents(count: int, params: Params, random: torch.Generator, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,10 +75,8 @@ class TrainingState:
         self.device = device or pick_device(params.device)
         with torch.random.fork_rng(devices=[]):  # the networks' initial weights are drawn from the global generator
             torch.manual_seed(params.seed)
-            generator, discriminator = (
-                make_generator(params),
-                Discriminator(params.channels, params.conditional, params.d_norm),
-            )
+            generator = Generator(params.latent_dim, params.channels, params.conditional, params.refine)
+            discriminator = Discriminator(params.channels, params.conditional, params.d_norm)
         place = {"device": self.device, "memory_format": torch.channels_last}
         self.generator, self.discriminator = generator.to(**place), discriminator.to(**place)
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
@@ -102,11 +95,7 @@ class TrainingState:
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
-        return parts | {
-            "random": self.random.get_state(),
-            "losses": self.losses,
-            "position": vars(self.position).copy(),
-        }
+        return parts | {"random": self.random.get_state(), "losses": self.losses, "position": vars(self.position).copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in self.PARTS:
@@ -114,3 +103,67 @@ class TrainingState:
         self.random.set_state(state["random"])
         self.losses.copy_(state["losses"])
         self.position = Position(**state["position"])
+
+
+def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params: Params, frechet: "FrechetObjective | None") -> None:
+    """One step of the discriminator, then one of the generator, on one batch of real images (N, 1, 28, 28)."""
+    G, D, random = state.generator, state.discriminator, state.random
+    loss_d, loss_g = objectives.LOSSES[params.loss]
+    z, asked = draw_latents(len(real), params, random, state.device)
+    fake = G(z, asked)
+
+    penalised = (params.r1 or params.r2) and state.position.batch % params.penalty_every == 0
+    shown = augment(real, params.augment, random).requires_grad_(bool(penalised))
+    made = augment(fake.detach(), params.augment, random).requires_grad_(bool(penalised))
+    real_logits, fake_logits = D(shown, labels), D(made, asked)
+    d = total = loss_d(real_logits, fake_logits)
+    for weight, logits, images in ((params.r1, real_logits, shown), (params.r2, fake_logits, made)):
+        if penalised and weight:
+            total = total + params.penalty_every * weight * objectives.gradient_penalty(logits, images)
+    state.optimizer_d.zero_grad(set_to_none=True)
+    total.backward()
+    state.optimizer_d.step()
+
+    D.requires_grad_(False)
+    logits = D(augment(fake, params.augment, random), asked)
+    paired = D(shown.detach(), labels) if params.loss == "relativistic" else None
+    g = loss_g(paired, logits)
+    (gradient,) = torch.autograd.grad(g, fake)
+    if frechet and state.position.images >= params.feature_from:
+        gradient = objectives.blend(gradient, frechet.gradient(fake, state.moments), params.feature_loss)
+    state.optimizer_g.zero_grad(set_to_none=True)
+    fake.backward(gradient)
+    state.optimizer_g.step()
+    D.requires_grad_(True)
+
+    right = [(real_logits > 0).float().mean(), (fake_logits <= 0).float().mean()]
+    state.losses += torch.stack([d.detach(), g.detach(), *right])
+
+
+class FrechetObjective:
+    """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`)."""
+
+    def __init__(self, train: data.Split, device: torch.device):
+        self.network = features.load("train", str(device))
+        hidden, _ = features.extract(self.network, train.images)
+        self.mean = hidden.mean(dim=0).float().to(device)
+        self.root = metrics.symmetric_root(torch.cov(hidden.T)).float().to(device)
+
+    def gradient(self, fake: torch.Tensor, moments: FakeMoments) -> torch.Tensor:
+        mean, cov = moments.update(self.network.features(fake))
+        return torch.autograd.grad(objectives.frechet_loss(mean, cov, self.mean, self.root), fake)[0]
+
+
+def average(state: TrainingState, params: Params) -> None:
+    """Move the averaged generator towards the running one. The half-life is at most 5 % of the images seen. The ramp
+    lets go of the first, bad generators early (Karras et al. 2020, StyleGAN2-ADA's training loop)."""
+    half_life = min(params.ema_half_life, 0.05 * state.position.images)
+    keep = 0.5 ** (params.batch_size / half_life) if half_life > 0 else 0.0
+    torch._foreach_lerp_(list(state.averaged.parameters()), list(state.generator.parameters()), 1 - keep)
+
+
+def learning_rate_factor(images: int, params: Params) -> float:
+    """1 until `decay_from`, then falling linearly to 1/20 at `decay_to`."""
+    if not params.decay_to or images <= params.decay_from:
+        return 1.0
+    return max(0.05, 1 - (images - params.decay_from) / (params.decay_to - params.decay_from))

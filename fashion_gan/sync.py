@@ -1,9 +1,8 @@
 """The run folder's copy in MLflow, and the registry. With `model` the only module that imports mlflow."""
 
-from __future__ import annotations
-
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from fashion_gan.run import Run
 EXPERIMENT = MODEL_NAME = "fashion-gan"
 RUN_TAG = "fashion_gan.uuid"
 COPIED = ("images", "notebooks")  # folders that are copied whole; of checkpoints only the final and the best
-FILES = ("run.json", "metrics.jsonl", "scores.json", "report.json", "generator.safetensors")
+FILES = ("run.json", "metrics.jsonl", "scores.json", "training.json", "generator.safetensors", "discriminator.safetensors")
 
 
 def tracking_uri() -> str:
@@ -28,21 +27,17 @@ def tracking_uri() -> str:
     parts = urlparse(uri)
     if parts.scheme in ("http", "https") and parts.hostname:
         return uri
-    if parts.scheme in ("sqlite", "postgresql", "postgresql+psycopg2", "mysql", "mysql+pymysql") and (
-        parts.path.strip("/") or parts.hostname
-    ):
+    if re.match(r"sqlite$|postgresql|mysql", parts.scheme) and (parts.path.strip("/") or parts.hostname):
         return uri
     raise UserError(f"MLFLOW_TRACKING_URI is {uri!r}, which is no address; say http://127.0.0.1:5009, or unset it for the local store")
 
 
 def import_mlflow() -> Any:
     """mlflow, set up so that a hanging server holds nothing up and no pickle is ever loaded."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    wanted = {"ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "HTTP_REQUEST_TIMEOUT": "20", "HTTP_REQUEST_MAX_RETRIES": "2"}
+    wanted |= {"ALLOW_PICKLE_DESERIALIZATION": "false", "DISABLE_TELEMETRY": "true", "LOGGING_LEVEL": "WARNING"}
+    for name, value in wanted.items():
+        os.environ.setdefault(f"MLFLOW_{name}", value)
     import mlflow
 
     return mlflow
@@ -74,7 +69,7 @@ class Copier:
 
     def __init__(self, run: Run, client: Any):
         self.run, self.client = run, client
-        self.offset, self.sent = 0, {}
+        self.offset, self.sent, self.closed = 0, {}, None
         self.run_id = self._find_or_make()
         memory = self._memory()
         if memory.get("run_id") == self.run_id and memory.get("store") == tracking_uri():
@@ -85,13 +80,8 @@ class Copier:
         return read_json(path) if path.exists() else {}
 
     def _remember(self) -> None:
-        known = {
-            "run_id": self.run_id,
-            "store": tracking_uri(),
-            "url": self.url,
-            "offset": self.offset,
-            "sent": self.sent,
-        }
+        known = {"run_id": self.run_id, "store": tracking_uri(), "url": self.url, "offset": self.offset, "sent": self.sent}
+        known["closed"] = self.closed
         if known != self._memory():
             write_json(self.run.folder / "mlflow.json", known)
 
@@ -111,13 +101,8 @@ class Copier:
             if found[0].info.status != "RUNNING" and info["status"] == "RUNNING":
                 self.client.update_run(found[0].info.run_id, status="RUNNING")
             return found[0].info.run_id
-        made = self.client.create_run(
-            self.experiment_id,
-            start_time=int(info["created"] * 1000),
-            run_name=info["name"],
-            tags={RUN_TAG: info["uuid"]},
-        )
-        return made.info.run_id
+        begun, tags = int(info["created"] * 1000), {RUN_TAG: info["uuid"]}
+        return self.client.create_run(self.experiment_id, begun, tags, info["name"]).info.run_id
 
     def _experiment(self) -> str:
         found = self.client.get_experiment_by_name(EXPERIMENT)
@@ -185,13 +170,14 @@ class Copier:
         self.copy(final=True)
         if status == "FINISHED" and (self.run.folder / "generator.safetensors").exists():
             self.register()
-        self.client.set_terminated(self.run_id, status, int(self.run.info.get("ended", time.time()) * 1000))
+        ended = self.run.info.get("ended", time.time())
+        self.client.set_terminated(self.run_id, status, int(ended * 1000))
+        self.closed = ended
+        self._remember()
 
     def register(self) -> None:
         """One version of the registered model for each generator that the run finished with (a resume may make more).
-
-        The alias champion moves only to a better score by the same measure.
-        """
+        The alias champion moves only to a better score by the same measure."""
         from mlflow.exceptions import MlflowException
 
         from fashion_gan.model import save_pyfunc
@@ -205,12 +191,7 @@ class Copier:
         versions = self.client.search_model_versions(f"name='{MODEL_NAME}' and run_id='{self.run_id}'")
         version = next((v for v in versions if v.tags.get("generator") == mark), None)
         scores = self.run.read_json("scores") or {}
-        tags = {
-            "run": self.run.name,
-            "generator": mark,
-            "measure": str(scores.get("measure")),
-            "distance": str(scores.get("distance")),
-        }
+        tags = {"run": self.run.name, "generator": mark, "measure": str(scores.get("measure")), "distance": str(scores.get("distance"))}
         if version is None:
             place = f"model-{mark[:12]}" if versions else "model"
             self.client.log_artifacts(self.run_id, str(save_pyfunc(self.run.folder)), place)
@@ -231,17 +212,9 @@ class Copier:
         return same and float(tags["distance"]) < float(champion.tags["distance"])
 
 
-def final_status(run: Run) -> str:
-    """What run.json says, once the run's lock is free; a run that still says RUNNING has vanished: FAILED."""
-    status = run.info["status"]
-    return status if status in ("FINISHED", "FAILED", "KILLED") else "FAILED"
-
-
 def sync(run: Run, follow: bool = False, say: Callable[[str], None] = print, every: float = 2.0) -> None:
-    """Bring MLflow level with the run folder; with `follow` keep it level until the run's lock is free.
-
-    A store that does not answer is tried again while following, and never stops anything else.
-    """
+    """Bring MLflow level with the run folder; with `follow` keep it level until the run's lock is free. A store that
+    does not answer is tried again while following, and never stops anything else."""
     with Lock(run.folder / "sync.lock") as lock:
         if not lock.acquire():
             say(f"another process is copying run {run.name} already")
@@ -252,15 +225,15 @@ def sync(run: Run, follow: bool = False, say: Callable[[str], None] = print, eve
             try:
                 copier = copier or Copier(run, make_client())
                 if not running:
-                    copier.close(final_status(run))
+                    status = run.info["status"]  # one that still says RUNNING has vanished
+                    copier.close("FAILED" if status == "RUNNING" else status)
                     return
                 copier.copy()
             except Exception as error:  # any fault of a store or network
                 reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
                 if not (follow and running):
-                    raise UserError(
-                        f"MLflow at {tracking_uri()} was not brought level ({reason}); later: fashion-gan sync {run.name}"
-                    ) from None
+                    words = f"MLflow at {tracking_uri()} was not brought level ({reason}); later: fashion-gan sync {run.name}"
+                    raise UserError(words) from None
                 say(f"MLflow: {reason}; trying again")
             if not follow:
                 return

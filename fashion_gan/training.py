@@ -1,9 +1,9 @@
-"""The training loop: a generator that yields a record an epoch; checkpoints, interruption, resume."""
-
-from __future__ import annotations
+"""The training loop, a generator that yields a record an epoch; looking at it without touching it; resume."""
 
 import contextlib
+import copy
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +11,12 @@ from pathlib import Path
 
 import torch
 
-from fashion_gan import checkpoint, data, features, model
-from fashion_gan.errors import UserError
+from fashion_gan import checkpoint, data, features, metrics, model, objectives
+from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock, write_json
-from fashion_gan.looking import averaged_generator, look
+from fashion_gan.networks import Generator
 from fashion_gan.params import Params
-from fashion_gan.state import TrainingState
-from fashion_gan.steps import FrechetObjective, average, learning_rate_factor, step
+from fashion_gan.state import FrechetObjective, TrainingState, average, draw_latents, learning_rate_factor, step
 
 
 @dataclass(frozen=True)
@@ -31,20 +30,18 @@ class Record:
     total_images: int
 
 
-class Interrupt:
-    """Holds Ctrl-C back until a step is whole, so that what is saved is never half a step."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> Interrupt:
-        with contextlib.suppress(ValueError):  # only the main thread may
-            self.before = signal.signal(signal.SIGINT, lambda *_: setattr(self, "asked", True))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if hasattr(self, "before"):
-            signal.signal(signal.SIGINT, self.before)
+@contextlib.contextmanager
+def held_back_interrupt() -> Iterator[list]:
+    """Holds Ctrl-C back until a step is whole, so that what is saved is never half a step; gives a list that it fills."""
+    asked: list = []
+    if threading.current_thread() is not threading.main_thread():  # only there a signal can be held back
+        yield asked
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Keeper:
@@ -57,10 +54,8 @@ class Keeper:
 
     def check_finite(self) -> None:
         if not torch.isfinite(self.state.losses).all():
-            raise UserError(
-                f"a loss became NaN or infinite near image {self.state.position.images:,}; the last good checkpoint is "
-                "kept: start a new run with lower lr_g and lr_d, or with r1 over 0"
-            )
+            where = f"near image {self.state.position.images:,}"
+            raise UserError(f"a loss became NaN or infinite {where}; the last good checkpoint is kept: start anew with lower lr_g and lr_d")
 
     def save(self, best: bool = False) -> None:
         self.check_finite()
@@ -93,21 +88,19 @@ def train(
     state: TrainingState, train_split: data.Split, validation: data.Split, params: Params, folder: Path | None = None
 ) -> Iterator[Record]:
     """Train to `params.epochs`, yielding a Record an epoch; saves checkpoints to `folder`/checkpoints if one is given.
-
     Each record is yielded before its checkpoint is written, so a record that was not logged is made again on resume.
-    Raises KeyboardInterrupt after a whole step and a checkpoint; UserError when a loss is NaN or infinite.
-    """
+    Raises KeyboardInterrupt after a whole step and a checkpoint; UserError when a loss is NaN or infinite."""
     features.load("dev", str(state.device))  # a damaged file is said before anything is trained
     frechet = FrechetObjective(train_split, state.device) if params.feature_loss else None
     reference = features.extract(features.load("dev", str(state.device)), validation.images)[0]
     position, per_epoch = state.position, len(train_split) // params.batch_size
     keeper = Keeper(state, params, folder, params.epochs * per_epoch * params.batch_size)
     deadline = time.monotonic() + params.max_minutes * 60 if params.max_minutes else float("inf")
-    with Interrupt() as interrupt, Lock(folder / "train.lock" if folder else None) as lock:
+    with held_back_interrupt() as interrupts, Lock(folder / "train.lock" if folder else None) as lock:
         lock.acquire(f"another process trains in {folder}; wait for it, or stop it")
         try:
             while position.epoch < params.epochs and time.monotonic() < deadline:
-                run_epoch(state, train_split, params, frechet, keeper, interrupt, deadline)
+                run_epoch(state, train_split, params, frechet, keeper, interrupts, deadline)
                 if position.batch < per_epoch:
                     break  # max_minutes is over
                 record, best = finish_epoch(state, validation, reference, params, keeper)
@@ -118,7 +111,7 @@ def train(
                 keeper.save()
 
 
-def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, interrupt: Interrupt, deadline: float) -> None:
+def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, interrupts: list, deadline: float) -> None:
     """Steps from where the epoch stands to its end, or to the deadline."""
     position, lrs = state.position, ((state.optimizer_g, params.lr_g), (state.optimizer_d, params.lr_d))
     started = time.monotonic()
@@ -133,7 +126,7 @@ def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, inter
         now = time.monotonic()
         position.seconds, started = position.seconds + now - started, now
         keeper.after_step()
-        if interrupt.asked:
+        if interrupts:
             keeper.save()
             raise KeyboardInterrupt
         if now > deadline:
@@ -161,7 +154,7 @@ def start_or_resume(params: Params, folder: Path) -> TrainingState:
     state = TrainingState(params)
     content = checkpoint.load_last(folder / "checkpoints")
     if content is None and params.checkpoint:
-        content = checkpoint.load(Path(params.checkpoint))
+        content = checkpoint.load(project_root() / params.checkpoint)
     if content:
         checkpoint.check_same(content["params"], params.model_dump())
         state.load_state_dict(content["state"])
@@ -169,10 +162,8 @@ def start_or_resume(params: Params, folder: Path) -> TrainingState:
 
 
 def export(params: Params, folder: Path) -> int:
-    """Write generator and discriminator of the run's best checkpoint (lowest distance by `dev`) as safetensors.
-
-    Returns the epoch they are from. Raises UserError where the folder has no checkpoint.
-    """
+    """Write generator and discriminator of the run's best checkpoint (lowest distance by `dev`) as safetensors. Returns
+    the epoch they are from. Raises UserError where the folder has no checkpoint."""
     paths = [*checkpoint.found(folder / "checkpoints", "best"), *checkpoint.found(folder / "checkpoints", "last")]
     if not paths:
         raise UserError(f"{folder} holds no checkpoint yet; train first")
@@ -181,3 +172,49 @@ def export(params: Params, folder: Path) -> int:
     model.save_network(folder / model.FILE, averaged_generator(state, params), values)
     model.save_network(folder / model.DISCRIMINATOR, state.discriminator, values)
     return state.position.epoch
+
+
+@torch.no_grad()
+def averaged_generator(state: TrainingState, params: Params, images: int = 2000) -> Generator:
+    """The averaged generator, in evaluation mode, with batch-norm statistics of its own weights. The running statistics
+    belong to other weights: averaging weights and keeping them costs quality (BigGAN, 2019, appendix). Drawn from
+    random numbers of its own, so training's bits do not change."""
+    network = copy.deepcopy(state.averaged)
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches below
+    network.train()
+    random = torch.Generator().manual_seed(params.seed + 1)
+    for _ in range(max(1, images // 200)):
+        network(*draw_latents(200, params, random, state.device))
+    return network.eval()
+
+
+@torch.no_grad()
+def look(state: TrainingState, validation: data.Split, reference: torch.Tensor, params: Params) -> tuple[dict, torch.Tensor]:
+    """Metrics on validation images and fresh samples, and a grid of fixed latents: 10 rows, a class each. `reference`:
+    the dev network's features of the validation split. Uses random numbers of its own."""
+    count = min(params.look_images, len(validation))
+    network = averaged_generator(state, params)
+    random = torch.Generator().manual_seed(params.seed + 2)
+    z, _ = draw_latents(count, params, random, state.device)
+    asked = (torch.arange(count) % len(data.CLASSES)).to(state.device)
+    fake = torch.cat([network(*part) for part in zip(z.split(500), asked.split(500), strict=True)])
+    real = data.make_transform()(validation.images[:count].to(state.device))
+    labels = validation.labels[:count].to(state.device)
+    D = state.discriminator.eval()
+    real_logits, fake_logits = D(real, labels), D(fake, asked)
+    D.train()
+    seen = features.extract(features.load("dev", str(state.device)), fake)[0]
+    judged = metrics.verdicts(real_logits, fake_logits, verdict_threshold(real_logits, fake_logits, params))
+    loss = objectives.LOSSES[params.loss][0](real_logits, fake_logits).item()
+    values = {"validation_loss_d": loss, "validation_accuracy": judged.accuracy}
+    values["validation_distance"] = metrics.frechet_distance(reference, seen)
+    order = torch.arange(100).view(10, 10).T.flatten()  # row c: class c
+    return values, data.to_uint8(fake[:100][order].cpu()).squeeze(1)
+
+
+def verdict_threshold(real_logits: torch.Tensor, fake_logits: torch.Tensor, params: Params) -> float:
+    """0 where the loss gives a logit's sign a meaning; else chosen on these (validation) logits."""
+    return metrics.best_threshold(real_logits.cpu(), fake_logits.cpu()) if params.loss == "relativistic" else 0.0

@@ -19,6 +19,7 @@ TINY = {
     "channels": 8,
     "latent_dim": 8,
     "batch_size": 32,
+    "feature_loss": 0.0,
     "look_images": 100,
     "checkpoint_seconds": 0.05,
     "samples": 1000,

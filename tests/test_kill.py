@@ -13,3 +13,4 @@ def test_killed_runs_resume_to_the_same_bits(project):
     results = kill.harness(project, count=3, seed=1)
     assert [r.problem for r in results] == [""] * 3
     assert {r.target for r in results} == {"kernel", "parent", "both"}
+    assert sum(r.kills for r in results) >= 3

@@ -20,7 +20,7 @@ def test_a_notebooks_parameters_cell_is_the_definition(name):
         assert found["inferred_type_name"] == {"str": "str", "int": "int", "float": "float", "bool": "bool"}.get(
             getattr(field.annotation, "__name__", "str"), "str"
         ), parameter
-        assert eval(found["default"]) == (field.default if parameter not in ("epochs", "explore_images") else eval(found["default"]))
+        assert eval(found["default"]) == field.default, parameter
         assert found["help"], f"{parameter} has no help"
         assert f'\\"{parameter}\\"' in source, f"{parameter} is not passed to Params.from_notebook"
 

@@ -14,8 +14,7 @@ def papermill(project, *words):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
-    [(["-p", "per_clas", "3"], "did you mean per_class"), (["-p", "per_class", "many"], "per_class is 'many'")],
+    ("given", "words"), [(["-p", "per_clas", "3"], "did you mean per_class"), (["-p", "per_class", "many"], "per_class is 'many'")]
 )
 def test_wrong_values_stop_it_with_one_line(project, given, words):
     done = papermill(project, *given)

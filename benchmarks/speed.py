@@ -1,0 +1,131 @@
+"""What the loop costs beside the bare arithmetic, the loader beside torchvision's, and images a second of the profiles.
+
+    python benchmarks/speed.py
+
+All figures of a ratio come from one process, in turns (A B A B ...), and the median of the turns is printed: absolute
+times drift on a shared machine, ratios taken side by side do not.
+"""
+
+import itertools
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import FashionMNIST
+
+from fashion_gan import data, objectives, training
+from fashion_gan.params import Params, read_profile
+from fashion_gan.state import FrechetObjective, TrainingState, average, step
+
+TURNS, STEPS = 9, 25
+
+
+def whole_loop(state, split, params, folder):
+    """One call runs STEPS steps of the real loop: batches by index, schedules, average, checkpoint clock, progress."""
+    keeper = training.Keeper(state, params, folder, 10**9)
+
+    def turn():
+        few = data.Split(split.images[: STEPS * params.batch_size], split.labels[: STEPS * params.batch_size])
+        state.position.batch = 0
+        state.position.epoch += 1
+        training.run_epoch(state, few, params, None, keeper, [], float("inf"))
+
+    return turn
+
+
+def bare_arithmetic(state, split, params):
+    """The same networks, losses and optimisers on one ready batch: what no loop can do without."""
+    real, labels = next(data.batches(split, params.batch_size, 0, 0))
+    z, asked = torch.randn(params.batch_size, params.latent_dim), torch.randint(0, 10, (params.batch_size,))
+    G, D = state.generator, state.discriminator
+
+    def turn():
+        for _ in range(STEPS):
+            fake = G(z, asked)
+            loss = objectives.non_saturating_d(D(real, labels), D(fake.detach(), asked))
+            state.optimizer_d.zero_grad(set_to_none=True)
+            loss.backward()
+            state.optimizer_d.step()
+            D.requires_grad_(False)
+            loss = objectives.non_saturating_g(None, D(fake, asked))
+            state.optimizer_g.zero_grad(set_to_none=True)
+            loss.backward()
+            state.optimizer_g.step()
+            D.requires_grad_(True)
+
+    return turn
+
+
+def seconds(turn):
+    begun = time.perf_counter()
+    turn()
+    return time.perf_counter() - begun
+
+
+def compare(a, b, turns=TURNS):
+    """Median over the turns of time(a) / time(b), with the smallest and the largest; one turn of each is a warm-up."""
+    a(), b()
+    ratios = [seconds(a) / seconds(b) for _ in range(turns)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def loaders(split, params, folder):
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+    theirs = DataLoader(FashionMNIST(folder, train=True, transform=transform), batch_size=params.batch_size, shuffle=True)
+
+    def ours_turn():
+        for _ in itertools.islice(data.batches(split, params.batch_size, 0, 0), 100):
+            pass
+
+    def theirs_turn():
+        for _ in itertools.islice(theirs, 100):
+            pass
+
+    return ours_turn, theirs_turn
+
+
+def profiles(split):
+    """Images a second of each profile's steps, in turns."""
+    default, baseline = read_profile(Path("params/default.yaml")).params, read_profile(Path("params/baseline_dcgan.yaml")).params
+    frechet = FrechetObjective(split, torch.device("cpu"))
+    cases = {
+        "default, before the Fréchet loss": (default, None),
+        "default, with the Fréchet loss": (default, frechet),
+        "baseline_dcgan": (baseline, None),
+    }
+    rates = {name: [] for name in cases}
+    states = {name: TrainingState(params) for name, (params, _) in cases.items()}
+    for turn in range(TURNS):
+        for name, (params, objective) in cases.items():
+            state = states[name]
+            state.position.images = 10**6
+            begun = time.perf_counter()
+            for real, labels in itertools.islice(data.batches(split, params.batch_size, 0, turn), STEPS):
+                step(state, real, labels, params, objective)
+                average(state, params)
+            if turn:
+                rates[name].append(STEPS * params.batch_size / (time.perf_counter() - begun))
+    for name, found in rates.items():
+        print(f"{name}: {statistics.median(found):,.0f} images/s ({min(found):,.0f} to {max(found):,.0f})")
+
+
+def main():
+    params = Params()
+    folder = Path(params.data_dir)
+    split = data.load_split(folder, "train")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    with tempfile.TemporaryDirectory() as temporary:
+        whole = whole_loop(TrainingState(params), split, params, Path(temporary))
+        ratio = compare(whole, bare_arithmetic(TrainingState(params), split, params))
+    print("whole training step / bare arithmetic: {:.3f} ({:.3f} to {:.3f})".format(*ratio))
+    ratio = compare(*loaders(split, params, folder))
+    print("our loader / torchvision's DataLoader: 1/{:.0f} (1/{:.0f} to 1/{:.0f})".format(*(1 / r for r in ratio)))
+    profiles(split)
+
+
+if __name__ == "__main__":
+    main()

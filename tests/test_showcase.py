@@ -1,0 +1,61 @@
+"""The committed results: the README's numbers are theirs, and the shipped generator is what they say."""
+
+import sys
+
+import pytest
+from conftest import ROOT
+
+from fashion_gan import latent, metrics, model
+from fashion_gan.data import load_split
+from fashion_gan.files import read_json
+
+sys.path.insert(0, str(ROOT / "scripts"))
+SHOWCASE = ROOT / "reports" / "showcase"
+
+
+def test_readme_says_what_the_showcase_holds():
+    import showcase
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert showcase.MARKS.search(readme), "the marks around the results are gone"
+    assert showcase.results() in readme
+
+
+def test_readmes_pictures_are_there():
+    import re
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", readme)
+    assert pictures
+    for alt, path in pictures:
+        assert len(alt) > 10
+        assert (ROOT / path).stat().st_size > 1000
+
+
+def test_it_is_small():
+    assert (SHOWCASE / model.FILE).stat().st_size <= 2_000_000
+    assert sum(p.stat().st_size for p in SHOWCASE.rglob("*") if p.is_file()) < 5_000_000
+
+
+def test_the_shipped_generator_scores_what_is_written(data_dir):
+    """The same samples from the float16 weights: the figures agree with those of the run they come from."""
+    found = model.load_generator(SHOWCASE / model.FILE)
+    written = read_json(SHOWCASE / "scores.json")
+    labels = latent.balanced_labels(written["samples"])
+    images = latent.sample(found.generator, written["samples"], read_json(SHOWCASE / "run.json")["params"]["sample_seed"], labels)
+    scores = metrics.score(images, labels, load_split(data_dir, "validation"), load_split(data_dir, "test"))
+    assert scores.measure == written["measure"]
+    assert scores.distance == pytest.approx(written["distance"], rel=0.02)
+    assert scores.recall == pytest.approx(written["recall"], abs=0.01)
+    assert scores.label_accuracy == pytest.approx(written["label_accuracy"], abs=0.003)
+
+
+def test_the_promised_quality_holds():
+    """At equal seconds the default's distance is at most a fifth of the textbook DCGAN's, and garments have their class."""
+    by_profile = {}
+    for result in read_json(SHOWCASE / "seeds.json"):
+        by_profile.setdefault(result["profile"], []).append(result)
+    default, baseline = by_profile["default"], by_profile["baseline_dcgan"]
+    assert len(default) == len(baseline) == 3
+    assert max(r["distance"] for r in default) * 5 <= min(r["distance"] for r in baseline)
+    assert min(r["label_accuracy"] for r in default) >= 0.80
