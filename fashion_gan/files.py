@@ -66,7 +66,7 @@ class Lock:
 
     def acquire(self, message: str | None = None) -> bool:
         """Take the lock. If another process holds it: UserError(message) when one is given, else False."""
-        if self.path is None:
+        if self.path is None or self._stream:
             return True
         self.path.parent.mkdir(parents=True, exist_ok=True)
         stream = self.path.open("a")

@@ -60,7 +60,7 @@ class Params(BaseModel):
     keep_checkpoints: int = parameter(3, "last checkpoints kept, beside the best", ge=1, le=1000)
     look_images: int = parameter(2000, "images of each kind looked at after an epoch", unit="images", ge=100, le=10_000)
     checkpoint: str = parameter("", "a checkpoint to start from; empty: the run's own last one")
-    timeout_minutes: float = parameter(240.0, "longest time a notebook's cell may take", unit="min", gt=0, le=100_000)
+    timeout_minutes: float = parameter(240.0, "longest time a notebook may take", unit="min", gt=0, le=100_000)
 
     model: str = parameter("auto", "a run, a file or models:/fashion-gan@champion; auto: this run, else the newest, else the shipped one", min_length=1)  # fmt: skip
     run: str = parameter("", "a run to read, by name, when a notebook runs by itself")
@@ -130,13 +130,9 @@ def allowed(name: str) -> str:
 def table() -> list[tuple[str, ...]]:
     """Rows of the table that `fashion-gan params` prints: name, default, allowed, unit, on resume, help."""
     return [
-        (name, _show(field.default), allowed(name), meta(name)["unit"], "frozen" if meta(name)["frozen"] else "free", field.description)
+        (name, str(field.default) or '""', allowed(name), meta(name)["unit"], "frozen" if meta(name)["frozen"] else "free", field.description)
         for name, field in Params.model_fields.items()
     ]  # fmt: skip
-
-
-def _show(value: Any) -> str:
-    return '""' if value == "" else str(value)
 
 
 def _as_written(name: str, value: Any) -> Any:

@@ -22,7 +22,7 @@ SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, j
 CLOSING_WAIT = 90  # seconds to wait for the copier's last look
 STAMPS = {
     "DeadKernelError": "the kernel died while this cell ran (out of memory, or killed)",
-    "CellTimeoutError": "this cell took longer than the allowed {:g} minutes (timeout_minutes)",
+    "CellTimeoutError": "the notebook took longer than the allowed {:g} minutes (timeout_minutes), and was in this cell",
     "KeyboardInterrupt": "interrupted while this cell ran",
 }
 
@@ -40,15 +40,14 @@ def register_engine() -> None:
     class RunEngine(Engine):
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, *, timeout, log, progress, **_):
-            at = [0]
+            at, until = [0], time.monotonic() + timeout
 
             def on_cell_start(cell, cell_index, **_):
                 at[0] = cell_index
                 progress.cell(cell_index, len(nb_man.nb.cells))
 
-            client = PapermillNotebookClient(
-                nb_man, kernel_name=kernel_name, timeout=timeout, startup_timeout=120, on_cell_start=on_cell_start, config=config
-            )
+            settings = {"kernel_name": kernel_name, "startup_timeout": 120, "config": config, "on_cell_start": on_cell_start}
+            client = PapermillNotebookClient(nb_man, timeout_func=lambda _: max(1, until - time.monotonic()), **settings)
             try:
                 client.execute(stdout=log, stderr=log)
             except (DeadKernelError, CellTimeoutError, KeyboardInterrupt) as error:

@@ -57,14 +57,20 @@ class Run:
         names. Says folder, device and link."""
         if os.environ.get(RUN_VARIABLE):
             run = cls(Path(os.environ[RUN_VARIABLE]))
+        elif kind == "train":
+            made = {"profile": "notebook", "notebooks": ("02_train",), "command": "open notebooks/02_train.ipynb"}
+            run = find(params.run) if params.run else cls.create(params, **made)
+            run.lock.acquire(f"run {run.name} is being worked on by another process; wait for it, or stop it")
+            run.update(status="RUNNING")
+            run.follow()
         elif params.run:
             run = find(params.run)
-        elif kind == "train":
-            run = cls.create(params, profile="notebook", notebooks=("02_train",), command="open notebooks/02_train.ipynb")
-            run.follow()
         else:
             run = cls._scratch(params, kind)
-        print(f"run folder: {run.folder.relative_to(project_root())}   MLflow: {run.mlflow_url}")
+        until = time.monotonic() + 8  # the copier needs some seconds to make the run in MLflow
+        while run.mlflow_url.startswith("being made") and time.monotonic() < until:
+            time.sleep(0.2)
+        print(f"run folder: {run.folder.relative_to(project_root())}\nMLflow: {run.mlflow_url}")
         return run
 
     @classmethod

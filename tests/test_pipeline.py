@@ -66,6 +66,25 @@ def test_a_failure_is_said_everywhere(project, name, changes, words):
     assert {f"notebooks/{name}.ipynb", f"{name}.html", "index.html", "good.html"} <= artifacts
 
 
+def test_the_time_out_is_the_notebooks_not_the_cells(project):
+    """Five cells of 2 s each against 6 s: none is too long by itself."""
+    path = project / "notebooks" / "good.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells += [nbformat.v4.new_code_cell(f"import time; time.sleep(2); print('cell {i}')") for i in range(5)]
+    nbformat.write(notebook, path)
+    run = start(("good",), timeout_minutes=0.1)
+    assert pipeline.run_all(run, lambda _: None) == 1
+    assert "CellTimeoutError" in run.info["reason"]
+    outputs = [
+        o.text
+        for c in nbformat.read(run.folder / "notebooks" / "good.ipynb", as_version=4).cells
+        for o in c.get("outputs", [])
+        if "text" in o
+    ]
+    assert any("cell 0" in text for text in outputs)
+    assert not any("cell 4" in text for text in outputs)
+
+
 def test_a_resume_skips_what_finished_and_keeps_the_earlier_attempt(project):
     run = start(("good", "exception"))
     assert pipeline.run_all(run, lambda _: None) == 1
