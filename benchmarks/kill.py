@@ -20,12 +20,13 @@ import torch
 
 from fashion_gan import checkpoint
 from fashion_gan.errors import project_root
+from fashion_gan.files import read_json
 from fashion_gan.run import Run
 
 TARGETS = ("kernel", "parent", "both")
 SIZE = {
     "subset": 512, "epochs": 6, "channels": 8, "latent_dim": 8, "batch_size": 32, "look_images": 100,
-    "checkpoint_seconds": 0.2, "samples": 1000, "device": "cpu",
+    "feature_from": 64, "checkpoint_seconds": 0.2, "samples": 1000, "device": "cpu",
 }  # fmt: skip
 COMMAND = [sys.executable, "-m", "fashion_gan.cli"]
 
@@ -35,6 +36,7 @@ class Result:
     target: str
     after: float  # seconds
     kills: int
+    images: int  # seen by the last checkpoint when it was killed
     problem: str
 
 
@@ -98,6 +100,12 @@ def difference(expected: tuple[dict, list], found: tuple[dict, list]) -> str:
     return "" if sorted(expected[1]) == sorted(found[1]) else "metrics differ"
 
 
+def mlflow_problem(folder: Path) -> str:
+    """Whether MLflow's copy was brought to the run's own end."""
+    copy, info = read_json(folder / "mlflow.json"), Run(folder).info
+    return "" if copy["closed"] == info["ended"] and info["status"] == "FINISHED" else "MLflow is not level"
+
+
 def harness(root: Path, count: int, seed: int, say=lambda line: None) -> list[Result]:
     draws, results = random.Random(seed), []
     begun = time.monotonic()
@@ -108,12 +116,14 @@ def harness(root: Path, count: int, seed: int, say=lambda line: None) -> list[Re
     for i in range(count):
         name, target, kills, words = f"killed{i}", TARGETS[i % 3], 0, begin(root, f"killed{i}")
         after = draws.uniform(0.5, max(1.0, length - 8))
+        folder, trained = root / "reports" / name, 0
         while kills < 2 and kill_once(root, name, target, words, after):
             kills, words = kills + 1, ["resume", name]
-        code = start(root, *words).wait() if Run(root / "reports" / name).info["status"] != "FINISHED" else 0
-        problem = f"exit code {code}" if code else difference(expected, outcome(root / "reports" / name))
-        results.append(Result(target, after, kills, problem))
-        say(f"{i + 1:3d}  {target:7s} killed {kills} times, after {after:.1f} s: {problem or 'equal in every bit'}")
+            trained = max([trained, *(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))])
+        code = start(root, *words).wait() if Run(folder).info["status"] != "FINISHED" else 0
+        problem = f"exit code {code}" if code else difference(expected, outcome(folder)) or mlflow_problem(folder)
+        results.append(Result(target, after, kills, trained, problem))
+        say(f"{i + 1:3d}  {target:7s} killed {kills} times, after {after:.1f} s, at image {trained}: {problem or 'equal in every bit'}")
     return results
 
 

@@ -1,4 +1,4 @@
-"""Peak memory and time of a command with all its processes: the sum of their proportional set sizes, sampled twice a second.
+"""Peak memory and time of a command with all its processes: the sum of their proportional set sizes, sampled every two seconds.
 
 python benchmarks/memory.py .venv/bin/fashion-gan run params/default.yaml
 """
@@ -27,7 +27,7 @@ def main():
     process, peak = psutil.Process(child.pid), 0
     while child.poll() is None:
         peak = max(peak, total(process))
-        time.sleep(0.5)
+        time.sleep(2)
     print(f"exit code {child.returncode}, {time.monotonic() - begun:.0f} s, peak memory {peak / 1e9:.2f} GB in all processes")
     return child.returncode
 

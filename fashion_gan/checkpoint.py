@@ -18,6 +18,10 @@ SCHEMA = 1
 NAME = re.compile(r"^(last|best)-(\d{10})-([0-9a-f]{12})\.pt$")
 
 
+class OtherVersionError(UserError):
+    """Written by another version of the program: never passed over, since an older one would lose what it holds."""
+
+
 def save(folder: Path, content: dict[str, Any], params: dict[str, Any], images: int, keep: int, best: bool = False) -> Path:
     """Write a checkpoint `last-IMAGES-DIGEST.pt`, and a copy as `best-...` when asked; keep the last `keep`. Whole or
     not at all: written beside, flushed to disk, renamed. Older ones go only when the new one stands. Raises UserError
@@ -28,8 +32,8 @@ def save(folder: Path, content: dict[str, Any], params: dict[str, Any], images: 
             torch.save({"schema": SCHEMA, "params": params, "images": images, "state": content}, temporary)
         name = f"{images:010d}-{digest(folder / 'new.pt')[:12]}.pt"
         if best:  # first, so that a kill between the two is mended by doing the epoch again
-            shutil.copyfile(folder / "new.pt", folder / "best.tmp")
-            os.replace(folder / "best.tmp", folder / f"best-{name}")
+            (folder / f"best-{name}").unlink(missing_ok=True)
+            os.link(folder / "new.pt", folder / f"best-{name}")
         os.replace(folder / "new.pt", folder / f"last-{name}")
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
         raise UserError(f"checkpoint not written to {folder}: {error}; the one before is kept: free some space, then resume") from None
@@ -64,21 +68,23 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"schema", "params", "state"} <= content.keys():
         raise UserError(f"{path} is no checkpoint of fashion-gan; take one from <run>/checkpoints/")
     if content["schema"] != SCHEMA:
-        raise UserError(f"checkpoint {path} has version {content['schema']}, this program reads {SCHEMA}; use the program that wrote it")
+        raise OtherVersionError(
+            f"checkpoint {path} has version {content['schema']}, this program reads {SCHEMA}; use the program that wrote it"
+        )
     return content
 
 
-def load_last(folder: Path, say: Callable[[str], None] = print) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, or None where there is none. Falls back past damaged ones and says so."""
-    paths = found(folder, "last")
+def load_last(folder: Path, say: Callable[[str], None] = print, kind: str = "last") -> dict[str, Any] | None:
+    """The newest checkpoint of a kind that is whole, or None where there is none. Falls back past damaged ones and says so."""
+    paths = found(folder, kind)
     for path in paths:
         try:
             return load(path)
+        except OtherVersionError:
+            raise
         except UserError as error:
-            if "version" in str(error):
-                raise
             say(f"{error}; trying the one before")
-    if paths:
+    if paths and kind == "last":
         raise UserError(f"none of the {len(paths)} checkpoints in {folder} is whole; start a new run")
     return None
 
@@ -90,7 +96,8 @@ def rewind(folder: Path, path: Path) -> None:
     with replacing(folder / "rewound.pt") as temporary:
         shutil.copyfile(path, temporary)
     for other in [*found(folder, "last"), *found(folder, "best")]:
-        if int(NAME.match(other.name)[2]) >= images and other != target:
+        seen = int(NAME.match(other.name)[2])
+        if seen > images or (seen == images and other.name.startswith("last-") and other != target):
             other.rename(folder / f"aside-{other.name}")
     os.replace(folder / "rewound.pt", target)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
         check_name(args.name)
     pipeline.preflight(profile.params)
     close_vanished(print)
-    command = " ".join(["fashion-gan run", args.profile, *(f"-p {o}" for o in args.overrides)])
+    command = shlex.join(["fashion-gan", "run", args.profile, *(word for o in args.overrides for word in ("-p", o))])
     made = Run.create(profile.params, name=args.name, profile=profile.name, notebooks=profile.notebooks, command=command)
     print(f"run {made.name}: {', '.join(profile.notebooks)}", flush=True)
     return pipeline.run_all(made)
@@ -48,6 +49,8 @@ def sync(args: argparse.Namespace) -> int:
     from fashion_gan.run import find
 
     found = find(args.run)
+    if "uuid" not in found.info:
+        raise UserError(f"{found.name} is no run that is tracked; take one of reports/")
     copying.sync(found, follow=args.follow)
     print(f"MLflow: {found.mlflow_url}")
     return 0
@@ -72,18 +75,15 @@ def params(args: argparse.Namespace) -> int:
 
 
 def train_features(args: argparse.Namespace) -> int:
-    from fashion_gan import features
-    from fashion_gan.data import load_split
-
-    folder = project_root() / "data"
-    features.train_all(load_split(folder, "train"), load_split(folder, "test"), epochs=args.epochs)
-    return 0
+    os.execv(sys.executable, [sys.executable, str(project_root() / "scripts" / "train_features.py"), "--epochs", str(args.epochs)])
 
 
 def lab(args: argparse.Namespace) -> int:
     import socket
 
     root = project_root()
+    if not 1 <= args.port <= 65_535:
+        raise UserError(f"--port is {args.port}; allowed: 1 to 65,535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -95,8 +95,13 @@ def lab(args: argparse.Namespace) -> int:
     os.execv(sys.executable, [*command, "--LabApp.default_url=/lab/tree/notebooks/01_explore.ipynb"])
 
 
+class OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        self.exit(2, f"error: {message}; see: {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fashion-gan", description="Train a GAN that designs clothes, measure it, keep every run.")
+    parser = OneLineParser(prog="fashion-gan", description="Train a GAN that designs clothes, measure it, keep every run.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(function: Callable, help: str) -> argparse.ArgumentParser:
@@ -142,6 +147,9 @@ def main(argv: list[str] | None = None) -> int:
         return args.function(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}; nothing more was written", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

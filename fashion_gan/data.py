@@ -177,7 +177,7 @@ def batches(split: Split, batch_size: int, seed: int, epoch: int, start: int = 0
 def class_index(value: int | str) -> int:
     """0..9 from a number or a class name (case and punctuation do not count). Raises UserError for anything else."""
     text = str(value).strip()
-    if text.isdigit() and int(text) < len(CLASSES):
+    if text.isdecimal() and int(text) < len(CLASSES):
         return int(text)
     plain = {"".join(filter(str.isalnum, name.lower())): i for i, name in enumerate(CLASSES)}
     key = "".join(filter(str.isalnum, text.lower()))

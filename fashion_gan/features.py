@@ -3,19 +3,15 @@ made for photographs. Each has a role and is used for nothing else: `judge` repo
 `dev` makes the choices during training (the best checkpoint); `train` is the only one that an objective may look through."""
 
 import functools
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from fashion_gan import augment
-from fashion_gan.data import CLASSES, Split, batches
+from fashion_gan.data import CLASSES, Split
 from fashion_gan.errors import UserError
-from fashion_gan.files import digest, read_json, replacing, write_json
+from fashion_gan.files import digest, read_json
 
 WEIGHTS = Path(__file__).parent / "weights"
 FEATURE_COUNT = 64
@@ -94,47 +90,3 @@ def extract(network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000) ->
 
 def accuracy(network: FeatureNetwork, split: Split) -> float:
     return (extract(network, split.images)[1] == split.labels).double().mean().item()
-
-
-def train_feature_network(shape: Shape, train: Split, epochs: int, say: Callable[[str], None]) -> FeatureNetwork:
-    """Train one classifier: cross entropy, AdamW, one-cycle, images moved by up to 2 pixels and mirrored."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(shape.seed)
-        network = FeatureNetwork(shape)
-    draws = torch.Generator().manual_seed(shape.seed)
-    size, steps = 128, epochs * (len(train) // 128)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=5e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
-    for epoch in range(epochs):
-        started, total = time.monotonic(), 0.0
-        network.train()
-        for images, labels in batches(train, size, shape.seed, epoch):
-            images = augment.translate(augment.flip(images, draws), draws, reach=2)
-            loss = F.cross_entropy(network(images), labels, label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
-        say(f"  epoch {epoch + 1}/{epochs}: loss {total * size / len(train):.3f}, {time.monotonic() - started:.0f} s")
-    network.eval()
-    variance = extract(network, train.images)[0].var(dim=0).sum()
-    network.scale.fill_((TOTAL_VARIANCE / variance).sqrt().item())
-    return network
-
-
-def train_all(train: Split, test: Split, epochs: int = 10, say: Callable[[str], None] = print, to: Path = WEIGHTS) -> dict:
-    """Train and write the three feature networks with their digests and test accuracies; returns the written record."""
-    from safetensors.torch import save_file
-
-    record = {}
-    for role, shape in ROLES.items():
-        say(f"{role}: {shape}")
-        network = train_feature_network(shape, train, epochs, say)
-        with replacing(to / f"{role}.safetensors") as temporary:
-            save_file(network.state_dict(), temporary)
-        record[role] = {"sha256": digest(to / f"{role}.safetensors"), "test_accuracy": round(accuracy(network, test), 4)}
-        record[role] |= {"epochs": epochs, "seed": shape.seed}
-        say(f"{role}: accuracy {record[role]['test_accuracy']} on the test split")
-    write_json(to / "features.json", record)
-    return record

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,15 +71,18 @@ class Lock:
             return True
         self.path.parent.mkdir(parents=True, exist_ok=True)
         stream = self.path.open("a")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            stream.close()
-            if message:
-                raise UserError(message) from None
-            return False
-        self._stream = stream
-        return True
+        for _ in range(6 if message else 1):  # a look by is_free elsewhere holds it for an instant
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(0.05)
+            else:
+                self._stream = stream
+                return True
+        stream.close()
+        if message:
+            raise UserError(message)
+        return False
 
     def release(self) -> None:
         if self._stream:

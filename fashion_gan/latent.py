@@ -22,7 +22,8 @@ def balanced_labels(count: int, classes: list[int] | None = None) -> torch.Tenso
 
 def draw(count: int, latent_dim: int, seed: int, truncation: float = 1.0) -> torch.Tensor:
     """Latents (count, latent_dim) from N(0, truncation^2). Smaller is nearer to the mean garment: safer, less varied."""
-    return truncation * torch.randn(count, latent_dim, generator=torch.Generator().manual_seed(seed))
+    rows = -(-count // 16) * 16  # torch draws a tail that is no multiple of 16 anew
+    return truncation * torch.randn(rows, latent_dim, generator=torch.Generator().manual_seed(seed))[:count]
 
 
 @torch.no_grad()

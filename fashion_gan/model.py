@@ -63,11 +63,11 @@ def load_generator(path: Path, source: str = "") -> Model:
     return Model(generator, source or str(path), path.parent, params, digest(path))
 
 
-def load_discriminator(folder: Path) -> Discriminator | None:
-    """The discriminator beside a run's generator, or None where none was kept."""
+def load_discriminator(folder: Path) -> Discriminator:
+    """The discriminator beside a generator. Raises UserError where there is none."""
     path = folder / DISCRIMINATOR
     if not path.exists():
-        return None
+        raise UserError(f"there is no {DISCRIMINATOR} in {folder}; give a run, or a registered model, which keep both")
     return _read_network(path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"]))[0]
 
 
@@ -82,7 +82,7 @@ def find(where: str, own: Path | None = None) -> Model:
     path = Path(where)
     if path.is_file():
         return load_generator(path)
-    if path.is_dir() and not (path / "run.json").exists() and (path / FILE).exists():
+    if path.is_dir() and (path / FILE).exists():
         return load_generator(path / FILE)
     try:
         folder = runs.find(where).folder
@@ -138,7 +138,7 @@ def save_pyfunc(folder: Path) -> Path:
         temporary,
         python_model=str(package / "served.py"),
         code_paths=[str(package)],
-        artifacts={"generator": str(folder / FILE)},
+        artifacts={"generator": str(folder / FILE), "discriminator": str(folder / DISCRIMINATOR)},
         pip_requirements=[f"{p}=={versions['version.' + p].split('+')[0]}" for p in NEEDED],
         signature=ModelSignature(Schema(rows), Schema(images)),
     )

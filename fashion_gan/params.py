@@ -28,7 +28,7 @@ class Params(BaseModel):
 
     seed: int = parameter(0, "everything random follows from it", frozen=True, ge=0, lt=2**31)
     data_dir: str = parameter("data", "folder of the data set, from the project folder", min_length=1)
-    subset: int = parameter(50_000, "training images used, the first of the split", unit="images", frozen=True, ge=64, le=50_000)  # fmt: skip
+    subset: int = parameter(50_000, "training images used, the first of the split", unit="images", frozen=True, ge=256, le=50_000)  # fmt: skip
     augment: Literal["none", "flip", "translate", "translate+cutout"] = parameter("none", "random changes shown to the discriminator, of real and fake alike", frozen=True)  # fmt: skip
 
     conditional: bool = parameter(True, "ask the generator for a class", frozen=True)
@@ -45,7 +45,7 @@ class Params(BaseModel):
     feature_from: int = parameter(100_000, "images seen before the Fréchet loss begins", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
 
     epochs: int = parameter(10, "passes over the training images", unit="epochs", ge=1, le=100_000)
-    batch_size: int = parameter(64, "images in a step", unit="images", frozen=True, ge=2, le=4096)
+    batch_size: int = parameter(64, "images in a step", unit="images", frozen=True, ge=16, le=4096)
     lr_g: float = parameter(2e-4, "Adam's learning rate of the generator", frozen=True, gt=0, le=1)
     lr_d: float = parameter(2e-4, "Adam's learning rate of the discriminator", frozen=True, gt=0, le=1)
     decay_from: int = parameter(250_000, "images seen before the learning rates begin to fall", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
@@ -64,7 +64,7 @@ class Params(BaseModel):
 
     model: str = parameter("auto", "a run, a file or models:/fashion-gan@champion; auto: this run, else the newest, else the shipped one", min_length=1)  # fmt: skip
     run: str = parameter("", "a run to read, by name, when a notebook runs by itself")
-    samples: int = parameter(10_000, "generated images that are measured", unit="images", ge=1000, le=60_000)
+    samples: int = parameter(10_000, "generated images that are measured", unit="images", ge=1000, le=10_000)
     sample_seed: int = parameter(0, "seed of the pictures in 04_sample", ge=0, lt=2**31)
     per_class: int = parameter(10, "images a class in the grids of 04_sample", unit="images", ge=1, le=100)
     explore_images: int = parameter(1500, "images placed in 01_explore's map", unit="images", ge=100, le=10_000)
@@ -142,7 +142,7 @@ def _as_written(name: str, value: Any) -> Any:
         return value
     try:
         return float(value) if isinstance(value, (str, int)) else value
-    except ValueError:
+    except (ValueError, OverflowError):
         return value
 
 

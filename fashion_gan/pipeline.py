@@ -16,7 +16,7 @@ from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock, read_json
 from fashion_gan.params import Params
 from fashion_gan.report import clock
-from fashion_gan.run import RUN_VARIABLE, Run
+from fashion_gan.run import RUN_VARIABLE, Run, provenance
 
 SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
 CLOSING_WAIT = 90  # seconds to wait for the copier's last look
@@ -29,7 +29,7 @@ STAMPS = {
 
 def register_engine() -> None:
     """Tell papermill of an engine that stamps what papermill leaves unsaid: dead, timed-out and interrupted cells."""
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellTimeoutError
     from nbformat.v4 import new_output
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import Engine, papermill_engines
@@ -50,13 +50,15 @@ def register_engine() -> None:
             client = PapermillNotebookClient(nb_man, timeout_func=lambda _: max(1, until - time.monotonic()), **settings)
             try:
                 client.execute(stdout=log, stderr=log)
-            except (DeadKernelError, CellTimeoutError, KeyboardInterrupt) as error:
+            except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:  # a dead kernel is a RuntimeError
+                if client.km is not None:  # it had not started yet, so nbclient left it alone
+                    client._cleanup_kernel()
                 name = type(error).__name__
-                message = STAMPS[name].format(timeout / 60)
-                cell = nb_man.nb.cells[at[0]]
-                if cell.cell_type == "code":
-                    cell.outputs.insert(0, new_output("error", ename=name, evalue=message, traceback=[f"{name}: {message}"]))
-                nb_man.cell_exception(cell, cell_index=at[0])
+                message = STAMPS.get(name, str(error)).format(timeout / 60)
+                index = next(i for i, cell in enumerate(nb_man.nb.cells) if i >= at[0] and cell.cell_type == "code")
+                cell = nb_man.nb.cells[index]
+                cell.outputs.insert(0, new_output("error", ename=name, evalue=message, traceback=[f"{name}: {message}"]))
+                nb_man.cell_exception(cell, cell_index=index)
 
     papermill_engines.register("fashion-gan", RunEngine)
 
@@ -162,11 +164,13 @@ def run_notebook(run: Run, source: Path, progress: Progress) -> str:
 
 def preflight(params: Params) -> None:
     """What can be known to fail is said before a kernel starts. Raises UserError."""
-    from fashion_gan import checkpoint, data, state, sync
+    from fashion_gan import checkpoint, data, model, state, sync
 
     sync.tracking_uri()
     state.pick_device(params.device)
     data.ensure_data(project_root() / params.data_dir)
+    if params.model != "auto":
+        model.find(params.model)
     if params.checkpoint:
         checkpoint.check_same(checkpoint.load(project_root() / params.checkpoint)["params"], params.model_dump())
 
@@ -177,7 +181,11 @@ def prepare_resume(run: Run, changes: dict[str, Any], path: Path | None) -> None
     from fashion_gan import checkpoint
 
     info = run.info
-    params = Params.checked(info["params"] | changes)
+    if "uuid" not in info or run.folder.name == "showcase":
+        raise UserError(f"{run.folder.name} is no run that can go on; take one of reports/")
+    changes = dict(changes)
+    path = path or (Path(changes.pop("checkpoint")) if changes.get("checkpoint") else None)
+    params = Params.checked(info["params"] | ({"checkpoint": ""} if any((run.folder / "checkpoints").glob("last-*")) else {}) | changes)
     checkpoint.check_same(info["params"], params.model_dump())
     trains = "02_train" in info["notebooks"]
     goes_on = bool(path) or (trains and params.epochs > info.get("epochs_done", params.epochs))
@@ -188,7 +196,9 @@ def prepare_resume(run: Run, changes: dict[str, Any], path: Path | None) -> None
         checkpoint.check_same(checkpoint.load(path)["params"], params.model_dump())
         checkpoint.rewind(run.folder / "checkpoints", path)
     done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]  # what follows is made again
-    run.update(params=params.model_dump(), done=done, status="RUNNING", reason="", attempts=info["attempts"] + 1)
+    command = " ".join([info["tags"]["command"], *(f"-p {name}={value}" for name, value in changes.items())])
+    tags = provenance(project_root(), info["profile"], info["notebooks"], command)
+    run.update(params=params.model_dump(), done=done, status="RUNNING", reason="", ended=None, attempts=info["attempts"] + 1, tags=tags)
 
 
 def on_terminate(*_: object) -> None:
@@ -216,8 +226,8 @@ def run_all(run: Run, say: Callable[[str], None] = print) -> int:
                 run.update(done=[*run.info.get("done", []), name])
     except KeyboardInterrupt:
         status, reason = "KILLED", "interrupted"
-    except UserError as error:
-        status, reason = "FAILED", str(error)
+    except Exception as error:  # a full disk, a broken library: the run still has to say so
+        status, reason = "FAILED", f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
         signal.signal(signal.SIGTERM, before)
         os.environ.pop(RUN_VARIABLE, None)
@@ -225,8 +235,12 @@ def run_all(run: Run, say: Callable[[str], None] = print) -> int:
 
 
 def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int:
-    run.update(status=status, reason=reason, ended=time.time())
-    report.write_report(run)
+    """Write the report, set the status, wait for MLflow's copy, say where everything is. Returns the exit code."""
+    run.update(status=status, reason=reason)
+    try:
+        report.write_report(run)
+    except Exception as error:
+        say(f"the report was not written ({type(error).__name__}: {error})")
     run.finish(status, reason)
     if not wait_for_copier(run):
         say(f"MLflow is not level yet (see sync.log in the run folder); later: fashion-gan sync {run.name}")
@@ -236,15 +250,18 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
     if status == "FINISHED":
         return 0
     say(f"{status}: {reason}; go on with: fashion-gan resume {run.name}")
+    if "UserError: " in reason:  # said by the program, for a person, from inside a cell
+        raise UserError(reason.replace("UserError: ", ""))
     return 130 if status == "KILLED" else 1
 
 
 def wait_for_copier(run: Run) -> bool:
     """Wait for the copier's last look. False where it did not come to an end, or ended with MLflow not level."""
-    lock, until = Lock(run.folder / "sync.lock"), time.monotonic() + CLOSING_WAIT
-    while time.monotonic() < until:
-        if lock.is_free():
-            copy = run.folder / "mlflow.json"
-            return copy.exists() and read_json(copy)["closed"] == run.info["ended"]
+    lock, copy, ended = Lock(run.folder / "sync.lock"), run.folder / "mlflow.json", run.info["ended"]
+    until = free_until = time.monotonic() + CLOSING_WAIT
+    while time.monotonic() < min(until, free_until):
+        if copy.exists() and read_json(copy)["closed"] == ended:
+            return True
+        free_until = min(free_until, time.monotonic() + 15) if lock.is_free() else until  # one may be about to start
         time.sleep(0.2)
     return False

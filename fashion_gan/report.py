@@ -139,8 +139,9 @@ def write_report(run: Run) -> Path:
     for name in ("samples_by_class", "losses", "confusion_test", "distance", "nearest"):
         path = run.folder / "images" / f"{name}.png"
         if path.exists():
-            image = embedded(path, pictures[name]["alt"], width=str(pictures[name]["width"]))
-            body.append(f"<figure>{image}<figcaption>{html.escape(pictures[name]['alt'])}</figcaption></figure>")
+            about_it = pictures.get(name, {"alt": name, "width": 560})  # a kill may fall between a picture and its words
+            image = embedded(path, about_it["alt"], width=str(about_it["width"]))
+            body.append(f"<figure>{image}<figcaption>{html.escape(about_it['alt'])}</figcaption></figure>")
     for path in sorted((run.folder / "notebooks").glob("*.ipynb")):
         is_open = " open" if status in ("failed", "killed") and path.stem in info.get("reason", "") else ""
         shown = unique_ids(notebook_body(path), path.stem)

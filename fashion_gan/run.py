@@ -154,8 +154,8 @@ class Run:
         return read_json(path) if path.exists() else None
 
     def follow(self) -> None:
-        """Start the copier to MLflow, a process of its own session, unless one follows already."""
-        if self.info["status"] != "SCRATCH" and Lock(self.folder / "sync.lock").is_free():
+        """Start the copier to MLflow, a process of its own session; it waits for one that is still closing."""
+        if self.info["status"] != "SCRATCH":
             with (self.folder / "sync.log").open("a") as log:
                 subprocess.Popen(
                     [sys.executable, "-m", "fashion_gan.cli", "sync", str(self.folder), "--follow"],
@@ -234,7 +234,7 @@ def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: st
 
     tags = {"profile": profile, "command": command, "python": platform.python_version(), "platform": platform.platform()}
     tags["git_commit"] = git("rev-parse", "HEAD") or "unknown"
-    tags["git_dirty"] = str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower()
+    tags["git_dirty"] = str(bool(git("status", "--porcelain"))).lower()
     for name in notebooks:
         tags[f"notebook.{name}"] = digest(root / "notebooks" / f"{name}.ipynb")[:16]
     for package in PACKAGES:

@@ -88,7 +88,7 @@ class Copier:
     @property
     def url(self) -> str:
         """Where a browser shows the run; for the local store the command that starts the page."""
-        uri, path = tracking_uri(), f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        uri, path = re.sub(r"//[^@/]+@", "//", tracking_uri()), f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
         if uri.startswith("http"):
             return f"{uri.rstrip('/')}/{path}"
         return f"http://127.0.0.1:5000/{path} (after: .venv/bin/mlflow ui --backend-store-uri {uri})"
@@ -170,7 +170,7 @@ class Copier:
         self.copy(final=True)
         if status == "FINISHED" and (self.run.folder / "generator.safetensors").exists():
             self.register()
-        ended = self.run.info.get("ended", time.time())
+        ended = self.run.info.get("ended") or time.time()
         self.client.set_terminated(self.run_id, status, int(ended * 1000))
         self.closed = ended
         self._remember()
@@ -208,17 +208,22 @@ class Copier:
             champion = self.client.get_model_version_by_alias(MODEL_NAME, "champion")
         except MlflowException:
             return True  # there is none yet
-        same = champion.tags.get("measure") == tags["measure"]
-        return same and float(tags["distance"]) < float(champion.tags["distance"])
+        theirs, ours = champion.tags["measure"].rpartition("-"), tags["measure"].rpartition("-")
+        if theirs[0] != ours[0]:
+            return False  # another network looked: the scores do not compare
+        if theirs[2] != ours[2]:
+            return int(ours[2]) > int(theirs[2])  # the same network on more images is the better measure
+        return float(tags["distance"]) < float(champion.tags["distance"])
 
 
 def sync(run: Run, follow: bool = False, say: Callable[[str], None] = print, every: float = 2.0) -> None:
     """Bring MLflow level with the run folder; with `follow` keep it level until the run's lock is free. A store that
     does not answer is tried again while following, and never stops anything else."""
     with Lock(run.folder / "sync.lock") as lock:
-        if not lock.acquire():
-            say(f"another process is copying run {run.name} already")
-            return
+        while not lock.acquire():  # the copier of an earlier attempt may still be closing
+            if not follow:
+                raise UserError(f"another process is copying run {run.name} already; look again in a minute")
+            time.sleep(0.3)
         copier = None
         while True:
             running = not run.lock.is_free()

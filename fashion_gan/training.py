@@ -98,17 +98,13 @@ def train(
     deadline = time.monotonic() + params.max_minutes * 60 if params.max_minutes else float("inf")
     with held_back_interrupt() as interrupts, Lock(folder / "train.lock" if folder else None) as lock:
         lock.acquire(f"another process trains in {folder}; wait for it, or stop it")
-        try:
-            while position.epoch < params.epochs and time.monotonic() < deadline:
-                run_epoch(state, train_split, params, frechet, keeper, interrupts, deadline)
-                if position.batch < per_epoch:
-                    break  # max_minutes is over
-                record, best = finish_epoch(state, validation, reference, params, keeper)
-                yield record
-                keeper.save(best)
-        finally:
-            if state.position.images != keeper.saved_images and torch.isfinite(state.losses).all():
-                keeper.save()
+        while position.epoch < params.epochs and time.monotonic() < deadline:
+            run_epoch(state, train_split, params, frechet, keeper, interrupts, deadline)
+            if position.batch < per_epoch:
+                return  # max_minutes is over
+            record, best = finish_epoch(state, validation, reference, params, keeper)
+            yield record
+            keeper.save(best)
 
 
 def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, interrupts: list, deadline: float) -> None:
@@ -119,7 +115,11 @@ def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, inter
         factor = learning_rate_factor(position.images, params)
         for optimizer, lr in lrs:
             optimizer.param_groups[0]["lr"] = lr * factor
-        step(state, real, labels, params, frechet)
+        try:
+            step(state, real, labels, params, frechet)
+        except torch.linalg.LinAlgError:  # the Fréchet loss met a NaN first
+            state.losses += float("nan")
+            keeper.check_finite()
         position.images += len(real)
         position.batch += 1
         average(state, params)
@@ -129,7 +129,8 @@ def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, inter
         if interrupts:
             keeper.save()
             raise KeyboardInterrupt
-        if now > deadline:
+        if now > deadline and position.batch < len(train_split) // params.batch_size:
+            keeper.save()
             return
 
 
@@ -152,23 +153,24 @@ def finish_epoch(state, validation, reference, params: Params, keeper: Keeper) -
 def start_or_resume(params: Params, folder: Path) -> TrainingState:
     """A state at the run's last whole checkpoint, else at `params.checkpoint`, else at the beginning."""
     state = TrainingState(params)
-    content = checkpoint.load_last(folder / "checkpoints")
-    if content is None and params.checkpoint:
-        content = checkpoint.load(project_root() / params.checkpoint)
+    own = checkpoint.load_last(folder / "checkpoints")
+    content = own or (checkpoint.load(project_root() / params.checkpoint) if params.checkpoint else None)
     if content:
         checkpoint.check_same(content["params"], params.model_dump())
         state.load_state_dict(content["state"])
+    if not own:
+        state.position.best = float("inf")  # the best so far lies in another folder
     return state
 
 
 def export(params: Params, folder: Path) -> int:
     """Write generator and discriminator of the run's best checkpoint (lowest distance by `dev`) as safetensors. Returns
     the epoch they are from. Raises UserError where the folder has no checkpoint."""
-    paths = [*checkpoint.found(folder / "checkpoints", "best"), *checkpoint.found(folder / "checkpoints", "last")]
-    if not paths:
+    content = checkpoint.load_last(folder / "checkpoints", kind="best") or checkpoint.load_last(folder / "checkpoints")
+    if not content:
         raise UserError(f"{folder} holds no checkpoint yet; train first")
     state, values = TrainingState(params), params.model_dump()
-    state.load_state_dict(checkpoint.load(paths[0])["state"])
+    state.load_state_dict(content["state"])
     model.save_network(folder / model.FILE, averaged_generator(state, params), values)
     model.save_network(folder / model.DISCRIMINATOR, state.discriminator, values)
     return state.position.epoch

@@ -90,7 +90,7 @@ def results() -> str:
     if seeds:
         lines += [
             "",
-            "Three seeds of each profile at equal seconds (`python benchmarks/quality.py params/PROFILE.yaml --seeds 0 1 2`), mean ± standard deviation:",
+            "Three seeds of each profile (`python benchmarks/quality.py params/PROFILE.yaml --seeds 0 1 2`), mean ± standard deviation:",
             "",
         ]
         lines += ["| profile | images seen | Fréchet distance | precision | recall | label accuracy |", "|---|---|---|---|---|---|"]

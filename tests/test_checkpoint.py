@@ -68,6 +68,18 @@ def test_foreign_files_are_refused_in_one_line_and_no_code_runs(tmp_path, capsys
     assert "code ran" not in capsys.readouterr().out
 
 
+def test_a_damaged_best_is_passed_over(tmp_path):
+    write(tmp_path, 10, best=True)
+    checkpoint.found(tmp_path, "best")[0].write_bytes(b"")
+    assert checkpoint.load_last(tmp_path, lambda _: None, kind="best") is None
+
+
+def test_a_folders_name_is_no_version(tmp_path):
+    write(tmp_path / "version", 10)
+    write(tmp_path / "version", 20).write_bytes(b"")
+    assert checkpoint.load_last(tmp_path / "version", lambda _: None)["images"] == 10
+
+
 def test_a_full_disk_keeps_the_old_checkpoint(tmp_path):
     """A real limit on file size: the write fails as on a full disk."""
     write(tmp_path, 10)
@@ -94,6 +106,10 @@ def test_rewind_makes_an_older_one_the_newest_and_keeps_the_rest(tmp_path):
     checkpoint.rewind(tmp_path / "c", paths[0])
     assert checkpoint.load_last(tmp_path / "c")["images"] == 10
     assert sorted(p.name[:10] for p in (tmp_path / "c").glob("aside-*")) == ["aside-best", "aside-last", "aside-last"]
+    best = write(tmp_path / "b", 10, best=True)
+    write(tmp_path / "b", 20)
+    checkpoint.rewind(tmp_path / "b", best)
+    assert [p.name[:4] for p in checkpoint.found(tmp_path / "b", "best")] == ["best"]  # it is still the best there was
     write(tmp_path / "elsewhere", 20).rename(tmp_path / "mine.pt")
     checkpoint.rewind(tmp_path / "c", tmp_path / "mine.pt")
     assert checkpoint.load_last(tmp_path / "c")["images"] == 20

@@ -1,10 +1,14 @@
+import sys
+
 import pytest
 import torch
-from conftest import fashion_gan
+from conftest import ROOT, fashion_gan
 
 from fashion_gan import UserError, features
 from fashion_gan.data import load_split
 from fashion_gan.files import read_json
+
+sys.path.insert(0, str(ROOT / "scripts"))
 
 
 @pytest.mark.parametrize("role", features.ROLES)
@@ -39,8 +43,10 @@ def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
 
 
 def test_training_one_is_seeded(splits):
+    import train_features
+
     shape = features.ROLES["dev"]
-    a, b = (features.train_feature_network(shape, splits[0], 1, lambda _: None) for _ in range(2))
+    a, b = (train_features.train_feature_network(shape, splits[0], 1, lambda _: None) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 

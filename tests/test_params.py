@@ -49,7 +49,7 @@ def test_profiles_are_valid(path):
         ({"lr_g": 0}, ["lr_g is 0"]),
         ({"r1": float("nan")}, ["r1 is nan"]),
         ({"loss": "wgan"}, ["loss is 'wgan'", "non-saturating, hinge, relativistic"]),
-        ({"batch_size": 512, "subset": 100}, ["batch_size 512 is larger than subset 100"]),
+        ({"batch_size": 512, "subset": 300}, ["batch_size 512 is larger than subset 300"]),
         ({"decay_from": 10, "decay_to": 5}, ["decay_to 5 must lie after decay_from 10"]),
         ({"samples": 1001}, ["no multiple"]),
     ],

@@ -25,7 +25,7 @@ def test_readmes_pictures_are_there():
     import re
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", readme)
+    pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", readme) + re.findall(r'<img alt="([^"]+)" src="([^"]+)"', readme)
     assert pictures
     for alt, path in pictures:
         assert len(alt) > 10

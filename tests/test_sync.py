@@ -24,7 +24,7 @@ def fill(run, distance, seed=0):
     params = {"latent_dim": 8, "channels": 8, "conditional": True, "refine": False, "d_norm": True}
     model.save_network(run.folder / model.FILE, Generator(8, 8, True), params)
     model.save_network(run.folder / model.DISCRIMINATOR, Discriminator(8, True), params)
-    run.log_json({"measure": "m", "distance": distance}, "scores")
+    run.log_json({"measure": "net-1000", "distance": distance}, "scores")
     for step in range(1, 4):
         run.log_metrics({"loss_d": 1.0 / step, "loss_g": float(step)}, step)
 
@@ -87,6 +87,16 @@ def test_a_vanished_run_ends_failed(run):
     assert close_vanished(lambda _: None)[0].name == "r1"
 
 
+CHAMPIONS = [
+    ("r2", 2.0, "net-1000", "r1"),  # worse
+    ("r3", 0.1, "other-1000", "r1"),  # another network
+    ("r4", 1.0, "net-1000", "r4"),  # better
+    ("r5", 3.0, "net-10000", "r5"),  # a better measure
+    ("r6", 0.5, "net-1000", "r5"),  # a lesser one
+    ("r7", 2.5, "net-10000", "r7"),
+]
+
+
 def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
     run.finish()
     sync.sync(run)
@@ -96,7 +106,7 @@ def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
         return client.get_model_version_by_alias(sync.MODEL_NAME, "champion").tags["run"]
 
     assert champion() == "r1"
-    for name, distance, measure, expected in [("r2", 2.0, "m", "r1"), ("r3", 0.1, "other", "r1"), ("r4", 1.0, "m", "r4")]:
+    for name, distance, measure, expected in CHAMPIONS:
         other = Run.create(Params(), name=name)
         fill(other, distance, seed=int(name[1]))
         other.log_json({"measure": measure, "distance": distance}, "scores")
@@ -116,6 +126,20 @@ def test_a_longer_training_of_the_same_run_is_another_version_with_files_of_its_
     digests = {model.find(f"models:/{sync.MODEL_NAME}/{v.version}").digest for v in versions}
     assert len(digests) == 2
     assert model.find("models:/fashion-gan@champion").digest == model.load_generator(run.folder / model.FILE).digest
+
+
+def test_a_copier_that_is_still_closing_is_waited_for(run):
+    """A resume right after a kill: the earlier copier holds the lock; the new one waits, and MLflow ends with the truth."""
+    closing = sync.Lock(run.folder / "sync.lock")
+    assert closing.acquire()
+    follower = threading.Thread(target=sync.sync, args=(Run(run.folder), True, print, 0.1))
+    follower.start()
+    time.sleep(0.7)
+    closing.release()
+    time.sleep(1)
+    run.finish()
+    follower.join(timeout=60)
+    assert find(run)[1].info.status == "FINISHED"
 
 
 def test_params_changed_by_a_resume_become_tags(run):

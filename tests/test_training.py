@@ -58,7 +58,7 @@ def test_looking_changes_no_bit_and_no_global_generator_is_touched(tiny, splits)
         {"r1": 1.0, "penalty_every": 3},
         {"augment": "translate+cutout"},
         {"conditional": False, "ema_half_life": 0},
-        {"feature_loss": 0.5, "feature_from": 300},
+        {"feature_loss": 0.5, "feature_from": 64},
         {"decay_to": 500, "decay_from": 100},
     ],
     ids=str,
@@ -69,13 +69,53 @@ def test_every_recipe_trains_and_resumes_to_the_same_bits(tiny, splits, tmp_path
     assert len(records) == 3
     assert all(np.isfinite(list(r.metrics.values())).all() for r in records)
     part = training.train(TrainingState(params), *splits, params, tmp_path)
-    next(part)
-    part.close()  # stopped after an epoch, its record logged, its checkpoint written
+    next(part), next(part)
+    part.close()  # as when the process dies: what is there is the checkpoint after the first epoch, or a later one
     resumed = training.start_or_resume(params, tmp_path)
-    assert resumed.position.images == 256
+    assert 256 <= resumed.position.images < 768
     rest = list(training.train(resumed, *splits, params, tmp_path))
     assert same(whole, resumed)
     assert [stripped(r) for r in rest] == [stripped(r) for r in records[-len(rest) :]]
+
+
+def test_an_epoch_whose_record_was_not_logged_is_made_again(tiny, splits, tmp_path):
+    """The loop's body fails between the record and the checkpoint: a resume gives that record once more."""
+    params = tiny(checkpoint_seconds=1000.0)
+    part = training.train(TrainingState(params), *splits, params, tmp_path)
+    first, lost = next(part), next(part)
+    part.close()
+    again = training.train(training.start_or_resume(params, tmp_path), *splits, params, tmp_path)
+    assert stripped(next(again)) == stripped(lost)
+    assert first.step == 1
+    again.close()
+
+
+def test_a_step_that_fails_leaves_no_half_step_behind(tiny, splits, tmp_path, monkeypatch):
+    params, count = tiny(checkpoint_seconds=1000.0), itertools.count()
+    whole, _ = run(params, splits)
+
+    def failing(state, *args):
+        step(state, *args)
+        if next(count) == 12:
+            raise MemoryError("in the middle of a step")
+
+    monkeypatch.setattr(training, "step", failing)
+    with pytest.raises(MemoryError):
+        run(params, splits, tmp_path)
+    monkeypatch.undo()
+    resumed = training.start_or_resume(params, tmp_path)
+    assert resumed.position.images == 256
+    list(training.train(resumed, *splits, params, tmp_path))
+    assert same(whole, resumed)
+
+
+def test_a_nan_in_the_frechet_loss_is_said_in_one_line_too(tiny, splits, tmp_path, monkeypatch):
+    params = tiny(feature_loss=0.5, feature_from=64)
+    state = TrainingState(params)
+    with torch.no_grad():
+        state.generator.project.weight[0, 0] = float("nan")
+    with pytest.raises(UserError, match="NaN or infinite"):
+        run(params, splits, tmp_path, state)
 
 
 def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bits(tiny, splits, tmp_path, monkeypatch):
