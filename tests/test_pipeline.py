@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from conftest import ROOT, TINY, command
 
-from fashion_gan import pipeline, sync
+from fashion_gan import UserError, checkpoint, pipeline, sync
 from fashion_gan.files import Lock
 from fashion_gan.params import Params
 from fashion_gan.run import Run
@@ -169,6 +169,46 @@ def test_a_killed_parent_leaves_no_kernel_and_mlflow_says_failed(project):
     wait_for(lambda: kernels(folder) == [])
     wait_for(lambda: (folder / "mlflow.json").exists() and Lock(folder / "sync.lock").is_free())
     assert mlflow_run(Run(folder))[0].info.status == "FAILED"
+
+
+def test_a_full_disk_is_one_line_exit_code_2_and_the_old_checkpoint_stays_good(project):
+    run, said = start(("disk_full",)), []
+    with pytest.raises(UserError) as error:  # the command prints it as one line and exits with 2
+        pipeline.run_all(run, said.append)
+    assert "checkpoint not written" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert said[-1].endswith("fashion-gan resume r")
+    assert run.info["status"] == "FAILED"
+    assert checkpoint.load_last(run.folder / "checkpoints")["images"] == 512
+    assert mlflow_run(run)[0].info.status == "FAILED"
+
+
+def test_an_interrupt_while_a_kernel_starts_is_said_like_any_other(project, monkeypatch):
+    from papermill.clientwrap import PapermillNotebookClient
+
+    def interrupted(self, **kwargs):
+        original(self, **kwargs)
+        raise KeyboardInterrupt
+
+    original = PapermillNotebookClient.start_new_kernel
+    monkeypatch.setattr(PapermillNotebookClient, "start_new_kernel", interrupted)
+    run, said = start(("good",)), []
+    assert pipeline.run_all(run, said.append) == 130
+    assert said[-1] == "KILLED: good: KeyboardInterrupt: interrupted while this cell ran; go on with: fashion-gan resume r"
+    assert kernels(run.folder) == []
+    assert "KILLED" in (run.folder / "index.html").read_text()
+
+
+@pytest.mark.parametrize("where", ["papermill.execute_notebook", "fashion_gan.report.write_notebook_html"])
+def test_a_fault_of_a_library_still_ends_the_run(project, monkeypatch, where):
+    def broken(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(where, broken)
+    run, said = start(("good",)), []
+    assert pipeline.run_all(run, said.append) == 1
+    assert said[-1] == "FAILED: OSError: No space left on device; go on with: fashion-gan resume r"
+    assert mlflow_run(run)[0].info.status == "FAILED"
 
 
 def test_only_declared_parameters_reach_a_notebook():
