@@ -101,7 +101,7 @@ def _set_damaged_aside(raw: Path, say: Callable[[str], None]) -> None:
             archive.unlink()
 
 
-def ensure_data(folder: Path, say: Callable[[str], None] = print, sources: tuple[str, ...] = ()) -> Path:
+def ensure_data(folder: Path, say: Callable[[str], None] = print) -> Path:
     """Make sure that the four files are in `folder`, each with the known digest; returns their folder. Sources in order:
     `folder` itself, a system copy, torchvision's download. Raises UserError naming all that was tried."""
     raw = raw_folder(folder)
@@ -117,8 +117,6 @@ def ensure_data(folder: Path, say: Callable[[str], None] = print, sources: tuple
             (str(SYSTEM_FOLDER), lambda: _from_copy(SYSTEM_FOLDER, raw, say)),
             ("torchvision's download", lambda: _from_torchvision(folder)),
         ):
-            if sources and source not in sources:
-                continue
             tried[source] = get()
             _set_damaged_aside(raw, say)
             if all((raw / name).exists() for name in DIGESTS):

@@ -1,10 +1,7 @@
 """Run notebooks under papermill, in order, inside one run; say what happened when one of them fails."""
 
 import os
-import shutil
 import signal
-import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -15,7 +12,7 @@ from fashion_gan import report
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock, read_json
 from fashion_gan.params import Params
-from fashion_gan.report import clock
+from fashion_gan.progress import Progress
 from fashion_gan.run import RUN_VARIABLE, Run, provenance
 
 SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
@@ -61,64 +58,6 @@ def register_engine() -> None:
                 nb_man.cell_exception(cell, cell_index=index)
 
     papermill_engines.register("fashion-gan", RunEngine)
-
-
-class Progress:
-    """One line that a person can follow: redrawn on a terminal, a new line for each event in a plain log."""
-
-    def __init__(self, run: Run, out: Any = None):
-        self.run, self.out = run, out or sys.stdout
-        self.live = self.out.isatty() and not os.environ.get("CI")
-        self.title, self.place, self.started, self.since = "", "", time.monotonic(), time.time()
-        self.told_epoch, self.done = -1, threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "Progress":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.thread.join()
-
-    def begin(self, title: str) -> None:
-        self.title, self.place, self.started, self.since, self.told_epoch = title, "", time.monotonic(), time.time(), -1
-        if not self.live:
-            self._print(f"{title}: started")
-
-    def cell(self, index: int, count: int) -> None:
-        self.place = f"cell {index + 1}/{count}"
-
-    def end(self, words: str) -> None:
-        self._print(f"{self.title}: {words}, {clock(time.monotonic() - self.started)}")
-        self.title = ""
-
-    def _print(self, line: str) -> None:
-        print(("\r\x1b[K" if self.live else "") + line, file=self.out, flush=True)
-
-    def _watch(self) -> None:
-        while not self.done.wait(0.5):
-            if not self.title:
-                continue
-            training = self._training()
-            if self.live:
-                line = f"{self.title}  {self.place}  {clock(time.monotonic() - self.started)}  {training}"
-                print("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1], end="", file=self.out, flush=True)
-            elif training and self._epoch != self.told_epoch:
-                self.told_epoch = self._epoch
-                self._print(f"{self.title}: {training}")
-
-    def _training(self) -> str:
-        """Where the training stands, from the file that it keeps; empty when none runs."""
-        path = self.run.folder / "progress.json"
-        if not path.exists() or path.stat().st_mtime < self.since:
-            return ""
-        p = read_json(path)
-        self._epoch = p["epoch"]
-        return (
-            f"epoch {p['epoch']}/{p['epochs']}  loss D {p['loss_d']:.3f} G {p['loss_g']:.3f}  "
-            f"{p['images_per_s']:,.0f} images/s  {clock(p['seconds_left'])} left"
-        )
 
 
 def parameters_for(notebook: Path, values: dict[str, Any]) -> dict[str, Any]:

@@ -209,14 +209,10 @@ def look(state: TrainingState, validation: data.Split, reference: torch.Tensor, 
     real_logits, fake_logits = D(real, labels), D(fake, asked)
     D.train()
     seen = features.extract(features.load("dev", str(state.device)), fake)[0]
-    judged = metrics.verdicts(real_logits, fake_logits, verdict_threshold(real_logits, fake_logits, params))
+    threshold = metrics.best_threshold(real_logits.cpu(), fake_logits.cpu()) if params.loss == "relativistic" else 0.0
+    judged = metrics.verdicts(real_logits, fake_logits, threshold)
     loss = objectives.LOSSES[params.loss][0](real_logits, fake_logits).item()
     values = {"validation_loss_d": loss, "validation_accuracy": judged.accuracy}
     values["validation_distance"] = metrics.frechet_distance(reference, seen)
     order = torch.arange(100).view(10, 10).T.flatten()  # row c: class c
     return values, data.to_uint8(fake[:100][order].cpu()).squeeze(1)
-
-
-def verdict_threshold(real_logits: torch.Tensor, fake_logits: torch.Tensor, params: Params) -> float:
-    """0 where the loss gives a logit's sign a meaning; else chosen on these (validation) logits."""
-    return metrics.best_threshold(real_logits.cpu(), fake_logits.cpu()) if params.loss == "relativistic" else 0.0

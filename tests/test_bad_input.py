@@ -112,11 +112,11 @@ def test_one_line_and_nothing_half_written(world, case):
     words, expected = CASES[case]
     before = tree(world)
     done = fashion_gan(*words, cwd=world)
-    check(done, expected)
+    assert_refused(done, expected)
     assert tree(world) == before
 
 
-def check(done, expected):
+def assert_refused(done, expected):
     lines = [line for line in done.stderr.strip().splitlines() if "error" in line]
     assert done.returncode == 2, done.stdout + done.stderr
     assert len(lines) == 1, done.stderr
@@ -127,13 +127,13 @@ def check(done, expected):
 
 def test_mlflow_address_that_is_none(world):
     before = tree(world)
-    check(fashion_gan("run", "params/smoke.yaml", cwd=world, MLFLOW_TRACKING_URI="nonsense"), "is no address")
+    assert_refused(fashion_gan("run", "params/smoke.yaml", cwd=world, MLFLOW_TRACKING_URI="nonsense"), "is no address")
     assert tree(world) == before
 
 
 def test_outside_a_project(tmp_path):
     (tmp_path / "p.yaml").write_text("epochs: 1\n")
-    check(fashion_gan("run", "p.yaml", cwd=tmp_path), "no fashion-gan project")
+    assert_refused(fashion_gan("run", "p.yaml", cwd=tmp_path), "no fashion-gan project")
 
 
 def test_port_in_use(world):
@@ -141,7 +141,7 @@ def test_port_in_use(world):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        check(fashion_gan("lab", "--port", str(port), cwd=world), f"port {port} is in use")
+        assert_refused(fashion_gan("lab", "--port", str(port), cwd=world), f"port {port} is in use")
 
 
 def test_no_data_source_reachable(world, tmp_path):
@@ -159,13 +159,13 @@ def test_no_data_source_reachable(world, tmp_path):
 
 def test_data_folder_that_cannot_be_one(world, tmp_path):
     (tmp_path / "file").write_text("")
-    check(fashion_gan("data", "--folder", str(tmp_path / "file" / "x"), cwd=world), "cannot be used")
+    assert_refused(fashion_gan("data", "--folder", str(tmp_path / "file" / "x"), cwd=world), "cannot be used")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_data_folder_not_writable(world, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
-    check(fashion_gan("data", "--folder", str(tmp_path / "locked" / "x"), cwd=world), "cannot be used")
+    assert_refused(fashion_gan("data", "--folder", str(tmp_path / "locked" / "x"), cwd=world), "cannot be used")
 
 
 def test_help_is_quick(world):

@@ -56,17 +56,21 @@ def test_a_damaged_file_is_named_set_aside_and_fetched_again(copy, system_copy, 
     assert digest(path, "md5") == data.DIGESTS[path.name]
 
 
-def test_a_damaged_source_is_never_used(tmp_path, system_copy):
+def test_a_damaged_source_is_never_used(tmp_path, system_copy, monkeypatch):
+    monkeypatch.setattr(data, "_from_torchvision", lambda folder: "not reachable")
     (system_copy / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not gzip")
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte\.gz is damaged"):
-        data.ensure_data(tmp_path / "new", lambda _: None, sources=(str(system_copy),))
+        data.ensure_data(tmp_path / "new", lambda _: None)
     assert not (data.raw_folder(tmp_path / "new") / "t10k-labels-idx1-ubyte").exists()
 
 
-def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path):
+def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "_from_torchvision", lambda folder: "not reachable")
+    monkeypatch.setattr(data, "SYSTEM_FOLDER", tmp_path / "none")
     with pytest.raises(UserError) as error:
-        data.ensure_data(tmp_path, lambda _: None, sources=("nowhere",))
-    assert "make data" in str(error.value)
+        data.ensure_data(tmp_path, lambda _: None)
+    for words in ("make data", "torchvision's download: not reachable", str(tmp_path / "none")):
+        assert words in str(error.value)
     assert "\n" not in str(error.value)
 
 
