@@ -91,6 +91,7 @@ def lab(args: argparse.Namespace) -> int:
         except OSError:
             raise UserError(f"port {args.port} is in use; choose another one: make lab PORT={args.port + 1}") from None
     command = [sys.executable, "-m", "jupyterlab", "--port", str(args.port), "--ServerApp.port_retries=0"]
+    command += ["--allow-root"] if os.geteuid() == 0 else []  # in a container there is often nobody else
     os.chdir(root)
     os.execv(sys.executable, [*command, "--LabApp.default_url=/lab/tree/notebooks/01_explore.ipynb"])
 
