@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from conftest import ROOT, TINY, command
 
-from fashion_gan import UserError, checkpoint, pipeline, sync
+from fashion_gan import UserError, checkpoint, pipeline, report, sync
 from fashion_gan.files import Lock
 from fashion_gan.params import Params
 from fashion_gan.run import Run
@@ -236,4 +236,4 @@ def test_a_plain_log_has_a_line_for_each_event(project, capsys):
 
 @pytest.mark.parametrize(("seconds", "words"), [(3.2, "3 s"), (61, "1 min 01 s"), (600, "10 min 00 s")])
 def test_clock(seconds, words):
-    assert pipeline.clock(seconds) == words
+    assert report.clock(seconds) == words
