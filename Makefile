@@ -5,9 +5,10 @@ PORT ?= 8888
 DATA ?= data
 BIN := .venv/bin
 READY := .venv/.ready
+COMPOSE := docker compose --env-file .env $(if $(wildcard .env.local),--env-file .env.local)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test lab lint showcase lock clean
+.PHONY: help setup data run test lab lint server server-down server-env showcase lock clean
 
 help:  ## what make can do
 	@echo "fashion-gan: design clothes with a GAN. Targets:"
@@ -42,11 +43,21 @@ lint: $(READY)  ## ruff, and the check that notebooks are stripped
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/nbstripout --verify --extra-keys "metadata.papermill cell.metadata.papermill" notebooks/*.ipynb tests/notebooks/*.ipynb
 
+server:  ## the team server in Docker: MLflow on 5009, an S3 store on 9000, its console on 9001
+	@$(COMPOSE) up -d --build --wait && echo "MLflow: http://127.0.0.1:5009   S3: http://127.0.0.1:9000   console: http://127.0.0.1:9001"
+
+server-down:  ## stop the team server; what it holds stays in its volumes
+	@$(COMPOSE) down
+
+server-env:  ## write .env.local with random passwords for the team server
+	@$(PYTHON) scripts/server_env.py
+
 showcase: data  ## train the default profile and make reports/showcase again from it
 	@$(BIN)/fashion-gan run params/default.yaml && $(BIN)/python scripts/showcase.py latest
 
-lock:  ## write requirements.lock again (needs uv)
+lock:  ## write the lock files again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -o requirements.lock
+	uv pip compile docker/mlflow/requirements.in --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -o docker/mlflow/requirements.lock
 
 clean:  ## remove the environment and caches (runs and data stay)
 	rm -rf .venv .pytest_cache .ruff_cache build *.egg-info

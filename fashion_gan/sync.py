@@ -35,6 +35,7 @@ def tracking_uri() -> str:
 def import_mlflow() -> Any:
     """mlflow, set up so that a hanging server holds nothing up and no pickle is ever loaded."""
     wanted = {"ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "HTTP_REQUEST_TIMEOUT": "20", "HTTP_REQUEST_MAX_RETRIES": "2"}
+    wanted |= {"ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"}  # it would ask the S3 store itself, which a client need not reach
     wanted |= {"ALLOW_PICKLE_DESERIALIZATION": "false", "DISABLE_TELEMETRY": "true", "LOGGING_LEVEL": "WARNING"}
     for name, value in wanted.items():
         os.environ.setdefault(f"MLFLOW_{name}", value)
