@@ -71,11 +71,15 @@ def outcome(folder: Path) -> tuple[dict, list]:
     return weights, points
 
 
-def kill_once(root: Path, name: str, target: str, words: list[str], after: float) -> bool:
-    """Start, wait for the kernel, kill after so many seconds. False where the run had ended before."""
+def kill_once(root: Path, name: str, target: str, words: list[str], after: float, in_training: bool) -> bool:
+    """Start, wait for the kernel (or for a new checkpoint), kill after so many seconds. False where the run had ended before."""
+    checkpoints = root / "reports" / name / "checkpoints"
+    old = set(checkpoints.glob("last-*.pt"))
     process, folder, until = start(root, *words), root / "reports" / name, time.monotonic() + 60
     while not (kernel := kernel_of(folder)) and time.monotonic() < until and process.poll() is None:
         time.sleep(0.05)
+    while in_training and process.poll() is None and not set(checkpoints.glob("last-*.pt")) - old:
+        time.sleep(0.02)
     time.sleep(after)
     alive = process.poll() is None
     if target in ("parent", "both"):
@@ -115,9 +119,10 @@ def harness(root: Path, count: int, seed: int, say=lambda line: None) -> list[Re
     say(f"never stopped: {len(expected[1])} points, {length:.0f} s")
     for i in range(count):
         name, target, kills, words = f"killed{i}", TARGETS[i % 3], 0, begin(root, f"killed{i}")
-        after = draws.uniform(0.5, max(1.0, length - 8))
+        in_training = i % 6 < 3  # three aimed at the training, a target each, then three at any moment
+        after = draws.uniform(0, 1.5) if in_training else draws.uniform(0.5, max(1.0, length - 8))
         folder, trained = root / "reports" / name, 0
-        while kills < 2 and kill_once(root, name, target, words, after):
+        while kills < 2 and kill_once(root, name, target, words, after, in_training):
             kills, words = kills + 1, ["resume", name]
             trained = max([trained, *(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))])
         code = start(root, *words).wait() if Run(folder).info["status"] != "FINISHED" else 0

@@ -50,7 +50,7 @@ class Keeper:
     def __init__(self, state: TrainingState, params: Params, folder: Path | None, total: int):
         self.state, self.params, self.folder, self.total = state, params, folder, total
         self.saved_at = self.told_at = self.started = time.monotonic()
-        self.saved_images, self.first_images = state.position.images, state.position.images
+        self.first_images = state.position.images
 
     def check_finite(self) -> None:
         if not torch.isfinite(self.state.losses).all():
@@ -59,10 +59,10 @@ class Keeper:
 
     def save(self, best: bool = False) -> None:
         self.check_finite()
-        self.saved_at, self.saved_images = time.monotonic(), self.state.position.images
+        self.saved_at = time.monotonic()
         if self.folder:
             place, keep = self.folder / "checkpoints", self.params.keep_checkpoints
-            checkpoint.save(place, self.state.state_dict(), self.params.model_dump(), self.saved_images, keep, best)
+            checkpoint.save(place, self.state.state_dict(), self.params.model_dump(), self.state.position.images, keep, best)
 
     def after_step(self) -> None:
         now = time.monotonic()
@@ -90,9 +90,8 @@ def train(
     """Train to `params.epochs`, yielding a Record an epoch; saves checkpoints to `folder`/checkpoints if one is given.
     Each record is yielded before its checkpoint is written, so a record that was not logged is made again on resume.
     Raises KeyboardInterrupt after a whole step and a checkpoint; UserError when a loss is NaN or infinite."""
-    features.load("dev", str(state.device))  # a damaged file is said before anything is trained
-    frechet = FrechetObjective(train_split, state.device) if params.feature_loss else None
     reference = features.extract(features.load("dev", str(state.device)), validation.images)[0]
+    frechet = FrechetObjective(train_split, state.device) if params.feature_loss else None
     position, per_epoch = state.position, len(train_split) // params.batch_size
     keeper = Keeper(state, params, folder, params.epochs * per_epoch * params.batch_size)
     deadline = time.monotonic() + params.max_minutes * 60 if params.max_minutes else float("inf")

@@ -41,7 +41,8 @@ def why_not():
     return ""
 
 
-needs_engine = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+MISSING = why_not()
+needs_engine = pytest.mark.skipif(bool(MISSING), reason=MISSING or "-")
 
 
 @pytest.fixture(scope="module")
