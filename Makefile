@@ -8,7 +8,7 @@ READY := .venv/.ready
 COMPOSE := docker compose --env-file .env $(if $(wildcard .env.local),--env-file .env.local)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test lab lint server server-down server-env showcase lock clean
+.PHONY: help setup data run test lab lint server server-down server-env server-backup server-restore server-upgrade showcase lock clean
 
 help:  ## what make can do
 	@echo "fashion-gan: design clothes with a GAN. Targets:"
@@ -44,10 +44,19 @@ lint: $(READY)  ## ruff, and the check that notebooks are stripped
 	@$(BIN)/nbstripout --verify --extra-keys "metadata.papermill cell.metadata.papermill" notebooks/*.ipynb tests/notebooks/*.ipynb
 
 server:  ## the team server in Docker: MLflow on 5009, an S3 store on 9000, its console on 9001
-	@$(COMPOSE) up -d --build --wait && echo "MLflow: http://127.0.0.1:5009   S3: http://127.0.0.1:9000   console: http://127.0.0.1:9001"
+	@$(COMPOSE) up -d --build --wait && echo "MLflow: http://127.0.0.1:5009   S3: http://127.0.0.1:9000   console: http://127.0.0.1:9001   now: .venv/bin/fashion-gan doctor"
 
 server-down:  ## stop the team server; what it holds stays in its volumes
 	@$(COMPOSE) down
+
+server-backup:  ## save what the team server holds into a new folder (TO=backups/monday)
+	@COMPOSE="$(COMPOSE)" sh docker/backup.sh save "$(TO)" && echo "saved in $(TO)"
+
+server-restore:  ## bring back what server-backup saved, over what is there (FROM=backups/monday)
+	@COMPOSE="$(COMPOSE)" sh docker/backup.sh restore "$(FROM)" && echo "restored from $(FROM)"
+
+server-upgrade:  ## after a change of the pinned MLflow version: build it, bring the database to its form, start (back up first)
+	@$(COMPOSE) build && $(COMPOSE) stop mlflow && $(COMPOSE) run --rm mlflow sh /app/start.sh upgrade && $(COMPOSE) up -d --wait
 
 server-env:  ## write .env.local with random passwords for the team server
 	@$(PYTHON) scripts/server_env.py

@@ -20,7 +20,6 @@ import torch
 
 from fashion_gan import checkpoint
 from fashion_gan.errors import project_root
-from fashion_gan.files import read_json
 from fashion_gan.run import Run
 
 TARGETS = ("kernel", "parent", "both")
@@ -106,8 +105,8 @@ def difference(expected: tuple[dict, list], found: tuple[dict, list]) -> str:
 
 def mlflow_problem(folder: Path) -> str:
     """Whether MLflow's copy was brought to the run's own end."""
-    copy, info = read_json(folder / "mlflow.json"), Run(folder).info
-    return "" if copy["closed"] == info["ended"] and info["status"] == "FINISHED" else "MLflow is not level"
+    copy, info = Run(folder).copy(), Run(folder).info
+    return "" if copy.get("closed") == info["ended"] and info["status"] == "FINISHED" else "MLflow is not level"
 
 
 def harness(root: Path, count: int, seed: int, say=lambda line: None) -> list[Result]:

@@ -30,7 +30,7 @@ def main():
         started = time.monotonic()
         for record in training.train(state, train, validation, params, args.folder and args.folder / str(seed)):
             kept = {k: round(v, 3) for k, v in record.metrics.items()}
-            print(f"  seed {seed} epoch {record.step}: {kept}", flush=True)
+            print(f"  seed {seed} epoch {record.epoch}: {kept}", flush=True)
         labels = latent.balanced_labels(params.samples)
         images = latent.sample(training.averaged_generator(state, params), params.samples, params.sample_seed, labels)
         found = vars(metrics.score(images, labels if params.conditional else None, validation, test)).copy()

@@ -31,7 +31,7 @@ def resume(args: argparse.Namespace) -> int:
     from fashion_gan.run import close_vanished, find
 
     close_vanished(lambda _: None)
-    again = find(args.run)
+    again = find(args.run, tracked=True)
     again.lock.acquire(f"run {again.name} is being worked on by another process; wait for it, or stop it")
     pipeline.prepare_resume(again, read_overrides(args.overrides), Path(args.checkpoint) if args.checkpoint else None)
     return pipeline.run_all(again)
@@ -46,14 +46,20 @@ def sample(args: argparse.Namespace) -> int:
 
 def sync(args: argparse.Namespace) -> int:
     from fashion_gan import sync as copying
-    from fashion_gan.run import find
+    from fashion_gan.run import all_runs, find
 
-    found = find(args.run)
-    if "uuid" not in found.info:
-        raise UserError(f"{found.name} is no run that is tracked; take one of reports/")
-    copying.sync(found, follow=args.follow)
-    print(f"MLflow: {found.mlflow_url}")
+    if bool(args.run) == args.all:
+        raise UserError("say one run to bring level, or --all: fashion-gan sync RUN")
+    if args.to:
+        os.environ["MLFLOW_TRACKING_URI"] = args.to
+    for found in all_runs() if args.all else [find(args.run, tracked=True)]:
+        copying.sync(found, follow=args.follow)
+        print(f"run {found.name} is level; MLflow: {found.mlflow_url}")
     return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    script("doctor.py", *(["--json"] if args.json else []))
 
 
 def data(args: argparse.Namespace) -> int:
@@ -75,7 +81,12 @@ def params(args: argparse.Namespace) -> int:
 
 
 def train_features(args: argparse.Namespace) -> int:
-    os.execv(sys.executable, [sys.executable, str(project_root() / "scripts" / "train_features.py"), "--epochs", str(args.epochs)])
+    script("train_features.py", "--epochs", str(args.epochs))
+
+
+def script(name: str, *words: str) -> None:
+    """Go on as scripts/<name>: a tool of the project that neither notebooks nor runs need."""
+    os.execv(sys.executable, [sys.executable, str(Path(__file__).resolve().parents[1] / "scripts" / name), *words])
 
 
 def lab(args: argparse.Namespace) -> int:
@@ -129,8 +140,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--truncation", type=float, default=1.0, help="spread of the latents, 0 to 2; below 1: safer, less varied")
     command.add_argument("--out", required=True, metavar="FILE", help="x.npz (images and labels) or x.png (a grid)")
     command = add(sync, "bring MLflow level with a run folder")
-    command.add_argument("run", metavar="RUN")
+    command.add_argument("run", metavar="RUN", nargs="?", default="", help="a name, a path or latest")
+    command.add_argument("--all", action="store_true", help="every run in reports/, oldest first")
+    command.add_argument("--to", default="", metavar="URI", help="another MLflow than the usual one; the folder alone is enough")
     command.add_argument("--follow", action="store_true", help="keep it level until the run ends")
+    command = add(doctor, "say what is well on this machine and what is not, with what to do")
+    command.add_argument("--json", action="store_true", help="for programs")
     command = add(data, "get Fashion-MNIST and check it")
     command.add_argument("--folder", default="")
     add(params, "the table of all parameters")

@@ -1,12 +1,14 @@
 """Get Fashion-MNIST and verify it, split it, hand out batches."""
 
 import gzip
+import json
 import os
 import socket
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,6 +101,26 @@ def _set_damaged_aside(raw: Path, say: Callable[[str], None]) -> None:
     for archive in raw.glob("*-ubyte.gz"):  # a torn download of torchvision's would be unpacked as it is
         if archive.name[:-3] in DIGESTS and _problem(archive, archive.name[:-3]):
             archive.unlink()
+
+
+def problems(folder: Path) -> list[str]:
+    """What is wrong with the files in a data folder, a line a file; [] where all is well."""
+    paths = [raw_folder(folder) / name for name in DIGESTS]
+    found = {path: _problem(path, path.name) if path.exists() else "is missing" for path in paths}
+    return [f"{path.name} {problem}" for path, problem in found.items() if problem]
+
+
+def described(subset: int) -> list[dict[str, Any]]:
+    """What a run with this subset reads, for its record: name, digest, source and size of each split."""
+    parts = (("training", "train", 0, subset), ("validation", "train", 50_000, 60_000), ("test", "t10k", 0, 10_000))
+    told = []
+    for context, prefix, first, last in parts:
+        files = {name: md5 for name, md5 in DIGESTS.items() if name.startswith(prefix)}
+        rows = {"files": files, "first": first, "last": last}
+        mark = digest(json.dumps(rows, sort_keys=True).encode(), "md5")
+        source, profile = json.dumps({"md5": files}), {"num_rows": last - first, "rows": f"{first} to {last - 1}"}
+        told.append({"name": f"fashion-mnist-{context}", "context": context, "digest": mark, "source": source, "profile": profile})
+    return told
 
 
 def ensure_data(folder: Path, say: Callable[[str], None] = print) -> Path:

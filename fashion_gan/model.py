@@ -38,7 +38,8 @@ def save_network(path: Path, network: nn.Module, params: dict[str, Any], half: b
     if half:
         tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"schema": "1", "params": json.dumps(params, sort_keys=True)})
+        # One entry: safetensors writes several in a random order, and equal networks shall have equal digests.
+        save_file(tensors, temporary, metadata={"params": json.dumps({"schema": 1} | params, sort_keys=True)})
 
 
 def _read_network(path: Path, make: Callable[[dict[str, Any]], nn.Module]) -> tuple[nn.Module, dict[str, Any]]:
@@ -48,6 +49,7 @@ def _read_network(path: Path, make: Callable[[dict[str, Any]], nn.Module]) -> tu
     try:
         with safe_open(path, framework="pt") as stored:
             params = json.loads((stored.metadata() or {})["params"])
+            params.pop("schema", None)
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
         network = make(params)
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
@@ -106,17 +108,16 @@ def _find_auto(own: Path | None) -> Model:
 
 def _download(uri: str) -> Path:
     """The generator file of a registered model, from MLflow."""
-    from fashion_gan import sync
+    from fashion_gan import store
 
-    mlflow = sync.import_mlflow()
+    mlflow = store.import_mlflow()
     try:
-        sync.check_there()
-        folder = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=sync.tracking_uri()))
+        store.check_there()
+        folder = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=store.tracking_uri()))
         return next(folder.rglob(FILE))
     except (mlflow.exceptions.MlflowException, StopIteration, OSError) as error:
-        reason = str(error).splitlines()[0][:160] if str(error) else "nothing there"
         raise UserError(
-            f"no model {uri} in MLflow at {sync.tracking_uri()} ({reason}); models are named models:/fashion-gan@champion or models:/fashion-gan/1"
+            f"no model {uri} in MLflow at {store.shown_uri()} ({store.first_line(error)}); models are named models:/fashion-gan@champion or models:/fashion-gan/1"
         ) from None
 
 
@@ -126,6 +127,7 @@ def save_pyfunc(folder: Path) -> Path:
     import shutil
 
     import numpy as np
+    import pandas as pd
     from mlflow import pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
@@ -141,9 +143,50 @@ def save_pyfunc(folder: Path) -> Path:
         artifacts={"generator": str(folder / FILE), "discriminator": str(folder / DISCRIMINATOR)},
         pip_requirements=[f"{p}=={versions['version.' + p].split('+')[0]}" for p in NEEDED],
         signature=ModelSignature(Schema(rows), Schema(images)),
+        input_example=pd.DataFrame({"label": [0, 9], "seed": [0, 1]}),
     )
     for cache in temporary.rglob("__pycache__"):
         shutil.rmtree(cache)
     shutil.rmtree(folder / "model", ignore_errors=True)
     temporary.rename(folder / "model")
     return folder / "model"
+
+
+def register(client: Any, run: runs.Run, run_id: str) -> None:
+    """One version of the registered model for each generator that the run finished with (a resume may make more), with its
+    figures as tags. The alias champion moves only to a better score by the same measure."""
+    from mlflow.exceptions import MlflowException
+
+    from fashion_gan.store import MODEL_NAME
+
+    try:
+        client.create_registered_model(MODEL_NAME, description="Generators of Fashion-MNIST made by fashion-gan.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    mark, scores = digest(run.folder / FILE), run.read_json("scores") or {}
+    versions = client.search_model_versions(f"name='{MODEL_NAME}' and run_id='{run_id}'")
+    version = next((v for v in versions if v.tags.get("generator") == mark), None)
+    tags = {name: str(scores.get(name)) for name in ("measure", "distance", "precision", "recall", "label_accuracy", "floor")}
+    tags |= {"run": run.name, "generator": mark}
+    if version is None:
+        place = f"model-{mark[:12]}" if versions else "model"
+        client.log_artifacts(run_id, str(save_pyfunc(run.folder)), place)
+        version = client.create_model_version(MODEL_NAME, f"runs:/{run_id}/{place}", run_id, tags=tags)
+    try:
+        champion = client.get_model_version_by_alias(MODEL_NAME, "champion").tags
+    except MlflowException:
+        champion = {}  # there is none yet
+    if _is_better(tags, champion):
+        client.set_registered_model_alias(MODEL_NAME, "champion", version.version)
+
+
+def _is_better(ours: dict[str, str], theirs: dict[str, str]) -> bool:
+    if ours["distance"] == "None" or not theirs:
+        return ours["distance"] != "None"  # nothing was measured; there is no other
+    (network, count), (their_network, their_count) = (tags["measure"].rpartition("-")[::2] for tags in (ours, theirs))
+    if network != their_network:
+        return False  # another network looked: the scores do not compare
+    if count != their_count:
+        return int(count) > int(their_count)  # the same network on more images is the better measure
+    return float(ours["distance"]) < float(theirs["distance"])

@@ -8,15 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fashion_gan import report
+from fashion_gan import report, sync
 from fashion_gan.errors import UserError, project_root
-from fashion_gan.files import Lock, read_json
+from fashion_gan.files import Lock
 from fashion_gan.params import Params
 from fashion_gan.progress import Progress
 from fashion_gan.run import RUN_VARIABLE, Run, provenance
 
 SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
-CLOSING_WAIT = 90  # seconds to wait for the copier's last look
 STAMPS = {
     "DeadKernelError": "the kernel died while this cell ran (out of memory, or killed)",
     "CellTimeoutError": "the notebook took longer than the allowed {:g} minutes (timeout_minutes), and was in this cell",
@@ -103,9 +102,9 @@ def run_notebook(run: Run, source: Path, progress: Progress) -> str:
 
 def preflight(params: Params) -> None:
     """What can be known to fail is said before a kernel starts. Raises UserError."""
-    from fashion_gan import checkpoint, data, model, state, sync
+    from fashion_gan import checkpoint, data, model, state, store
 
-    sync.tracking_uri()
+    store.tracking_uri()
     state.pick_device(params.device)
     data.ensure_data(project_root() / params.data_dir)
     if params.model != "auto":
@@ -120,8 +119,6 @@ def prepare_resume(run: Run, changes: dict[str, Any], path: Path | None) -> None
     from fashion_gan import checkpoint
 
     info = run.info
-    if "uuid" not in info or run.folder.name == "showcase":
-        raise UserError(f"{run.folder.name} is no run that can go on; take one of reports/")
     changes = dict(changes)
     path = path or (Path(changes.pop("checkpoint")) if changes.get("checkpoint") else None)
     params = Params.checked(info["params"] | ({"checkpoint": ""} if any((run.folder / "checkpoints").glob("last-*")) else {}) | changes)
@@ -181,8 +178,8 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
     except Exception as error:
         say(f"the report was not written ({type(error).__name__}: {error})")
     run.finish(status, reason)
-    if not wait_for_copier(run):
-        say(f"MLflow is not level yet (see sync.log in the run folder); later: fashion-gan sync {run.name}")
+    if not wait_for_copier(run, say):
+        say(f"MLflow is not level: {sync.left(run)}")
     shown = run.folder.relative_to(project_root())
     say(f"MLflow: {run.mlflow_url}")
     say(f"report: {shown}/index.html")
@@ -194,13 +191,17 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
     return 130 if status == "KILLED" else 1
 
 
-def wait_for_copier(run: Run) -> bool:
+def wait_for_copier(run: Run, say: Callable[[str], None]) -> bool:
     """Wait for the copier's last look. False where it did not come to an end, or ended with MLflow not level."""
-    lock, copy, ended = Lock(run.folder / "sync.lock"), run.folder / "mlflow.json", run.info["ended"]
-    until = free_until = time.monotonic() + CLOSING_WAIT
+    lock, ended, told = Lock(run.folder / "sync.lock"), run.info["ended"], False
+    until = free_until = time.monotonic() + sync.CLOSING_SECONDS + 30
     while time.monotonic() < min(until, free_until):
-        if copy.exists() and read_json(copy)["closed"] == ended:
+        copy = run.copy()
+        if copy.get("closed") == ended:
             return True
+        if copy.get("trouble") and not told:
+            told = True
+            say(f"MLflow: {copy['trouble']}; trying for {sync.CLOSING_SECONDS} s (what is not sent by then stays in the run folder)")
         free_until = min(free_until, time.monotonic() + 15) if lock.is_free() else until  # one may be about to start
         time.sleep(0.2)
     return False

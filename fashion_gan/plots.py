@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import StrMethodFormatter
 from PIL import Image
 
 COLOURS = ("#3465a4", "#d9822b", "#4e9a06", "#a40000")
@@ -61,7 +61,7 @@ def axes_of(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:
 
 
 def curves(lines: dict[str, tuple[list[int], list[float]]], title: str, ylabel: str, levels: dict[str, float] | None = None) -> Picture:
-    """Series by epoch, and dashed horizontal levels to compare with. An empty series is left out."""
+    """Series over images seen, and dashed horizontal levels to compare with. An empty series is left out."""
     figure, axes = axes_of()
     said = []
     for (name, (steps, values)), colour in zip(lines.items(), COLOURS, strict=False):
@@ -70,11 +70,11 @@ def curves(lines: dict[str, tuple[list[int], list[float]]], title: str, ylabel: 
             said.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
     for name, level in (levels or {}).items():
         axes.axhline(level, linestyle="--", color="#777777", linewidth=1, label=f"{name} ({level:.3g})")
-    axes.set(title=title, xlabel="epoch", ylabel=ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set(title=title, xlabel="images seen", ylabel=ylabel, xlim=(0, None))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return picture(figure, f"{title} over {max((len(s) for s, _ in lines.values()), default=0)} epochs: {'; '.join(said)}")
+    return picture(figure, f"{title} over {max((s[-1] for s, _ in lines.values() if s), default=0):,} images: {'; '.join(said)}")
 
 
 def confusion(percent: list[list[float]], title: str) -> Picture:
@@ -105,7 +105,7 @@ class Live:
         m = record.metrics
         left = (record.total_images - record.images) / m["images_per_s"]
         words = (
-            f"epoch {record.step}: {record.images:,} of {record.total_images:,} images, {m['images_per_s']:,.0f} a second, "
+            f"epoch {record.epoch}: {record.images:,} of {record.total_images:,} images, {m['images_per_s']:,.0f} a second, "
             f"about {left / 60:.1f} min left; losses D {m['loss_d']:.3f}, G {m['loss_g']:.3f}; "
             f"validation accuracy {m['validation_accuracy']:.3f}, distance {m['validation_distance']:.3f}"
         )
@@ -113,4 +113,4 @@ class Live:
         lines = {name: run.series(key) for name, key in names.items()}
         self.places[0].update(self.text(words))
         self.places[1].update(curves(lines, "Training", "loss, distance"))
-        self.places[2].update(grid(record.grid, 10, f"100 generated garments after epoch {record.step}"))
+        self.places[2].update(grid(record.grid, 10, f"100 generated garments after epoch {record.epoch}"))

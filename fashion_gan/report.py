@@ -82,6 +82,8 @@ def verdict(run: Run) -> str:
     info, scores = run.info, run.read_json("scores")
     if info["status"] in ("FAILED", "KILLED"):
         return f"{info['status']}: {info.get('reason', '')}. Go on with: fashion-gan resume {run.name}"
+    if info["status"] == "RUNNING":
+        return "Still running."
     if not scores:
         return "Finished; nothing was measured (03_evaluate is not among its notebooks)."
     times = scores["distance"] / max(scores["floor"], 1e-12)
@@ -164,11 +166,23 @@ def about(info: dict[str, Any]) -> str:
     return "".join(parts) + f"<p>Run it again: <code>{html.escape(info['tags']['command'])}</code></p>"
 
 
+def markdown_rows(run: Run) -> str:
+    return "\n".join(f"| {name} | {value} | {how} |" for name, value, how in figures_table(run))
+
+
+def note(run: Run) -> str:
+    """The run's description in MLflow, in Markdown: verdict, key figures, the command that runs it again."""
+    info, rows = run.info, markdown_rows(run)
+    table = f"\n\n| figure | value | how to read it |\n|---|---|---|\n{rows}" if rows else ""
+    where = f"Run folder: `reports/{run.name}`. Under Artifacts `index.html` is the report, `epochs.html` the pictures over the epochs."
+    return f"{verdict(run)}{table}\n\nRun it again: `{info['tags']['command']}` at commit `{info['tags']['git_commit'][:12]}`.\n\n{where}"
+
+
 def write_card(run: Run) -> None:
     """MODEL_CARD.md, after Mitchell et al. 2019: what it is, how it was made, how good, where its limits are."""
     if not run.read_json("scores"):
         return
-    info, rows = run.info, "\n".join(f"| {n} | {v} | {how} |" for n, v, how in figures_table(run))
+    info, rows = run.info, markdown_rows(run)
     kind = "conditional (ask for one of ten classes)" if info["params"]["conditional"] else "unconditional"
     parts = {"name": run.name, "kind": kind, "verdict": verdict(run), "rows": rows, "method": re.sub(r"</?i>", "*", method(run))}
     parts |= {"command": info["tags"]["command"], "commit": info["tags"]["git_commit"][:12], "seed": info["params"]["seed"]}

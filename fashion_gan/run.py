@@ -36,6 +36,8 @@ class Run:
     @classmethod
     def create(cls, params: Params, *, name: str = "", profile: str = "", notebooks: tuple[str, ...] = (), command: str = "") -> "Run":
         """A new run folder under reports/, locked by this process. Raises UserError where the name is taken or bad."""
+        from fashion_gan.data import described
+
         root = project_root()
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         name = check_name(name) if name else f"{stamp}-{profile or 'notebook'}-{uuid.uuid4().hex[:4]}"
@@ -47,6 +49,7 @@ class Run:
         tags = provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}")
         told = {"schema": SCHEMA, "uuid": uuid.uuid4().hex, "name": name, "profile": profile, "notebooks": list(notebooks)}
         told |= {"params": params.model_dump(), "status": "RUNNING", "created": time.time(), "attempts": 1, "tags": tags}
+        told |= {"host": platform.node(), "datasets": described(params.subset)}
         write_json(folder / "run.json", told)
         return run
 
@@ -67,9 +70,8 @@ class Run:
             run = find(params.run)
         else:
             run = cls._scratch(params, kind)
-        until = time.monotonic() + 8  # the copier needs some seconds to make the run in MLflow
-        while run.mlflow_url.startswith("being made") and time.monotonic() < until:
-            time.sleep(0.2)
+        while run.mlflow_url.startswith("being made") and time.time() < run.info.get("followed", 0) + 8:
+            time.sleep(0.2)  # the copier needs some seconds to make the run in MLflow
         print(f"run folder: {run.folder.relative_to(project_root())}\nMLflow: {run.mlflow_url}")
         return run
 
@@ -100,8 +102,19 @@ class Run:
         """Where the run can be seen in MLflow; the copier writes it once it has made the run there."""
         if self.info["status"] == "SCRATCH":
             return "not tracked (scratch)"
-        copy = self.folder / "mlflow.json"
-        return read_json(copy)["url"] if copy.exists() else "being made (see mlflow.json in the folder)"
+        copy = self.copy()
+        if copy.get("trouble") and "url" not in copy:
+            return f"not reached yet ({copy['trouble']}); later: fashion-gan sync {self.name}"
+        return copy.get("url", "being made (see mlflow.json in the folder)")
+
+    @property
+    def copies(self) -> dict[str, dict[str, Any]]:
+        """What the copier remembers of each MLflow store that has a copy, by the store's address."""
+        return (self.read_json("mlflow") or {}).get("copies", {})
+
+    def copy(self, store: str = "") -> dict[str, Any]:
+        """What the copier remembers of one store (default: the last one): how far it is, where the run is seen."""
+        return self.copies.get(store or (self.read_json("mlflow") or {}).get("last"), {})
 
     def log_metrics(self, values: dict[str, float], step: int) -> None:
         """Append points to metrics.jsonl; of a (name, step) the first one counts. Raises ValueError for NaN or infinity."""
@@ -156,6 +169,7 @@ class Run:
     def follow(self) -> None:
         """Start the copier to MLflow, a process of its own session; it waits for one that is still closing."""
         if self.info["status"] != "SCRATCH":
+            self.update(followed=time.time())
             with (self.folder / "sync.log").open("a") as log:
                 subprocess.Popen(
                     [sys.executable, "-m", "fashion_gan.cli", "sync", str(self.folder), "--follow"],
@@ -194,8 +208,8 @@ def all_runs() -> list[Run]:
     return sorted((Run(f) for f in folders), key=lambda run: (run.info.get("created", 0), run.name))
 
 
-def find(name: str) -> Run:
-    """A run by name, by path, or `latest`. Raises UserError where there is none."""
+def find(name: str, tracked: bool = False) -> Run:
+    """A run by name, by path, or `latest`; with `tracked` one that goes to MLflow. Raises UserError where there is none."""
     runs = all_runs()
     if name == "latest":
         if runs:
@@ -203,7 +217,10 @@ def find(name: str) -> Run:
         raise UserError("there is no run yet; make one with: make run PARAMS=params/smoke.yaml")
     for folder in (project_root() / "reports" / name, Path(name)):
         if name and (folder / "run.json").is_file():
-            return Run(folder.resolve())
+            run = Run(folder.resolve())
+            if tracked and ("uuid" not in run.info or run.name == "showcase"):
+                raise UserError(f"{run.name} is no run that is tracked, or can go on; take one of reports/")
+            return run
     names = ", ".join(run.name for run in runs[-5:]) or "none yet"
     raise UserError(f"no run {name!r} in reports/; the newest are: {names}")
 
@@ -213,12 +230,20 @@ def newest_finished() -> Run | None:
     return done[-1] if done else None
 
 
-def close_vanished(say: Callable[[str], None]) -> list[Run]:
-    """Mark runs FAILED that say RUNNING but whose process is gone (power cut, kill -9)."""
-    gone = [run for run in all_runs() if run.info["status"] == "RUNNING" and run.lock.is_free()]
-    for run in gone:
-        run.update(status="FAILED", reason="its process vanished")
-        say(f"run {run.name} had vanished; it is marked FAILED, go on with: fashion-gan resume {run.name}")
+def close_vanished(say: Callable[[str], None], runs: list[Run] | None = None) -> list[Run]:
+    """Mark those of `runs` (default: all) FAILED that say RUNNING but whose process is gone (power cut, kill -9). One of
+    another machine is left alone, since a lock does not tell from here whether it is alive."""
+    gone = []
+    for run in all_runs() if runs is None else runs:
+        if run.info["status"] != "RUNNING" or run.info.get("host", platform.node()) != platform.node() or not run.lock.acquire():
+            continue
+        if run.info["status"] == "RUNNING":  # nobody resumed it in between
+            run.update(status="FAILED", reason="its process vanished", ended=time.time())
+            gone.append(run)
+            say(f"run {run.name} had vanished; it is marked FAILED, go on with: fashion-gan resume {run.name}")
+        run.lock.release()
+        if runs is None and run in gone:
+            run.follow()  # so that MLflow is told as well, where its copier is gone too
     return gone
 
 

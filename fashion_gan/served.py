@@ -4,6 +4,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 import torch
 
 from fashion_gan.latent import draw, generate
@@ -16,7 +17,7 @@ class ServedGenerator(mlflow.pyfunc.PythonModel):
     def load_context(self, context) -> None:
         self.generator = load_generator(Path(context.artifacts["generator"])).generator
 
-    def predict(self, context, model_input, params=None) -> np.ndarray:
+    def predict(self, context, model_input: pd.DataFrame, params=None) -> np.ndarray:
         latents = torch.cat([draw(1, self.generator.latent_dim, int(seed)) for seed in model_input["seed"]])
         labels = torch.tensor(np.asarray(model_input["label"]), dtype=torch.int64)
         return generate(self.generator, latents, labels).squeeze(1).numpy()

@@ -1,102 +1,85 @@
-"""The run folder's copy in MLflow, and the registry. With `model` the only module that imports mlflow."""
+"""The run folder's copy in MLflow: brought level while a run goes on, or later, or in another store."""
 
+import contextlib
 import json
-import os
-import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-from fashion_gan.errors import UserError, project_root
-from fashion_gan.files import Lock, digest, read_json, write_json
-from fashion_gan.run import Run
+from fashion_gan import report
+from fashion_gan.errors import UserError
+from fashion_gan.files import Lock, digest, write_json
+from fashion_gan.run import Run, close_vanished
+from fashion_gan.store import experiment, first_line, import_mlflow, is_server, make_client, shown_uri
 
-EXPERIMENT = MODEL_NAME = "fashion-gan"
 RUN_TAG = "fashion_gan.uuid"
 COPIED = ("images", "notebooks")  # folders that are copied whole; of checkpoints only the final and the best
-FILES = ("run.json", "metrics.jsonl", "scores.json", "training.json", "generator.safetensors", "discriminator.safetensors")
+FILES = ("run.json", "scores.json", "training.json", "generator.safetensors", "discriminator.safetensors")
+POINTS = ("metrics.jsonl", "system.jsonl")
+CLOSING_SECONDS = 60  # how long the copier tries after its run has ended
+LONGEST_PAUSE = 30.0  # seconds between two tries
+SYSTEM_EVERY = 10.0  # seconds between two looks at processor, memory and GPU
 
 
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, else the project's own SQLite store, by its absolute path. Raises UserError for no address."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
-    if not uri:
-        return f"sqlite:///{project_root() / 'mlflow.db'}"
-    parts = urlparse(uri)
-    if parts.scheme in ("http", "https") and parts.hostname:
-        return uri
-    if re.match(r"sqlite$|postgresql|mysql", parts.scheme) and (parts.path.strip("/") or parts.hostname):
-        return uri
-    raise UserError(f"MLFLOW_TRACKING_URI is {uri!r}, which is no address; say http://127.0.0.1:5009, or unset it for the local store")
+def files_of(run: Run, final: bool) -> list[Path]:
+    """What is copied as artifacts: figures, notebooks and pages as they come; points and checkpoints at the end."""
+    folder = run.folder
+    paths = [p for part in COPIED for p in sorted((folder / part).rglob("*")) if p.is_file()]
+    paths += [folder / name for name in FILES + (POINTS if final else ()) if (folder / name).exists()]
+    paths += sorted(folder.glob("*.html")) + sorted(folder.glob("*.md"))
+    if final:
+        paths += [p for kind in ("last", "best") for p in sorted((folder / "checkpoints").glob(f"{kind}-*.pt"))[-1:]]
+    return [p for p in paths if not p.name.startswith(".") and p.suffix != ".tmp"]
 
 
-def import_mlflow() -> Any:
-    """mlflow, set up so that a hanging server holds nothing up and no pickle is ever loaded."""
-    wanted = {"ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "HTTP_REQUEST_TIMEOUT": "20", "HTTP_REQUEST_MAX_RETRIES": "2"}
-    wanted |= {"ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"}  # it would ask the S3 store itself, which a client need not reach
-    wanted |= {"ALLOW_PICKLE_DESERIALIZATION": "false", "DISABLE_TELEMETRY": "true", "LOGGING_LEVEL": "WARNING"}
-    for name, value in wanted.items():
-        os.environ.setdefault(f"MLFLOW_{name}", value)
-    import mlflow
-
-    return mlflow
+def mark_of(path: Path) -> str:
+    return f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
 
 
-def check_there() -> None:
-    """Raises FileNotFoundError where the local store was never made, so that reading does not make an empty one."""
-    path = tracking_uri().removeprefix("sqlite:///")
-    if tracking_uri().startswith("sqlite:") and not Path(path).exists():
-        raise FileNotFoundError(f"there is no {Path(path).name} yet")
+def pending(run: Run) -> tuple[int, int]:
+    """How many points and files MLflow has not been sent yet."""
+    copy, points = run.copy(shown_uri()), 0
+    for path in (run.folder / name for name in POINTS if (run.folder / name).exists()):
+        points += path.read_bytes()[copy.get("offsets", {}).get(path.name, 0) :].count(b"\n")
+    sent = copy.get("sent", {})
+    files = [p for p in files_of(run, final=True) if sent.get(p.relative_to(run.folder).as_posix(), [""])[0] != mark_of(p)]
+    return points, len(files)
 
 
-def make_client() -> Any:
-    """An MlflowClient on a store that is there: a fresh SQLite store is made by one process at a time."""
-    mlflow = import_mlflow()
-    uri = tracking_uri()
-    if not uri.startswith("sqlite:"):
-        return mlflow.MlflowClient(uri, uri)
-    with Lock(project_root() / "mlflow.db.lock") as lock:
-        while not lock.acquire():
-            time.sleep(0.1)
-        client = mlflow.MlflowClient(uri, uri)
-        client.search_experiments(max_results=1)
-    return client
+def left(run: Run) -> str:
+    points, files = pending(run)
+    return f"{points:,} points and {files} files are still to be sent: fashion-gan sync {run.name}"
 
 
 class Copier:
-    """Brings one MLflow run level with one run folder. Every step can be done again without a duplicate."""
+    """Brings one MLflow run level with one run folder. Every step can be done again without a duplicate. What was sent is
+    remembered in <run>/mlflow.json, for each store by itself."""
 
-    def __init__(self, run: Run, client: Any):
-        self.run, self.client = run, client
-        self.offset, self.sent, self.closed = 0, {}, None
+    def __init__(self, run: Run, client: Any, progress: Callable[[int], Any] = lambda _: None):
+        self.run, self.client, self.progress = run, client, progress
+        self.experiment_id = experiment(client).experiment_id
         self.run_id = self._find_or_make()
-        memory = self._memory()
-        if memory.get("run_id") == self.run_id and memory.get("store") == tracking_uri():
-            self.offset, self.sent = memory["offset"], memory["sent"]
-
-    def _memory(self) -> dict[str, Any]:
-        path = self.run.folder / "mlflow.json"
-        return read_json(path) if path.exists() else {}
+        known = run.copy(shown_uri())
+        known = known if known.get("run_id") == self.run_id else {}
+        self.offsets, self.sent, self.closed = known.get("offsets", {}), known.get("sent", {}), None
+        self._remember()
 
     def _remember(self) -> None:
-        known = {"run_id": self.run_id, "store": tracking_uri(), "url": self.url, "offset": self.offset, "sent": self.sent}
-        known["closed"] = self.closed
-        if known != self._memory():
-            write_json(self.run.folder / "mlflow.json", known)
+        known = {"run_id": self.run_id, "url": self.url, "offsets": self.offsets, "sent": self.sent, "closed": self.closed, "trouble": ""}
+        remember(self.run, known)
 
     @property
     def url(self) -> str:
         """Where a browser shows the run; for the local store the command that starts the page."""
-        uri, path = re.sub(r"//[^@/]+@", "//", tracking_uri()), f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
-        if uri.startswith("http"):
+        uri, path = shown_uri(), f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        if is_server():
             return f"{uri.rstrip('/')}/{path}"
         return f"http://127.0.0.1:5000/{path} (after: .venv/bin/mlflow ui --backend-store-uri {uri})"
 
     def _find_or_make(self) -> str:
         info = self.run.info
-        self.experiment_id = self._experiment()
         found = self.client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{info['uuid']}'")
         if found:
             if found[0].info.status != "RUNNING" and info["status"] == "RUNNING":
@@ -105,142 +88,175 @@ class Copier:
         begun, tags = int(info["created"] * 1000), {RUN_TAG: info["uuid"]}
         return self.client.create_run(self.experiment_id, begun, tags, info["name"]).info.run_id
 
-    def _experiment(self) -> str:
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found:
-            return found.experiment_id
-        local = tracking_uri().startswith("sqlite:")
-        return self.client.create_experiment(EXPERIMENT, artifact_location=(project_root() / "mlartifacts").as_uri() if local else None)
-
     def copy_description(self) -> None:
-        """Parameters once, as they were first; tags as they are now (a resume may change free parameters)."""
-        from mlflow.entities import Param, RunTag
+        """Parameters and data sets once, as they were first; tags as they are now (a resume may change free parameters)."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-        info, known = self.run.info, self.client.get_run(self.run_id).data
+        info, there = self.run.info, self.client.get_run(self.run_id)
+        known = there.data
         params = [Param(k, str(v)) for k, v in info["params"].items() if k not in known.params]
         changed = {f"resumed.{k}": str(v) for k, v in info["params"].items() if known.params.get(k, str(v)) != str(v)}
-        tags = {**info["tags"], **changed, "reason": info.get("reason", ""), "attempts": str(info.get("attempts", 1))}
-        tags["mlflow.note.content"] = f"Run folder: `reports/{info['name']}`. Open `index.html` below for the report."
+        tags = {
+            **info["tags"],
+            **changed,
+            "reason": info.get("reason", ""),
+            "attempts": info.get("attempts", 1),
+            "host": info.get("host", ""),
+        }
+        with contextlib.suppress(KeyError, TypeError):  # scores of another version of the program
+            tags["mlflow.note.content"] = report.note(self.run)
         new = [RunTag(k, str(v)) for k, v in tags.items() if known.tags.get(k) != str(v)]
         if params or new:
             self.client.log_batch(self.run_id, params=params, tags=new)
+        if info.get("datasets") and not there.inputs.dataset_inputs:
+            sets = [
+                (Dataset(d["name"], d["digest"], "local", d["source"], profile=json.dumps(d["profile"])), d["context"])
+                for d in info["datasets"]
+            ]
+            self.client.log_inputs(self.run_id, [DatasetInput(s, [InputTag("mlflow.data.context", context)]) for s, context in sets])
 
-    def copy_metrics(self) -> None:
-        """Whole new lines of metrics.jsonl, with the time stamps of the record, so that a replay adds nothing."""
+    def copy_points(self, name: str) -> None:
+        """Whole new lines of metrics.jsonl or system.jsonl, with the time stamps of the record, so that a replay adds nothing."""
         from mlflow.entities import Metric
 
-        path = self.run.folder / "metrics.jsonl"
+        path = self.run.folder / name
         if not path.exists():
             return
         with path.open("rb") as stream:
-            stream.seek(self.offset)
-            content = stream.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        points = [json.loads(line) for line in whole.splitlines()]
-        metrics = [Metric(p["name"], p["value"], int(p["time"] * 1000), p["step"]) for p in points]
-        for start in range(0, len(metrics), 500):
-            self.client.log_batch(self.run_id, metrics=metrics[start : start + 500])
-        self.offset += len(whole)
+            stream.seek(self.offsets.get(name, 0))
+            lines = [line for line in stream.read().splitlines(keepends=True) if line.endswith(b"\n")]
+        for start in range(0, len(lines), 500):
+            part = lines[start : start + 500]
+            points = [json.loads(line) for line in part]
+            metrics = [Metric(p["name"], p["value"], int(p["time"] * 1000), p["step"]) for p in points]
+            self.client.log_batch(self.run_id, metrics=metrics)
+            self.offsets[name] = self.offsets.get(name, 0) + sum(map(len, part))
+            self.progress(len(part))
 
     def copy_files(self, final: bool) -> None:
-        """Files that are new or changed: figures and notebooks as they come, checkpoints and the model at the end."""
-        folder = self.run.folder
-        paths = [p for part in COPIED for p in (folder / part).rglob("*") if p.is_file()]
-        paths += [folder / name for name in FILES if (folder / name).exists() and (final or name != "metrics.jsonl")]
-        paths += sorted(folder.glob("*.html")) + sorted(folder.glob("*.md"))
-        if final:
-            paths += [p for kind in ("last", "best") for p in sorted((folder / "checkpoints").glob(f"{kind}-*.pt"))[-1:]]
-        for path in paths:
-            if path.name.startswith(".") or path.suffix == ".tmp":
+        """Files that are new, or whose content has another digest than what was sent."""
+        for path in files_of(self.run, final):
+            name, mark = path.relative_to(self.run.folder).as_posix(), mark_of(path)
+            known = self.sent.get(name, ["", ""])
+            if known[0] == mark:
                 continue
-            name, stat = path.relative_to(folder).as_posix(), path.stat()
-            mark = f"{stat.st_size}-{stat.st_mtime_ns}"
-            if self.sent.get(name) != mark:
+            if known[1] != (now := digest(path)):
                 parent = Path(name).parent.as_posix()
                 self.client.log_artifact(self.run_id, str(path), None if parent == "." else parent)
-                self.sent[name] = mark
+            self.sent[name] = [mark, now]
+            self.progress(1)
 
     def copy(self, final: bool = False) -> None:
-        self.copy_description()
-        self.copy_metrics()
-        self.copy_files(final)
-        self._remember()
+        try:
+            for name in POINTS:
+                self.copy_points(name)
+            self.copy_description()
+            self.copy_files(final)
+        finally:
+            self._remember()
 
-    def close(self, status: str) -> None:
+    def close(self) -> None:
         """The last look: package and register the model if the run finished, then set the status."""
+        from fashion_gan.model import FILE, register
+
         self.copy(final=True)
-        if status == "FINISHED" and (self.run.folder / "generator.safetensors").exists():
-            self.register()
-        ended = self.run.info.get("ended") or time.time()
-        self.client.set_terminated(self.run_id, status, int(ended * 1000))
+        info = self.run.info
+        if info["status"] == "FINISHED" and (self.run.folder / FILE).exists():
+            register(self.client, self.run, self.run_id)
+        ended = info.get("ended") or time.time()
+        self.client.set_terminated(self.run_id, info["status"], int(ended * 1000))
         self.closed = ended
         self._remember()
 
-    def register(self) -> None:
-        """One version of the registered model for each generator that the run finished with (a resume may make more).
-        The alias champion moves only to a better score by the same measure."""
-        from mlflow.exceptions import MlflowException
 
-        from fashion_gan.model import save_pyfunc
+def remember(run: Run, known: dict[str, Any]) -> None:
+    """Note in mlflow.json how far the copy in this store is; those in other stores stay noted."""
+    new = {"last": shown_uri(), "copies": run.copies | {shown_uri(): run.copy(shown_uri()) | known}}
+    if new["copies"] != run.copies or run.copy() != new["copies"][shown_uri()]:
+        write_json(run.folder / "mlflow.json", new)
 
-        try:
-            self.client.create_registered_model(MODEL_NAME, description="Generators of Fashion-MNIST made by fashion-gan.")
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        mark = digest(self.run.folder / "generator.safetensors")
-        versions = self.client.search_model_versions(f"name='{MODEL_NAME}' and run_id='{self.run_id}'")
-        version = next((v for v in versions if v.tags.get("generator") == mark), None)
-        scores = self.run.read_json("scores") or {}
-        tags = {"run": self.run.name, "generator": mark, "measure": str(scores.get("measure")), "distance": str(scores.get("distance"))}
-        if version is None:
-            place = f"model-{mark[:12]}" if versions else "model"
-            self.client.log_artifacts(self.run_id, str(save_pyfunc(self.run.folder)), place)
-            version = self.client.create_model_version(MODEL_NAME, f"runs:/{self.run_id}/{place}", self.run_id, tags=tags)
-        if self._is_better(tags):
-            self.client.set_registered_model_alias(MODEL_NAME, "champion", version.version)
 
-    def _is_better(self, tags: dict[str, str]) -> bool:
-        from mlflow.exceptions import MlflowException
+class SystemWatch(threading.Thread):
+    """Samples processor, memory and, where there is one, GPU into system.jsonl under MLflow's own names; the step is the
+    second since the run was made."""
 
-        if tags["distance"] == "None":
-            return False  # nothing was measured
-        try:
-            champion = self.client.get_model_version_by_alias(MODEL_NAME, "champion")
-        except MlflowException:
-            return True  # there is none yet
-        theirs, ours = champion.tags["measure"].rpartition("-"), tags["measure"].rpartition("-")
-        if theirs[0] != ours[0]:
-            return False  # another network looked: the scores do not compare
-        if theirs[2] != ours[2]:
-            return int(ours[2]) > int(theirs[2])  # the same network on more images is the better measure
-        return float(tags["distance"]) < float(champion.tags["distance"])
+    def __init__(self, run: Run):
+        super().__init__(daemon=True)
+        import_mlflow()
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+
+        self.path, self.created, self.done, self.monitors = (
+            run.folder / "system.jsonl",
+            run.info["created"],
+            threading.Event(),
+            [CPUMonitor()],
+        )
+        with contextlib.suppress(ImportError, RuntimeError):  # there is no NVIDIA GPU here
+            self.monitors.append(GPUMonitor())
+
+    def run(self) -> None:
+        while not self.done.wait(SYSTEM_EVERY):
+            now, values = time.time(), {}
+            for monitor in self.monitors:
+                monitor.clear_metrics()
+                monitor.collect_metrics()
+                values |= monitor.aggregate_metrics()
+            points = [{"name": f"system/{n}", "step": int(now - self.created), "time": now, "value": v} for n, v in values.items()]
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write("".join(json.dumps(point) + "\n" for point in points))
 
 
 def sync(run: Run, follow: bool = False, say: Callable[[str], None] = print, every: float = 2.0) -> None:
-    """Bring MLflow level with the run folder; with `follow` keep it level until the run's lock is free. A store that
-    does not answer is tried again while following, and never stops anything else."""
+    """Bring MLflow level with the run folder; with `follow` keep it level until the run has ended. A store that does not
+    answer is tried again while following, and never stops anything else. Raises UserError where it did not become level."""
     with Lock(run.folder / "sync.lock") as lock:
         while not lock.acquire():  # the copier of an earlier attempt may still be closing
             if not follow:
                 raise UserError(f"another process is copying run {run.name} already; look again in a minute")
             time.sleep(0.3)
-        copier = None
-        while True:
-            running = not run.lock.is_free()
-            try:
-                copier = copier or Copier(run, make_client())
-                if not running:
-                    status = run.info["status"]  # one that still says RUNNING has vanished
-                    copier.close("FAILED" if status == "RUNNING" else status)
-                    return
-                copier.copy()
-            except Exception as error:  # any fault of a store or network
-                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                if not (follow and running):
-                    words = f"MLflow at {tracking_uri()} was not brought level ({reason}); later: fashion-gan sync {run.name}"
-                    raise UserError(words) from None
-                say(f"MLflow: {reason}; trying again")
-            if not follow:
+        if follow:
+            _follow(run, say, every)
+            return
+        try:
+            _once(run)
+        except Exception as error:  # any fault of a store or network
+            raise UserError(f"MLflow at {shown_uri()}: {first_line(error)}; {left(run)}") from None
+
+
+def _once(run: Run) -> None:
+    from tqdm import tqdm
+
+    close_vanished(lambda _: None, [run])
+    with tqdm(total=sum(pending(run)), desc=run.name, unit=" points and files", disable=None) as bar:
+        copier = Copier(run, make_client(), bar.update)
+        copier.copy() if run.info["status"] == "RUNNING" else copier.close()
+
+
+def _follow(run: Run, say: Callable[[str], None], every: float) -> None:
+    """Copy until the run's lock is free, then close. After a fault the pauses grow; after the end there is a last limit."""
+    watch, copier, pause, until = SystemWatch(run), None, every, None
+    watch.start()
+    while True:
+        running = not run.lock.is_free()
+        if not running and until is None:
+            watch.done.set()
+            close_vanished(say, [run])
+            pause, until = every, time.monotonic() + CLOSING_SECONDS
+        try:
+            copier = copier or Copier(run, make_client())
+            if not running:
+                copier.close()
                 return
-            time.sleep(every)
+            copier.copy()
+            pause = every
+        except Exception as error:  # any fault of a store or network
+            reason = first_line(error)
+            remember(run, {"trouble": reason})
+            if until and time.monotonic() + pause > until:
+                raise UserError(f"MLflow at {shown_uri()}: {reason}; {left(run)}") from None
+            pause = min(2 * pause, LONGEST_PAUSE)
+            say(f"{time.strftime('%H:%M:%S')} MLflow: {reason}; trying again in {pause:.0f} s")
+        wake = time.monotonic() + pause
+        while time.monotonic() < wake and (until or not run.lock.is_free()):
+            time.sleep(0.2)

@@ -21,9 +21,9 @@ from fashion_gan.state import FrechetObjective, TrainingState, average, draw_lat
 
 @dataclass(frozen=True)
 class Record:
-    """What an epoch left: `step` (epochs finished), `metrics` by name, `grid` uint8 (N, 28, 28) of fixed latents."""
+    """What an epoch left: `epoch` (epochs finished), `metrics` by name, `grid` uint8 (N, 28, 28) of fixed latents."""
 
-    step: int
+    epoch: int
     metrics: dict[str, float]
     grid: torch.Tensor
     images: int
@@ -145,7 +145,7 @@ def finish_epoch(state, validation, reference, params: Params, keeper: Keeper) -
     position.best = min(position.best, values["validation_distance"])
     values |= {"loss_d": loss_d, "loss_g": loss_g, "accuracy_real": right_real, "accuracy_fake": right_fake}
     speed = position.images / max(position.seconds, 1e-9)
-    values |= {"images": position.images, "seconds": position.seconds, "images_per_s": speed}
+    values |= {"epoch": position.epoch, "images": position.images, "seconds": position.seconds, "images_per_s": speed}
     return Record(position.epoch, values, grid, position.images, keeper.total), best
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import TINY, fashion_gan, make_project
 
-from fashion_gan import sync
+from fashion_gan import store
 from fashion_gan.files import read_json
 from fashion_gan.params import NOTEBOOKS
 from fashion_gan.run import Run
@@ -24,8 +24,8 @@ def finished(tmp_path_factory, data_dir):
         root = make_project(tmp_path_factory.mktemp("chain") / "project", data_dir, patch)
         first = fashion_gan("run", "params/smoke.yaml", "--name", "whole", *OVERRIDES, cwd=root)
         assert first.returncode == 0, first.stdout + first.stderr
-        client = sync.make_client()
-        experiment = client.get_experiment_by_name(sync.EXPERIMENT).experiment_id
+        client = store.make_client()
+        experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
         (found,) = client.search_runs([experiment])
         yield root, Run(root / "reports" / "whole"), first, client, found
 
@@ -59,7 +59,7 @@ def test_the_run_folder_holds_it_all(finished):
         assert (run.folder / name).exists(), name
     points = run.metrics()
     assert len({(p["name"], p["step"]) for p in points}) == len(points)
-    assert run.series("validation_accuracy")[0] == [1, 2, 3]
+    assert run.series("validation_accuracy")[0] == [256, 512, 768]
 
 
 def test_notebooks_are_executed_whole_and_show_pictures(finished):
@@ -91,7 +91,7 @@ def test_one_mlflow_run_holds_the_same(finished):
     assert found.info.status == "FINISHED"
     assert found.data.params["epochs"] == "3"
     assert found.data.metrics["test_distance"] == pytest.approx(read_json(run.folder / "scores.json")["distance"])
-    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss_d")] == [1, 2, 3]
+    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss_d")] == [256, 512, 768]
     paths = [a.path for f in (None, "images", "notebooks", "checkpoints", "model") for a in client.list_artifacts(found.info.run_id, f)]
     assert {"index.html", "epochs.html", "02_train.html", "notebooks/02_train.ipynb", "model/MLmodel", "images/losses.png"} <= set(paths)
     assert sum(p.startswith("checkpoints/last-") for p in paths) == 1
@@ -136,12 +136,12 @@ def test_a_finished_run_is_resumed_only_for_more_epochs(finished):
     explored = (run.folder / "notebooks" / "01_explore.ipynb").stat().st_mtime_ns
     done = fashion_gan("resume", "whole", "-p", "epochs=4", cwd=root)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert run.series("loss_d")[0] == [1, 2, 3, 4]
+    assert run.series("loss_d")[0] == [256, 512, 768, 1024]
     assert (run.folder / "notebooks" / "02_train.attempt1.ipynb").exists()
     assert (run.folder / "notebooks" / "01_explore.ipynb").stat().st_mtime_ns == explored
     again = client.get_run(found.info.run_id)
     assert (again.info.status, again.data.tags["resumed.epochs"]) == ("FINISHED", "4")
-    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss_d")] == [1, 2, 3, 4]
+    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss_d")] == [256, 512, 768, 1024]
 
 
 def test_no_second_mlflow_run_was_made(finished):

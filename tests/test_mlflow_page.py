@@ -1,4 +1,4 @@
-"""What a person sees in MLflow's own page: the run's HTML artifacts, with no request to another host."""
+"""What a person sees in MLflow's own page: the run's note, notebooks and the slider, with no request to another host."""
 
 import os
 import socket
@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from test_lab import BROWSER, answers, browser, pytestmark, wait_until  # noqa: F401 - a fixture and a mark
 
-from fashion_gan import pipeline, sync
+from fashion_gan import pipeline, plots, store
 from fashion_gan.params import Params
 from fashion_gan.run import Run
 
@@ -18,11 +19,14 @@ def page_of_a_run(project):
     from conftest import TINY
 
     run = Run.create(Params.checked(TINY), name="r", profile="tiny", notebooks=("01_explore",))
+    for epoch in range(1, 4):  # the pictures that a training leaves
+        images = torch.full((100, 28, 28), 60 * epoch, dtype=torch.uint8)
+        run.log_figure(plots.grid(images, 10, f"after epoch {epoch}"), f"epoch_{epoch:04d}")
     assert pipeline.run_all(run, lambda _: None) == 0
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", sync.tracking_uri(), "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.tracking_uri(), "--port", str(port), "--workers", "1"]
     with (project / "ui.log").open("w") as log:
         server = subprocess.Popen(
             command, cwd=project, stdout=log, stderr=log, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -36,11 +40,9 @@ def page_of_a_run(project):
 
 
 def test_a_notebooks_html_shows_in_mlflows_page(page_of_a_run, browser):  # noqa: F811
-    from fashion_gan.files import read_json
-
     run, address, project = page_of_a_run
-    run_id = read_json(run.folder / "mlflow.json")["run_id"]
-    experiment = sync.make_client().get_run(run_id).info.experiment_id
+    run_id = run.copy()["run_id"]
+    experiment = store.make_client().get_run(run_id).info.experiment_id
     page, asked = browser.new_page(viewport={"width": 1500, "height": 1100}), []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{address}/#/experiments/{experiment}/runs/{run_id}/artifacts/01_explore.html")
@@ -49,6 +51,20 @@ def test_a_notebooks_html_shows_in_mlflows_page(page_of_a_run, browser):  # noqa
     assert frame.locator("img").count() >= 5
     assert frame.locator("img").evaluate_all("images => images.every(i => i.complete && i.naturalWidth > 0)")
     page.screenshot(path=str(project / "mlflow.png"))
+    page.goto(f"{address}/#/experiments/{experiment}/runs/{run_id}/artifacts/epochs.html")
+    page.reload()
+    slider = frame.locator("input[type=range]")
+    slider.wait_for(timeout=60_000)
+    shown = frame.locator("img.frame:visible")
+    assert shown.evaluate_all("images => images.map(i => i.dataset.epoch)") == ["3"]
+    slider.fill("0")
+    assert frame.locator("output").inner_text() == "1"
+    assert shown.evaluate_all("images => images.map(i => i.dataset.epoch)") == ["1"]
+    page.screenshot(path=str(project / "slider.png"))
+    page.goto(f"{address}/#/experiments/{experiment}/runs/{run_id}")
+    page.reload()
+    page.get_by_text("Run it again").wait_for(timeout=60_000)
+    page.screenshot(path=str(project / "overview.png"))
     from_pages = [url for url in asked if not url.startswith(("data:", "blob:", address))]
     assert from_pages == []
     page.close()

@@ -1,12 +1,16 @@
+import json
 import os
+import signal
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
 import torch
 
-from fashion_gan import UserError, latent, model
+from fashion_gan import UserError, latent, model, store, sync
+from fashion_gan.files import digest
 from fashion_gan.params import Params
 from fashion_gan.run import Run
 
@@ -77,3 +81,40 @@ def test_what_is_nowhere(project):
         model.find("nothing")
     with pytest.raises(UserError, match="no model models:/fashion-gan@champion in MLflow"):
         model.find("models:/fashion-gan@champion")
+
+
+def test_equal_networks_have_equal_files(run, tmp_path):
+    again = model.load_generator(run.folder / model.FILE)
+    digests = set()
+    for i in range(8):
+        model.save_network(tmp_path / f"{i}.safetensors", again.generator, again.params)
+        digests.add(digest(tmp_path / f"{i}.safetensors"))
+    assert len(digests) == 1
+
+
+def test_the_registered_model_answers_a_request_with_images(run, project):
+    """`mlflow models serve` on the champion, asked with the model's own input example."""
+    from servers import free_ports, wait_until
+
+    sync.sync(run)
+    version = store.make_client().get_model_version_by_alias(store.MODEL_NAME, "champion")
+    assert version.run_id == run.copy()["run_id"]
+    assert version.tags["distance"] == "1.0"
+    (port,) = free_ports(1)
+    words = ["-m", "mlflow", "models", "serve", "-m", "models:/fashion-gan@champion", "--env-manager", "local", "--port", str(port)]
+    env = os.environ | {"MLFLOW_TRACKING_URI": store.tracking_uri(), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    env["PATH"] = f"{os.path.dirname(sys.executable)}:{env['PATH']}"  # it calls uvicorn by name
+    with (project / "serve.log").open("w") as log:
+        served = subprocess.Popen([sys.executable, *words], cwd=project, env=env, stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait_until(
+                lambda: served.poll() is not None or "startup complete" in (project / "serve.log").read_text(), 90, "the model server"
+            )
+            body = (run.folder / "model" / "serving_input_example.json").read_bytes()
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
+            images = np.array(json.load(urllib.request.urlopen(request, timeout=60))["predictions"])
+        finally:
+            os.killpg(served.pid, signal.SIGKILL)
+    generator = model.load_generator(run.folder / model.FILE).generator
+    expected = latent.generate(generator, torch.cat([latent.draw(1, 8, s) for s in (0, 1)]), torch.tensor([0, 9]))
+    assert np.array_equal(images, expected.squeeze(1).numpy())

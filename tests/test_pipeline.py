@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from conftest import ROOT, TINY, command
 
-from fashion_gan import UserError, checkpoint, pipeline, report, sync
+from fashion_gan import UserError, checkpoint, pipeline, report, store
 from fashion_gan.files import Lock
 from fashion_gan.params import Params
 from fashion_gan.run import Run
@@ -30,8 +30,8 @@ def start(notebooks, **changes):
 
 
 def mlflow_run(run):
-    client = sync.make_client()
-    (experiment,) = [e for e in client.search_experiments() if e.name == sync.EXPERIMENT]
+    client = store.make_client()
+    (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
     (found,) = client.search_runs([experiment.experiment_id])
     artifacts = {a.path for folder in ("", "notebooks") for a in client.list_artifacts(found.info.run_id, folder or None)}
     return found, artifacts

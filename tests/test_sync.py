@@ -1,11 +1,17 @@
+import json
+import os
+import platform
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import fashion_gan
 
-from fashion_gan import UserError, model, sync
+from fashion_gan import UserError, model, store, sync
 from fashion_gan.networks import Discriminator, Generator
 from fashion_gan.params import Params
 from fashion_gan.run import Run, close_vanished
@@ -19,19 +25,23 @@ def run(project):
     return run
 
 
+SCORES = {"measure": "net-1000", "samples": 1000, "floor": 0.01, "precision": 0.8, "recall": 0.7, "label_accuracy": 0.9}
+SCORES |= {"real_precision": 0.9, "real_recall": 0.9, "real_label_accuracy": 0.93, "discriminator": {"accuracy": 0.6}}
+
+
 def fill(run, distance, seed=0):
     torch.manual_seed(seed)
     params = {"latent_dim": 8, "channels": 8, "conditional": True, "refine": False, "d_norm": True}
     model.save_network(run.folder / model.FILE, Generator(8, 8, True), params)
     model.save_network(run.folder / model.DISCRIMINATOR, Discriminator(8, True), params)
-    run.log_json({"measure": "net-1000", "distance": distance}, "scores")
+    run.log_json(SCORES | {"distance": distance}, "scores")
     for step in range(1, 4):
         run.log_metrics({"loss_d": 1.0 / step, "loss_g": float(step)}, step)
 
 
 def find(run):
-    client = sync.make_client()
-    experiment = client.get_experiment_by_name(sync.EXPERIMENT)
+    client = store.make_client()
+    experiment = client.get_experiment_by_name(store.EXPERIMENT)
     found = client.search_runs([experiment.experiment_id], f"tags.`{sync.RUN_TAG}` = '{run.info['uuid']}'")
     assert len(found) == 1
     return client, found[0]
@@ -54,12 +64,12 @@ def test_one_mlflow_run_holds_it_all_and_again_adds_nothing(run):
     assert history(client, found, "loss_g") == [(1, 1.0), (2, 2.0), (3, 3.0)]
     names = {a.path for a in client.list_artifacts(found.info.run_id)}
     assert {"run.json", "metrics.jsonl", "model", "generator.safetensors"} <= names
-    assert len(client.search_model_versions(f"name='{sync.MODEL_NAME}'")) == 1
+    assert len(client.search_model_versions(f"name='{store.MODEL_NAME}'")) == 1
 
 
 def test_a_point_is_not_doubled_after_a_copier_was_killed_between_batch_and_memory(run):
-    copier = sync.Copier(run, sync.make_client())
-    copier.copy_metrics()  # sent, not remembered
+    copier = sync.Copier(run, store.make_client())
+    copier.copy_points("metrics.jsonl")  # sent, not remembered
     run.finish()
     sync.sync(run)
     client, found = find(run)
@@ -83,8 +93,10 @@ def test_following_ends_with_the_runs_own_status(run):
 def test_a_vanished_run_ends_failed(run):
     run.lock.release()  # as when its process is killed
     sync.sync(run, follow=True)
-    assert find(run)[1].info.status == "FAILED"
-    assert close_vanished(lambda _: None)[0].name == "r1"
+    found = find(run)[1]
+    assert (found.info.status, found.data.tags["reason"]) == ("FAILED", "its process vanished")
+    assert run.info["status"] == "FAILED"
+    assert close_vanished(lambda _: None) == []
 
 
 CHAMPIONS = [
@@ -100,10 +112,10 @@ CHAMPIONS = [
 def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
     run.finish()
     sync.sync(run)
-    client = sync.make_client()
+    client = store.make_client()
 
     def champion():
-        return client.get_model_version_by_alias(sync.MODEL_NAME, "champion").tags["run"]
+        return client.get_model_version_by_alias(store.MODEL_NAME, "champion").tags["run"]
 
     assert champion() == "r1"
     for name, distance, measure, expected in CHAMPIONS:
@@ -121,9 +133,9 @@ def test_a_longer_training_of_the_same_run_is_another_version_with_files_of_its_
     fill(run, 1.0, seed=7)
     sync.sync(run)
     client, _ = find(run)
-    versions = client.search_model_versions(f"name='{sync.MODEL_NAME}'")
+    versions = client.search_model_versions(f"name='{store.MODEL_NAME}'")
     assert len(versions) == 2
-    digests = {model.find(f"models:/{sync.MODEL_NAME}/{v.version}").digest for v in versions}
+    digests = {model.find(f"models:/{store.MODEL_NAME}/{v.version}").digest for v in versions}
     assert len(digests) == 2
     assert model.find("models:/fashion-gan@champion").digest == model.load_generator(run.folder / model.FILE).digest
 
@@ -168,10 +180,114 @@ def test_a_store_that_does_not_answer_is_one_line_and_loses_nothing(run, monkeyp
 def test_an_address_that_is_none(project, monkeypatch, uri):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match="no address"):
-        sync.tracking_uri()
+        store.tracking_uri()
 
 
 def test_the_default_store_is_the_projects_own(project, monkeypatch):
     monkeypatch.chdir(project / "notebooks")
-    assert sync.tracking_uri() == f"sqlite:///{project}/mlflow.db"
-    assert Path(sync.tracking_uri().removeprefix("sqlite:///")).is_absolute()
+    assert store.tracking_uri() == f"sqlite:///{project}/mlflow.db"
+    assert Path(store.tracking_uri().removeprefix("sqlite:///")).is_absolute()
+
+
+def test_the_run_shows_its_data_note_host_and_system_metrics(run, monkeypatch):
+    monkeypatch.setattr(sync, "SYSTEM_EVERY", 0.3)
+    follower = threading.Thread(target=sync.sync, args=(Run(run.folder), True, print, 0.1))
+    follower.start()
+    time.sleep(3)
+    run.finish()
+    follower.join(timeout=60)
+    client, found = find(run)
+    inputs = {i.tags[0].value: i.dataset for i in found.inputs.dataset_inputs}
+    assert inputs.keys() == {"training", "validation", "test"}
+    assert len({d.digest for d in inputs.values()}) == 3
+    assert json.loads(inputs["training"].profile)["num_rows"] == 50_000
+    assert found.data.tags["host"] == platform.node()
+    assert f"Run it again: `{run.info['tags']['command']}`" in found.data.tags["mlflow.note.content"]
+    memory = client.get_metric_history(found.info.run_id, "system/system_memory_usage_megabytes")
+    assert len(memory) >= 2
+    assert all(m.value > 0 for m in memory)
+
+
+def test_only_a_file_whose_content_changed_is_sent_again(run, monkeypatch):
+    run.finish()
+    sync.sync(run)
+    _, sent = find(run)[0], []
+    real = sync.make_client().__class__.log_artifact
+    monkeypatch.setattr(
+        "mlflow.MlflowClient.log_artifact",
+        lambda self, run_id, path, *rest: (sent.append(Path(path).name), real(self, run_id, path, *rest)),
+    )
+    os.utime(run.folder / model.FILE)  # touched, not changed
+    (run.folder / "scores.json").write_text('{"measure": "net-1000", "distance": 1.25}')
+    sync.sync(run)
+    assert sent == ["scores.json"]
+
+
+def test_two_stores_are_each_remembered(run, monkeypatch, tmp_path):
+    run.finish()
+    sync.sync(run)
+    here = run.copy()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    assert sync.pending(run)[0] == 6
+    sync.sync(run)
+    assert sync.pending(run) == (0, 0)
+    assert find(run)[1].info.status == "FINISHED"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert run.copy(store.shown_uri()) == here
+    assert len(run.copies) == 2
+
+
+def test_what_is_left_is_counted_and_trouble_is_told(run, monkeypatch):
+    """A store that is away for good: the copier gives up after its time, and says what is still to be sent."""
+    run.finish()
+    monkeypatch.setattr(sync, "CLOSING_SECONDS", 1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    files = len(sync.files_of(run, final=True))
+    with pytest.raises(UserError, match=rf"it cannot be reached; 6 points and {files} files are still to be sent: fashion-gan sync r1$"):
+        sync.sync(run, True, print, 0.1)
+    assert run.mlflow_url == "not reached yet (it cannot be reached); later: fashion-gan sync r1"
+
+
+def test_a_run_of_another_machine_is_not_closed(run):
+    run.update(host="another-machine")
+    run.lock.release()
+    assert close_vanished(print) == []
+    sync.sync(run)
+    assert find(run)[1].info.status == "RUNNING"
+
+
+def test_sync_all_brings_every_run_level(run, project):
+    run.finish()
+    other = Run.create(Params(), name="r2")
+    other.finish("KILLED", "interrupted")
+    done = fashion_gan("sync", "--all", cwd=project)
+    assert (done.returncode, done.stdout.count(" is level")) == (0, 2), done.stderr
+    assert [find(r)[1].info.status for r in (run, other)] == ["FINISHED", "KILLED"]
+    for words in ((), ("r1", "--all")):
+        wrong = fashion_gan("sync", *words, cwd=project)
+        assert (wrong.returncode, wrong.stderr) == (2, "error: say one run to bring level, or --all: fashion-gan sync RUN\n")
+
+
+FILES = "MLFLOW_TRACKING_URI=http://127.0.0.1:5009\nMLFLOW_TRACKING_USERNAME=u\nMLFLOW_TRACKING_PASSWORD=from-file\n"
+LOGINS = [  # .env, the environment, the login that is sent
+    (FILES, {}, "from-file"),
+    (FILES, {"MLFLOW_TRACKING_PASSWORD": "from-environment"}, "from-environment"),
+    (FILES, {"MLFLOW_TRACKING_URI": "http://localhost:1"}, "from-file"),  # this machine
+    (FILES, {"MLFLOW_TRACKING_URI": "http://elsewhere.example"}, "None"),  # never to a stranger
+    ("", {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}, "None"),
+]
+
+
+@pytest.mark.parametrize(("content", "env", "password"), LOGINS)
+def test_address_and_login_come_from_env_files_and_environment(project, content, env, password):
+    (project / ".env").write_text("MLFLOW_TRACKING_PASSWORD=overridden\n" if content else "")
+    (project / ".env.local").write_text(content)
+    code = "from fashion_gan import store; import os; store.import_mlflow(); print(store.tracking_uri(), os.environ.get('MLFLOW_TRACKING_PASSWORD'))"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_TRACKING")}
+    told = subprocess.run([sys.executable, "-c", code], cwd=project, env=clean | env, capture_output=True, text=True, check=True).stdout
+    assert told.split() == [env.get("MLFLOW_TRACKING_URI", "http://127.0.0.1:5009"), password]
+
+
+def test_an_address_is_shown_and_kept_without_its_login():
+    assert store.shown_uri("http://me:secret@host:5009/x") == "http://host:5009/x"
+    assert "secret" not in store.first_line(OSError("no route to postgresql://me:secret@host/db"))

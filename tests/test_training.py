@@ -86,7 +86,7 @@ def test_an_epoch_whose_record_was_not_logged_is_made_again(tiny, splits, tmp_pa
     part.close()
     again = training.train(training.start_or_resume(params, tmp_path), *splits, params, tmp_path)
     assert stripped(next(again)) == stripped(lost)
-    assert first.step == 1
+    assert first.epoch == 1
     again.close()
 
 
@@ -250,7 +250,7 @@ def test_export_takes_the_best_checkpoint(tiny, splits, tmp_path):
 
     params = tiny()
     _, records = run(params, splits, tmp_path)
-    best = min(records, key=lambda r: r.metrics["validation_distance"]).step
+    best = min(records, key=lambda r: r.metrics["validation_distance"]).epoch
     assert training.export(params, tmp_path) == best
     found = model.load_generator(tmp_path / model.FILE)
     assert isinstance(found.generator, Generator)

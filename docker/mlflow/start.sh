@@ -7,7 +7,8 @@ if [ "$BIND" != 127.0.0.1 ]; then
     *development*) echo "refused: BIND is $BIND while MLFLOW_ADMIN_PASSWORD, MLFLOW_SECRET_KEY or POSTGRES_PASSWORD has its development value; run: make server-env" >&2; exit 1 ;;
     esac
 fi
-store="postgresql+psycopg2://mlflow:$POSTGRES_PASSWORD@postgres/mlflow"
+store="postgresql+psycopg2://mlflow:$POSTGRES_PASSWORD@${POSTGRES_ADDRESS:-postgres}/mlflow"
+if [ "${1:-}" = upgrade ]; then exec python3 -m mlflow db upgrade "$store"; fi
 cat >"$HOME/auth.ini" <<INI
 [mlflow]
 default_permission = READ
@@ -16,6 +17,7 @@ admin_username = $MLFLOW_ADMIN_USERNAME
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 INI
 export MLFLOW_AUTH_CONFIG_PATH="$HOME/auth.ini" MLFLOW_BACKEND_STORE_URI="$store"
-hosts="localhost:5009,127.0.0.1:5009,mlflow:5009${MLFLOW_EXTRA_HOSTS:+,$MLFLOW_EXTRA_HOSTS}"
-exec python3 -m mlflow server --host 0.0.0.0 --port 5009 --workers 2 --app-name basic-auth \
+port=${MLFLOW_PORT:-5009}
+hosts="localhost:$port,127.0.0.1:$port,mlflow:$port${MLFLOW_EXTRA_HOSTS:+,$MLFLOW_EXTRA_HOSTS}"
+exec python3 -m mlflow server --host "${LISTEN:-0.0.0.0}" --port "$port" --workers 2 --app-name basic-auth \
     --serve-artifacts --artifacts-destination "s3://$S3_BUCKET" --allowed-hosts "$hosts"

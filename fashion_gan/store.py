@@ -1,0 +1,115 @@
+"""Where MLflow is: its address, the login, a client. Only this module, `sync`, `model`, `served` and `doctor` import mlflow."""
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from fashion_gan.errors import UserError, project_root
+from fashion_gan.files import Lock
+
+EXPERIMENT = MODEL_NAME = "fashion-gan"
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+QUIET = {
+    "HTTP_REQUEST_TIMEOUT": "20", "HTTP_REQUEST_MAX_RETRIES": "0",  # a hanging server holds nothing up; the copier tries again itself
+    "ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # it would ask the S3 store itself, which a client need not reach
+    "ALLOW_PICKLE_DESERIALIZATION": "false", "DISABLE_TELEMETRY": "true", "LOGGING_LEVEL": "WARNING",
+    "ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}  # fmt: skip
+
+
+def settings(only_files: bool = False) -> dict[str, str]:
+    """The environment over .env.local over .env, both in the project folder; what is empty is left out."""
+    from dotenv import dotenv_values
+
+    read = dotenv_values(project_root() / ".env") | dotenv_values(project_root() / ".env.local")
+    read = read if only_files else read | os.environ
+    return {name: value.strip() for name, value in read.items() if value and value.strip()}
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI of the settings, else the project's own SQLite store, by its absolute path. Raises UserError
+    for no address."""
+    uri = settings().get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        return f"sqlite:///{project_root() / 'mlflow.db'}"
+    parts = urlparse(uri)
+    if parts.scheme in ("http", "https") and parts.hostname:
+        return uri
+    if re.match(r"sqlite$|postgresql|mysql", parts.scheme) and (parts.path.strip("/") or parts.hostname):
+        return uri
+    raise UserError(
+        f"MLFLOW_TRACKING_URI is {shown_uri(uri)!r}, which is no address; say http://127.0.0.1:5009, or unset it for the local store"
+    )
+
+
+def shown_uri(uri: str | None = None) -> str:
+    """An address as it may be shown and kept: without a login. Default: the tracking URI."""
+    return re.sub(r"//[^@/]+@", "//", uri or tracking_uri())
+
+
+def is_server() -> bool:
+    return tracking_uri().startswith("http")
+
+
+def import_mlflow() -> Any:
+    """mlflow, with the login for the tracking URI, and set up so that no pickle is ever loaded."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(f"MLFLOW_{name}", value)
+    # The files' login is for the server that they describe: it is not sent to another one that the environment names.
+    known = settings(only_files=True)
+    if is_server() and (urlparse(tracking_uri()).hostname in THIS_MACHINE or tracking_uri() == known.get("MLFLOW_TRACKING_URI")):
+        for name in LOGIN:
+            if name in known:
+                os.environ.setdefault(name, known[name])
+    import mlflow
+
+    return mlflow
+
+
+def check_there() -> None:
+    """Raises FileNotFoundError where the local store was never made, so that reading does not make an empty one."""
+    path = tracking_uri().removeprefix("sqlite:///")
+    if tracking_uri().startswith("sqlite:") and not Path(path).exists():
+        raise FileNotFoundError(f"there is no {Path(path).name} yet")
+
+
+def make_client() -> Any:
+    """An MlflowClient on a store that is there: a fresh SQLite store is made by one process at a time."""
+    mlflow, uri = import_mlflow(), tracking_uri()
+    if not uri.startswith("sqlite:"):
+        return mlflow.MlflowClient(uri, uri)
+    with Lock(Path(uri.removeprefix("sqlite:///") + ".lock")) as lock:
+        while not lock.acquire():
+            time.sleep(0.1)
+        client = mlflow.MlflowClient(uri, uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment(client: Any) -> Any:
+    """The project's MLflow experiment, made where there is none yet, by one of several processes that ask at once."""
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri()
+    local = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
+    if not client.get_experiment_by_name(EXPERIMENT):
+        try:
+            client.create_experiment(EXPERIMENT, artifact_location=local)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+    return client.get_experiment_by_name(EXPERIMENT)
+
+
+def first_line(error: BaseException) -> str:
+    """An error of a store or network in one line, short, without a login that it may quote."""
+    words = str(error).strip()
+    if "timed out" in words:
+        return "it does not answer in time"
+    if "Max retries exceeded" in words:
+        return "it cannot be reached"
+    return shown_uri(words.splitlines()[0][:200] if words else type(error).__name__)
