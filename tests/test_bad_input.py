@@ -94,7 +94,7 @@ CASES = {
     "class that only looks like a digit": ([*SAMPLE, "--classes", "²"], "no class '²'"),
     "number too large for a float": (["run", "params/smoke.yaml", "-p", f"lr_g={'9' * 400}"], "allowed: float"),
     "model to evaluate is none": (["run", "params/smoke.yaml", "-p", "model=nonsense"], "no model 'nonsense'"),
-    "resume of the showcase": (["resume", "showcase", "-p", "epochs=20"], "no run that can go on"),
+    "resume of the showcase": (["resume", "showcase", "-p", "epochs=20"], "no run that is tracked"),
     "port that is none": (["lab", "--port", "70000"], "1 to 65,535"),
     "unknown command": (["dance"], "invalid choice"),
     "no command": ([], "required"),
