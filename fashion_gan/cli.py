@@ -9,6 +9,13 @@ from pathlib import Path
 
 from fashion_gan.errors import UserError, project_root
 
+TOOLS = {  # what neither notebooks nor runs need: each is a script in scripts/, with its own --help
+    "sample": "draw images from a generator into x.npz or x.png",
+    "doctor": "say what is well on this machine and what is not, with what to do",
+    "train-features": "train the shipped feature networks again",
+    "lab": "JupyterLab on the notebooks",
+}
+
 
 def run(args: argparse.Namespace) -> int:
     from fashion_gan import params, pipeline
@@ -37,13 +44,6 @@ def resume(args: argparse.Namespace) -> int:
     return pipeline.run_all(again)
 
 
-def sample(args: argparse.Namespace) -> int:
-    from fashion_gan.latent import sample_to_file
-
-    print(sample_to_file(args.model, args.n, args.seed, args.classes, args.truncation, Path(args.out)))
-    return 0
-
-
 def sync(args: argparse.Namespace) -> int:
     from fashion_gan import sync as copying
     from fashion_gan.run import all_runs, find
@@ -56,10 +56,6 @@ def sync(args: argparse.Namespace) -> int:
         copying.sync(found, follow=args.follow)
         print(f"run {found.name} is level; MLflow: {found.mlflow_url}")
     return 0
-
-
-def doctor(args: argparse.Namespace) -> int:
-    script("doctor.py", *(["--json"] if args.json else []))
 
 
 def data(args: argparse.Namespace) -> int:
@@ -80,34 +76,9 @@ def params(args: argparse.Namespace) -> int:
     return 0
 
 
-def train_features(args: argparse.Namespace) -> int:
-    script("train_features.py", "--epochs", str(args.epochs))
-
-
-def script(name: str, *words: str) -> None:
-    """Go on as scripts/<name>: a tool of the project that neither notebooks nor runs need."""
-    os.execv(sys.executable, [sys.executable, str(Path(__file__).resolve().parents[1] / "scripts" / name), *words])
-
-
-def lab(args: argparse.Namespace) -> int:
-    import socket
-
-    root = project_root()
-    if not 1 <= args.port <= 65_535:
-        raise UserError(f"--port is {args.port}; allowed: 1 to 65,535")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", args.port))
-        except OSError:
-            raise UserError(f"port {args.port} is in use; choose another one: make lab PORT={args.port + 1}") from None
-    command = [sys.executable, "-m", "jupyterlab", "--port", str(args.port), "--ServerApp.port_retries=0"]
-    command += ["--allow-root"] if os.geteuid() == 0 else []  # in a container there is often nobody else
-    os.chdir(root)
-    os.execv(sys.executable, [*command, "--LabApp.default_url=/lab/tree/notebooks/01_explore.ipynb"])
-
-
 class OneLineParser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a command's words."""
+
     def error(self, message: str) -> None:
         self.exit(2, f"error: {message}; see: {self.prog} --help\n")
 
@@ -132,35 +103,23 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("run", metavar="RUN", help="a name, a path or latest")
     command.add_argument("--checkpoint", default="", metavar="PATH", help="start from this checkpoint")
     overrides(command)
-    command = add(sample, "draw images from a generator into x.npz or x.png")
-    command.add_argument("--model", default="auto", metavar="WHERE", help="a run, a file, models:/fashion-gan@champion, or auto")
-    command.add_argument("--n", type=int, default=100, help="how many images (1 to 1,000,000)")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--classes", default="", help="names or numbers with commas between; default: all, in turn")
-    command.add_argument("--truncation", type=float, default=1.0, help="spread of the latents, 0 to 2; below 1: safer, less varied")
-    command.add_argument("--out", required=True, metavar="FILE", help="x.npz (images and labels) or x.png (a grid)")
     command = add(sync, "bring MLflow level with a run folder")
     command.add_argument("run", metavar="RUN", nargs="?", default="", help="a name, a path or latest")
     command.add_argument("--all", action="store_true", help="every run in reports/, oldest first")
     command.add_argument("--to", default="", metavar="URI", help="another MLflow than the usual one; the folder alone is enough")
     command.add_argument("--follow", action="store_true", help="keep it level until the run ends")
-    command = add(doctor, "say what is well on this machine and what is not, with what to do")
-    command.add_argument("--json", action="store_true", help="for programs")
     command = add(data, "get Fashion-MNIST and check it")
     command.add_argument("--folder", default="")
     add(params, "the table of all parameters")
-    command = add(train_features, "train the shipped feature networks again")
-    command.add_argument("--epochs", type=int, default=10)
-    command = add(lab, "JupyterLab on the notebooks")
-    command.add_argument("--port", type=int, default=8888)
+    for name, help in TOOLS.items():
+        commands.add_parser(name, help=help)
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0; 1 where a notebook failed; 2 for an error of the person's, said in one line; 130 when interrupted."""
-    args = _parser().parse_args(argv)
+def guarded(work: Callable[[], int]) -> int:
+    """A command's exit code: what `work` returns; 2 for an error of the person's, said in one line; 130 when interrupted."""
     try:
-        return args.function(args)
+        return work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -170,6 +129,15 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    if words and words[0] in TOOLS:
+        script = Path(__file__).resolve().parents[1] / "scripts" / f"{words[0].replace('-', '_')}.py"
+        os.execv(sys.executable, [sys.executable, str(script), *words[1:]])
+    args = _parser().parse_args(words)
+    return guarded(lambda: args.function(args))
 
 
 if __name__ == "__main__":

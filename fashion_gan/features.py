@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fashion_gan.data import CLASSES, Split
+from fashion_gan.data import CLASSES
 from fashion_gan.errors import UserError
 from fashion_gan.files import digest, read_json
 
@@ -86,7 +86,3 @@ def extract(network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000) ->
         features.append((hidden * network.scale).double().cpu())
         classes.append(network.head(hidden).argmax(dim=1).cpu())
     return torch.cat(features), torch.cat(classes)
-
-
-def accuracy(network: FeatureNetwork, split: Split) -> float:
-    return (extract(network, split.images)[1] == split.labels).double().mean().item()

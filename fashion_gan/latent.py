@@ -1,16 +1,10 @@
 """Sample a generator, interpolate between latents, truncate."""
 
-from pathlib import Path
-
-import numpy as np
 import torch
 
-from fashion_gan.data import CLASSES, class_index, to_uint8
-from fashion_gan.errors import UserError
-from fashion_gan.files import replacing
+from fashion_gan.data import CLASSES, to_uint8
 from fashion_gan.networks import Generator
 
-MOST = 1_000_000  # images in one file: 784 MB before compression
 CHUNK = 500  # images made at once; always the same, so that how many are asked for changes no bit of the first ones
 
 
@@ -47,34 +41,3 @@ def spherical(a: torch.Tensor, b: torch.Tensor, steps: int) -> torch.Tensor:
     if angle.sin() < 1e-6:
         return a + t * (b - a)
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / angle.sin()
-
-
-def sample_to_file(where: str, count: int, seed: int, classes: str, truncation: float, out: Path) -> str:
-    """`fashion-gan sample`: write `count` images to x.npz (images, labels) or x.png (a grid). Returns what was done.
-    Raises UserError before anything is written."""
-    from fashion_gan import model, plots
-
-    most = 10_000 if out.suffix == ".png" else MOST
-    for good, words in (
-        (1 <= count <= most, f"--n is {count}; allowed: 1 to {most:,}"),
-        (0 <= truncation <= 2, f"--truncation is {truncation}; allowed: 0 to 2"),
-        (0 <= seed < 2**63, f"--seed is {seed}; allowed: 0 to 2^63 - 1"),
-        (out.suffix in (".npz", ".png"), f"--out {out} ends in {out.suffix or 'nothing'}; allowed: .npz, .png"),
-        (out.parent.is_dir(), f"--out {out}: there is no folder {out.parent}; make it first"),
-    ):
-        if not good:
-            raise UserError(words)
-    chosen = [class_index(name) for name in classes.split(",")] if classes else None
-    found = model.find(where)
-    if chosen and not found.generator.conditional:
-        raise UserError(f"the model ({found.source}) is unconditional: it cannot be asked for a class; leave --classes out")
-    labels = balanced_labels(count, chosen)
-    images = sample(found.generator, count, seed, labels, truncation)
-    with replacing(out) as temporary:
-        if out.suffix == ".png":
-            temporary.write_bytes(plots.grid(images, min(count, 10 if count <= 1000 else 50), "").png)
-        else:
-            named = {"labels": labels.numpy()} if found.generator.conditional else {}
-            with temporary.open("wb") as stream:
-                np.savez_compressed(stream, images=images.squeeze(1).numpy(), **named)
-    return f"{count:,} images from {found.source} (seed {seed}) are in {out}"

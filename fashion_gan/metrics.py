@@ -1,6 +1,7 @@
 """Distances between sets of images in feature space, and the discriminator's verdicts."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -49,52 +50,35 @@ def nearest(queries: torch.Tensor, references: torch.Tensor, chunk: int = 1000) 
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What a set of images scored, each figure beside real images' own (validation against test, the same count)."""
-
-    measure: str  # which feature network, how many images: scores compare only where this is equal
-    samples: int
-    distance: float
-    floor: float
-    precision: float
-    recall: float
-    real_precision: float
-    real_recall: float
-    label_accuracy: float | None
-    real_label_accuracy: float
-    class_accuracy: list[float] | None
-    real_class_accuracy: list[float]
-    class_share: list[float]
-
-
 def _accuracy_by_class(seen: torch.Tensor, labels: torch.Tensor) -> list[float]:
     return [(seen[labels == c] == c).double().mean().nan_to_num().item() for c in range(len(CLASSES))]
 
 
-def score(images: torch.Tensor, labels: torch.Tensor | None, validation: Split, test: Split, role: str = "judge") -> Scores:
-    """Score images uint8 (N, 1, 28, 28), with the labels they were asked for if any, against the test split."""
+def score(images: torch.Tensor, labels: torch.Tensor | None, validation: Split, test: Split, role: str = "judge") -> dict[str, Any]:
+    """Score images uint8 (N, 1, 28, 28), with the labels they were asked for if any, against the test split. Beside each
+    figure stands real images' own (validation against test, the same count); `measure` names the feature network and the
+    count: scores compare only where it is equal."""
     network, n = features.load(role), len(images)
     real, seen_real = features.extract(network, test.images[:n])
     fresh, _ = features.extract(network, validation.images[:n])
     fake, seen = features.extract(network, images)
     precision, recall = precision_recall(real, fake)
     real_precision, real_recall = precision_recall(real, fresh)
-    return Scores(
-        measure=f"frechet-{features.identity(role)}-{n}",
-        samples=n,
-        distance=frechet_distance(real, fake),
-        floor=frechet_distance(real, fresh),
-        precision=precision,
-        recall=recall,
-        real_precision=real_precision,
-        real_recall=real_recall,
-        label_accuracy=None if labels is None else (seen == labels).double().mean().item(),
-        real_label_accuracy=(seen_real == test.labels[:n]).double().mean().item(),
-        class_accuracy=None if labels is None else _accuracy_by_class(seen, labels),
-        real_class_accuracy=_accuracy_by_class(seen_real, test.labels[:n]),
-        class_share=(torch.bincount(seen, minlength=len(CLASSES)).double() / n).tolist(),
-    )
+    return {
+        "measure": f"frechet-{features.identity(role)}-{n}",
+        "samples": n,
+        "distance": frechet_distance(real, fake),
+        "floor": frechet_distance(real, fresh),
+        "precision": precision,
+        "recall": recall,
+        "real_precision": real_precision,
+        "real_recall": real_recall,
+        "label_accuracy": None if labels is None else (seen == labels).double().mean().item(),
+        "real_label_accuracy": (seen_real == test.labels[:n]).double().mean().item(),
+        "class_accuracy": None if labels is None else _accuracy_by_class(seen, labels),
+        "real_class_accuracy": _accuracy_by_class(seen_real, test.labels[:n]),
+        "class_share": (torch.bincount(seen, minlength=len(CLASSES)).double() / n).tolist(),
+    }
 
 
 @torch.no_grad()
@@ -106,27 +90,24 @@ def judge_logits(discriminator: torch.nn.Module, images: torch.Tensor, labels: t
 
 @dataclass(frozen=True)
 class Verdicts:
-    """How a discriminator judged real and fake images. A logit over `threshold` is the verdict "real"."""
+    """How a discriminator judged images: `counts` in rows real, fake, columns judged real, judged fake. A logit over
+    `threshold` is the verdict "real"."""
 
     threshold: float
-    real_as_real: int
-    real_as_fake: int
-    fake_as_real: int
-    fake_as_fake: int
+    counts: list[list[int]]
+
+    @property
+    def count(self) -> int:
+        return sum(map(sum, self.counts))
 
     @property
     def accuracy(self) -> float:
         """Share of right verdicts, 0..1. A generator that fools the discriminator fully brings it to 0.5."""
-        return (self.real_as_real + self.fake_as_fake) / self.count
-
-    @property
-    def count(self) -> int:
-        return self.real_as_real + self.real_as_fake + self.fake_as_real + self.fake_as_fake
+        return (self.counts[0][0] + self.counts[1][1]) / self.count
 
     def percent(self) -> list[list[float]]:
-        """The confusion matrix in per cent of each true class: rows real, fake; columns judged real, judged fake."""
-        rows = [[self.real_as_real, self.real_as_fake], [self.fake_as_real, self.fake_as_fake]]
-        return [[100 * value / max(sum(row), 1) for value in row] for row in rows]
+        """The confusion matrix in per cent of each true class."""
+        return [[100 * value / max(sum(row), 1) for value in row] for row in self.counts]
 
     def as_dict(self) -> dict:
         return asdict(self) | {"accuracy": self.accuracy, "confusion_percent": self.percent()}
@@ -134,8 +115,8 @@ class Verdicts:
 
 def verdicts(real_logits: torch.Tensor, fake_logits: torch.Tensor, threshold: float = 0.0) -> Verdicts:
     """Count the verdicts on logits (N,) of real and (M,) of fake images."""
-    real, fake = int((real_logits > threshold).sum()), int((fake_logits > threshold).sum())
-    return Verdicts(float(threshold), real, len(real_logits) - real, fake, len(fake_logits) - fake)
+    taken = [int((logits > threshold).sum()) for logits in (real_logits, fake_logits)]
+    return Verdicts(float(threshold), [[taken[0], len(real_logits) - taken[0]], [taken[1], len(fake_logits) - taken[1]]])
 
 
 def best_threshold(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> float:

@@ -89,28 +89,3 @@ def confusion(percent: list[list[float]], title: str) -> Picture:
     axes.set_title(title)
     (rr, rf), (fr, ff) = percent
     return picture(figure, f"{title}: real images judged real {rr:.1f} %, fake {rf:.1f} %; fakes judged real {fr:.1f} %, fake {ff:.1f} %")
-
-
-class Live:
-    """What a notebook shows while it trains: one line, the curves and the newest picture, redrawn after each epoch."""
-
-    def __init__(self) -> None:
-        from IPython.display import Markdown, display
-
-        self.text = Markdown
-        self.places = [display(Markdown("training …"), display_id=True), *(display(Markdown(""), display_id=True) for _ in range(2))]
-
-    def update(self, record: Any, run: Any) -> None:
-        """Redraw from a training.Record and the run's metrics so far."""
-        m = record.metrics
-        left = (record.total_images - record.images) / m["images_per_s"]
-        words = (
-            f"epoch {record.epoch}: {record.images:,} of {record.total_images:,} images, {m['images_per_s']:,.0f} a second, "
-            f"about {left / 60:.1f} min left; losses D {m['loss_d']:.3f}, G {m['loss_g']:.3f}; "
-            f"validation accuracy {m['validation_accuracy']:.3f}, distance {m['validation_distance']:.3f}"
-        )
-        names = {"discriminator": "loss_d", "generator": "loss_g", "validation distance": "validation_distance"}
-        lines = {name: run.series(key) for name, key in names.items()}
-        self.places[0].update(self.text(words))
-        self.places[1].update(curves(lines, "Training", "loss, distance"))
-        self.places[2].update(grid(record.grid, 10, f"100 generated garments after epoch {record.epoch}"))

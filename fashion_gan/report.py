@@ -1,18 +1,21 @@
-"""HTML of executed notebooks, the run's index page, the page of pictures over the epochs, the model card."""
+"""HTML of executed notebooks, the run's index page, the page of pictures over the epochs, the model card: figures and files
+from here, words and layout from static/."""
 
 import base64
 import hashlib
-import html
 import math
 import re
 from pathlib import Path
-from string import Template
 from typing import Any
+
+import jinja2
+from markupsafe import Markup
 
 from fashion_gan.files import read_json, write_text
 from fashion_gan.run import Run
 
 FRAMES = 40  # pictures in the epoch slider at most; of longer runs every k-th, and the last
+PICTURES = ("samples_by_class", "losses", "confusion_test", "distance", "nearest")  # on the index page, in this order
 STATIC = Path(__file__).parent / "static"
 
 
@@ -21,27 +24,25 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
-def page(title: str, body: str, script: str = "") -> str:
-    """A whole HTML page that loads nothing: its Content-Security-Policy allows inlined pictures, styles, this script."""
-    allowed = f"; script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" if script else ""
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'{allowed}; base-uri 'none'; form-action 'none'"
-    parts = {"policy": policy, "title": html.escape(title), "style": _static("report.css"), "body": body}
-    parts["script"] = f"<script>{script}</script>" if script else ""
-    return Template(_static("page.html")).substitute(parts)
+def rendered(template: str, run: Run, **values: Any) -> str:
+    """A template of static/ for a run. Pages load nothing: their Content-Security-Policy allows inlined pictures, styles
+    and, where there are `frames`, the slider's script."""
+    loader = jinja2.FileSystemLoader(STATIC)
+    templates = jinja2.Environment(loader=loader, autoescape=jinja2.select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    style, script = (Markup((STATIC / name).read_text(encoding="utf-8")) for name in ("report.css", "slider.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    known = {"run": run, "info": run.info, "verdict": verdict(run), "rows": figures_table(run), "frames": []}
+    return templates.get_template(template).render(known | {"style": style, "script": script, "script_digest": digest} | values)
 
 
-def _static(name: str) -> str:
-    return (STATIC / name).read_text(encoding="utf-8")
-
-
-def notebook_body(path: Path) -> str:
+def notebook_body(path: Path) -> Markup:
     """An executed notebook's prose and outputs as HTML, without its code."""
     import nbformat
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(path, as_version=4)
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True, exclude_input_prompt=True)
-    return exporter.from_notebook_node(notebook)[0]
+    return Markup(exporter.from_notebook_node(notebook)[0])
 
 
 def write_notebook_html(run: Run, notebook: Path) -> Path | None:
@@ -49,32 +50,28 @@ def write_notebook_html(run: Run, notebook: Path) -> Path | None:
     if not notebook.exists():
         return None
     target = run.folder / f"{notebook.stem}.html"
-    back = '<p class="back"><a href="index.html">← the whole report</a></p>'
-    write_text(target, page(f"{notebook.stem} · {run.name}", back + notebook_body(notebook)))
+    write_text(target, rendered("notebook.html", run, title=notebook.stem, notebook=notebook_body(notebook)))
     return target
 
 
-def embedded(path: Path, alt: str, **attributes: str) -> str:
-    """An image file as an <img> with its content inside."""
-    extra = "".join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
-    return f'<img src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" alt="{html.escape(alt)}"{extra}>'
+def embedded(path: Path) -> str:
+    """An image file's content as the source of an <img>."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def slider(run: Run) -> str:
-    """The pictures of the epochs, all inside, with a slider; without scripts the last one shows. "" where there are none."""
+def frames_of(run: Run) -> list[tuple[int, str]]:
+    """The pictures of the epochs for the slider: the epoch, the embedded image."""
     paths = sorted((run.folder / "images").glob("epoch_*.png"))
-    if not paths:
-        return ""
-    every = math.ceil(len(paths) / FRAMES)
-    paths = sorted({*paths[::every], paths[-1]})
-    epochs, last = [str(int(p.stem[6:])) for p in paths], len(paths) - 1
-    marked = [{"alt": f"100 generated garments after epoch {e}", "class": "frame", "data-epoch": e} for e in epochs]
-    frames = "".join(embedded(path, **about) for path, about in zip(paths, marked, strict=True))
-    return (
-        f'<figure class="slider"><div>{frames}</div><label>epoch <output>{epochs[-1]}</output>'
-        f'<input type="range" min="0" max="{last}" value="{last}" aria-label="epoch of the picture"></label>'
-        "<figcaption>The same 100 latents after each epoch, a row a class where the model is conditional. Drag to see them take shape.</figcaption></figure>"
-    )
+    every = max(1, math.ceil(len(paths) / FRAMES))
+    return [(int(p.stem[6:]), embedded(p)) for p in sorted({*paths[::every], *paths[-1:]})]
+
+
+def pictures_of(run: Run) -> list[dict[str, Any]]:
+    """The pictures of the index page: source, alternative text, width in page pixels."""
+    described = run.folder / "images" / "descriptions.json"
+    known = read_json(described) if described.exists() else {}  # a kill may fall between a picture and its words
+    paths = [path for name in PICTURES if (path := run.folder / "images" / f"{name}.png").exists()]
+    return [{"alt": p.stem, "width": 560} | known.get(p.stem, {}) | {"source": embedded(p)} for p in paths]
 
 
 def verdict(run: Run) -> str:
@@ -112,78 +109,23 @@ def figures_table(run: Run) -> list[tuple[str, str, str]]:
     return rows
 
 
-METHOD = (
-    "Distances are taken in the features of the <i>judge</i>, a small classifier of Fashion-MNIST that took no part in "
-    "training; the best checkpoint was chosen by another one, <i>dev</i>, on the validation split. The test split is only reported."
-)
-
-
-def method(run: Run) -> str:
-    words = METHOD
-    if run.info["params"].get("feature_loss"):
-        words += " The generator's objective looks through a third one, <i>train</i>, beside the discriminator: its figures are not those of a plain GAN."
-    return words
-
-
 def write_report(run: Run) -> Path:
-    """index.html, epochs.html and, where something was measured, MODEL_CARD.md. Returns the index."""
-    write_card(run)
-    frames, script = slider(run), _static("slider.js")
+    """index.html, epochs.html and, where something was measured, MODEL_CARD.md (after Mitchell et al. 2019). Returns the index."""
+    if run.read_json("scores"):
+        write_text(run.folder / "MODEL_CARD.md", rendered("model_card.md", run))
+    frames, notebooks = frames_of(run), sorted((run.folder / "notebooks").glob("*.ipynb"))
     if frames:
-        write_text(run.folder / "epochs.html", page(f"pictures over the epochs · {run.name}", f"<h1>{run.name}</h1>{frames}", script))
-    info, described = run.info, run.folder / "images" / "descriptions.json"
-    pictures = read_json(described) if described.exists() else {}
-    status = info["status"].lower()
-    rows = "".join(f"<tr><th>{n}</th><td>{v}</td><td>{html.escape(how)}</td></tr>" for n, v, how in figures_table(run))
-    body = [f'<h1>{html.escape(run.name)} <span class="status {status}">{status}</span></h1>']
-    body += [f'<p class="verdict">{html.escape(verdict(run))}</p>']
-    body += [f'<div class="wide"><table class="figures">{rows}</table></div>' if rows else "", f"<p>{method(run)}</p>", frames]
-    for name in ("samples_by_class", "losses", "confusion_test", "distance", "nearest"):
-        path = run.folder / "images" / f"{name}.png"
-        if path.exists():
-            about_it = pictures.get(name, {"alt": name, "width": 560})  # a kill may fall between a picture and its words
-            image = embedded(path, about_it["alt"], width=str(about_it["width"]))
-            body.append(f"<figure>{image}<figcaption>{html.escape(about_it['alt'])}</figcaption></figure>")
-    for path in sorted((run.folder / "notebooks").glob("*.ipynb")):
-        is_open = " open" if status in ("failed", "killed") and path.stem in info.get("reason", "") else ""
-        shown = unique_ids(notebook_body(path), path.stem)
-        body.append(f'<details{is_open}><summary>{path.stem}</summary><div class="notebook">{shown}</div></details>')
-    body.append(about(info))
-    write_text(run.folder / "index.html", page(f"{run.name} · fashion-gan", "\n".join(body), script))
+        write_text(run.folder / "epochs.html", rendered("epochs.html", run, frames=frames))
+    bodies = {p.stem: unique_ids(notebook_body(p), p.stem) for p in notebooks}
+    write_text(run.folder / "index.html", rendered("index.html", run, frames=frames, pictures=pictures_of(run), notebooks=bodies))
     return run.folder / "index.html"
 
 
-def unique_ids(body: str, prefix: str) -> str:
+def unique_ids(body: str, prefix: str) -> Markup:
     """Several notebooks on one page: their headings' ids must not meet."""
-    return re.sub(r'(id="|href="#)', rf"\g<1>{prefix}-", body)
-
-
-def about(info: dict[str, Any]) -> str:
-    parts = []
-    for title, values in (("Parameters", info["params"]), ("Where it came from", info["tags"])):
-        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in sorted(values.items()))
-        parts.append(f'<details><summary>{title}</summary><div class="wide"><table>{rows}</table></div></details>')
-    return "".join(parts) + f"<p>Run it again: <code>{html.escape(info['tags']['command'])}</code></p>"
-
-
-def markdown_rows(run: Run) -> str:
-    return "\n".join(f"| {name} | {value} | {how} |" for name, value, how in figures_table(run))
+    return Markup(re.sub(r'(id="|href="#)', rf"\g<1>{prefix}-", body))
 
 
 def note(run: Run) -> str:
     """The run's description in MLflow, in Markdown: verdict, key figures, the command that runs it again."""
-    info, rows = run.info, markdown_rows(run)
-    table = f"\n\n| figure | value | how to read it |\n|---|---|---|\n{rows}" if rows else ""
-    where = f"Run folder: `reports/{run.name}`. Under Artifacts `index.html` is the report, `epochs.html` the pictures over the epochs."
-    return f"{verdict(run)}{table}\n\nRun it again: `{info['tags']['command']}` at commit `{info['tags']['git_commit'][:12]}`.\n\n{where}"
-
-
-def write_card(run: Run) -> None:
-    """MODEL_CARD.md, after Mitchell et al. 2019: what it is, how it was made, how good, where its limits are."""
-    if not run.read_json("scores"):
-        return
-    info, rows = run.info, markdown_rows(run)
-    kind = "conditional (ask for one of ten classes)" if info["params"]["conditional"] else "unconditional"
-    parts = {"name": run.name, "kind": kind, "verdict": verdict(run), "rows": rows, "method": re.sub(r"</?i>", "*", method(run))}
-    parts |= {"command": info["tags"]["command"], "commit": info["tags"]["git_commit"][:12], "seed": info["params"]["seed"]}
-    write_text(run.folder / "MODEL_CARD.md", Template(_static("model_card.md")).substitute(parts))
+    return rendered("note.md", run)

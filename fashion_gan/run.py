@@ -249,7 +249,7 @@ def close_vanished(say: Callable[[str], None], runs: list[Run] | None = None) ->
 
 def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: str) -> dict[str, str]:
     """Tags that say where a run came from: commit, tree, notebooks with digests, versions, the command to run it again."""
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import version
 
     def git(*words: str) -> str:
         try:
@@ -262,9 +262,4 @@ def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: st
     tags["git_dirty"] = str(bool(git("status", "--porcelain"))).lower()
     for name in notebooks:
         tags[f"notebook.{name}"] = digest(root / "notebooks" / f"{name}.ipynb")[:16]
-    for package in PACKAGES:
-        try:
-            tags[f"version.{package}"] = version(package)
-        except PackageNotFoundError:
-            tags[f"version.{package}"] = "absent"
-    return tags
+    return tags | {f"version.{package}": version(package) for package in PACKAGES}

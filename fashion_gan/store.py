@@ -108,6 +108,8 @@ def experiment(client: Any) -> Any:
 def first_line(error: BaseException) -> str:
     """An error of a store or network in one line, short, without a login that it may quote."""
     words = str(error).strip()
+    if code := re.search(r"too many (\d+) error responses", words):
+        return f"it answers {code[1]}"
     if "timed out" in words:
         return "it does not answer in time"
     if "Max retries exceeded" in words:

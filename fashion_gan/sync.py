@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,8 @@ from fashion_gan import report
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, digest, write_json
 from fashion_gan.run import Run, close_vanished
-from fashion_gan.store import experiment, first_line, import_mlflow, is_server, make_client, shown_uri
+from fashion_gan.store import experiment, first_line, is_server, make_client, shown_uri
+from fashion_gan.system import SystemWatch
 
 RUN_TAG = "fashion_gan.uuid"
 COPIED = ("images", "notebooks")  # folders that are copied whole; of checkpoints only the final and the best
@@ -20,7 +20,6 @@ FILES = ("run.json", "scores.json", "training.json", "generator.safetensors", "d
 POINTS = ("metrics.jsonl", "system.jsonl")
 CLOSING_SECONDS = 60  # how long the copier tries after its run has ended
 LONGEST_PAUSE = 30.0  # seconds between two tries
-SYSTEM_EVERY = 10.0  # seconds between two looks at processor, memory and GPU
 
 
 def files_of(run: Run, final: bool) -> list[Path]:
@@ -93,27 +92,20 @@ class Copier:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
         info, there = self.run.info, self.client.get_run(self.run_id)
-        known = there.data
+        known, context = there.data, "mlflow.data.context"
         params = [Param(k, str(v)) for k, v in info["params"].items() if k not in known.params]
         changed = {f"resumed.{k}": str(v) for k, v in info["params"].items() if known.params.get(k, str(v)) != str(v)}
-        tags = {
-            **info["tags"],
-            **changed,
-            "reason": info.get("reason", ""),
-            "attempts": info.get("attempts", 1),
-            "host": info.get("host", ""),
-        }
+        told = {"reason": info.get("reason", ""), "attempts": info.get("attempts", 1), "host": info.get("host", "")}
+        tags = info["tags"] | changed | told
         with contextlib.suppress(KeyError, TypeError):  # scores of another version of the program
             tags["mlflow.note.content"] = report.note(self.run)
         new = [RunTag(k, str(v)) for k, v in tags.items() if known.tags.get(k) != str(v)]
         if params or new:
             self.client.log_batch(self.run_id, params=params, tags=new)
         if info.get("datasets") and not there.inputs.dataset_inputs:
-            sets = [
-                (Dataset(d["name"], d["digest"], "local", d["source"], profile=json.dumps(d["profile"])), d["context"])
-                for d in info["datasets"]
-            ]
-            self.client.log_inputs(self.run_id, [DatasetInput(s, [InputTag("mlflow.data.context", context)]) for s, context in sets])
+            for d in info["datasets"]:
+                told = Dataset(d["name"], d["digest"], "local", d["source"], profile=json.dumps(d["profile"]))
+                self.client.log_inputs(self.run_id, [DatasetInput(told, [InputTag(context, d["context"])])])
 
     def copy_points(self, name: str) -> None:
         """Whole new lines of metrics.jsonl or system.jsonl, with the time stamps of the record, so that a replay adds nothing."""
@@ -174,37 +166,6 @@ def remember(run: Run, known: dict[str, Any]) -> None:
     new = {"last": shown_uri(), "copies": run.copies | {shown_uri(): run.copy(shown_uri()) | known}}
     if new["copies"] != run.copies or run.copy() != new["copies"][shown_uri()]:
         write_json(run.folder / "mlflow.json", new)
-
-
-class SystemWatch(threading.Thread):
-    """Samples processor, memory and, where there is one, GPU into system.jsonl under MLflow's own names; the step is the
-    second since the run was made."""
-
-    def __init__(self, run: Run):
-        super().__init__(daemon=True)
-        import_mlflow()
-        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-
-        self.path, self.created, self.done, self.monitors = (
-            run.folder / "system.jsonl",
-            run.info["created"],
-            threading.Event(),
-            [CPUMonitor()],
-        )
-        with contextlib.suppress(ImportError, RuntimeError):  # there is no NVIDIA GPU here
-            self.monitors.append(GPUMonitor())
-
-    def run(self) -> None:
-        while not self.done.wait(SYSTEM_EVERY):
-            now, values = time.time(), {}
-            for monitor in self.monitors:
-                monitor.clear_metrics()
-                monitor.collect_metrics()
-                values |= monitor.aggregate_metrics()
-            points = [{"name": f"system/{n}", "step": int(now - self.created), "time": now, "value": v} for n, v in values.items()]
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write("".join(json.dumps(point) + "\n" for point in points))
 
 
 def sync(run: Run, follow: bool = False, say: Callable[[str], None] = print, every: float = 2.0) -> None:

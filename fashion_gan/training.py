@@ -29,6 +29,13 @@ class Record:
     images: int
     total_images: int
 
+    def __str__(self) -> str:
+        m, left = self.metrics, (self.total_images - self.images) / self.metrics["images_per_s"] / 60
+        return (
+            f"epoch {self.epoch}: {self.images:,} of {self.total_images:,} images, {m['images_per_s']:,.0f} a second, about {left:.1f} min "
+            f"left; losses D {m['loss_d']:.3f}, G {m['loss_g']:.3f}; validation distance {m['validation_distance']:.3f}"
+        )
+
 
 @contextlib.contextmanager
 def held_back_interrupt() -> Iterator[list]:

@@ -1,5 +1,4 @@
-"""What is well on this machine and what is not: data, device, disk, runs, MLflow and its store; each fault with what to do.
-`fashion-gan doctor` runs this."""
+"""What is well on this machine and what is not: data, device, disk, runs, MLflow and its store; each fault with what to do."""
 
 import json
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_gan import store
+from fashion_gan.cli import OneLineParser, guarded
 from fashion_gan.errors import UserError, project_root
 
 FREE_GB = 2  # what a few default runs leave, with room for the database
@@ -185,7 +185,9 @@ def findings() -> Iterator[dict[str, Any]]:
 
 def main() -> int:
     """Print all findings. Exit code 0 where nothing is at fault, else 1."""
-    as_json, found = "--json" in sys.argv[1:], []
+    parser = OneLineParser(prog="fashion-gan doctor", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    as_json, found = parser.parse_args().json, []
     for finding in findings():
         found.append(finding)
         if not as_json:
@@ -196,4 +198,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

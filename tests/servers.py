@@ -153,7 +153,7 @@ class Processes(Server):
         secret = self.folder / "secret"
         secret.write_text(self.values["POSTGRES_PASSWORD"])
         secret.chmod(0o644)
-        how = ["-D", str(self.data), "-U", "mlflow", f"--pwfile={secret}", "-A", "scram-sha-256", "--wal-segsize=1"]
+        how = ["-D", str(self.data), "-U", "mlflow", f"--pwfile={secret}", "-A", "scram-sha-256", "--encoding=UTF8", "--wal-segsize=1"]
         subprocess.run(self.as_postgres("initdb", *how), check=True, capture_output=True, cwd="/")
         secret.unlink()
 
@@ -304,7 +304,7 @@ class Engine(Server):
 
 def differences(run):
     """What differs between a run folder and its copy in MLflow (by the environment's address), field by field; [] if none."""
-    from fashion_gan import store, sync
+    from fashion_gan import report, store, sync
 
     client, found = store.make_client(), []
     (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
@@ -317,6 +317,8 @@ def differences(run):
     if copy.data.params != {k: str(v) for k, v in info["params"].items()}:
         found.append("params")
     found += [f"tag {k}" for k, v in info["tags"].items() if copy.data.tags.get(k) != str(v)]
+    if copy.data.tags.get("mlflow.note.content") != report.note(run):
+        found.append("note")
     for name in sync.POINTS:
         points = list(map(json.loads, (run.folder / name).read_text().splitlines())) if (run.folder / name).exists() else []
         for metric in {p["name"] for p in points}:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sample import sample_to_file
 
 from fashion_gan import latent, model
 from fashion_gan.networks import Generator
@@ -50,12 +51,12 @@ def saved(generator, tmp_path):
 
 
 def test_npz_and_png(saved, tmp_path):
-    said = latent.sample_to_file(str(saved), 25, 1, "bag,9", 1.0, tmp_path / "x.npz")
+    said = sample_to_file(str(saved), 25, 1, "bag,9", 1.0, tmp_path / "x.npz")
     assert "25 images" in said
     found = np.load(tmp_path / "x.npz")
     assert (found["images"].dtype, found["images"].shape) == (np.uint8, (25, 28, 28))
     assert (found["labels"].dtype, found["labels"][:3].tolist()) == (np.int64, [8, 9, 8])
-    latent.sample_to_file(str(saved), 25, 1, "", 1.0, tmp_path / "x.png")
+    sample_to_file(str(saved), 25, 1, "", 1.0, tmp_path / "x.png")
     assert Image.open(tmp_path / "x.png").size == (10 * 29 - 1, 3 * 29 - 1)
 
 

@@ -73,11 +73,11 @@ def test_score_of_real_images_is_the_floor(data_dir):
 
     validation, test = load_split(data_dir, "validation"), load_split(data_dir, "test")
     scores = metrics.score(validation.images[:1000], validation.labels[:1000], validation, test)
-    assert scores.distance == pytest.approx(scores.floor)
-    assert (scores.precision, scores.recall) == (scores.real_precision, scores.real_recall)
-    assert scores.label_accuracy > 0.9
+    assert scores["distance"] == pytest.approx(scores["floor"])
+    assert (scores["precision"], scores["recall"]) == (scores["real_precision"], scores["real_recall"])
+    assert scores["label_accuracy"] > 0.9
     noise = torch.randint(0, 256, (1000, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     bad = metrics.score(noise, None, validation, test)
-    assert bad.distance > 50 * scores.floor
-    assert bad.label_accuracy is None
-    assert bad.recall < 0.1
+    assert bad["distance"] > 50 * scores["floor"]
+    assert bad["label_accuracy"] is None
+    assert bad["recall"] < 0.1

@@ -44,10 +44,10 @@ def test_the_shipped_generator_scores_what_is_written(data_dir):
     labels = latent.balanced_labels(written["samples"])
     images = latent.sample(found.generator, written["samples"], read_json(SHOWCASE / "run.json")["params"]["sample_seed"], labels)
     scores = metrics.score(images, labels, load_split(data_dir, "validation"), load_split(data_dir, "test"))
-    assert scores.measure == written["measure"]
-    assert scores.distance == pytest.approx(written["distance"], rel=0.02)
-    assert scores.recall == pytest.approx(written["recall"], abs=0.01)
-    assert scores.label_accuracy == pytest.approx(written["label_accuracy"], abs=0.003)
+    assert scores["measure"] == written["measure"]
+    assert scores["distance"] == pytest.approx(written["distance"], rel=0.02)
+    assert scores["recall"] == pytest.approx(written["recall"], abs=0.01)
+    assert scores["label_accuracy"] == pytest.approx(written["label_accuracy"], abs=0.003)
 
 
 def test_the_promised_quality_holds():

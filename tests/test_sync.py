@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import fashion_gan
 
-from fashion_gan import UserError, model, store, sync
+from fashion_gan import UserError, model, store, sync, system
 from fashion_gan.networks import Discriminator, Generator
 from fashion_gan.params import Params
 from fashion_gan.run import Run, close_vanished
@@ -190,7 +190,7 @@ def test_the_default_store_is_the_projects_own(project, monkeypatch):
 
 
 def test_the_run_shows_its_data_note_host_and_system_metrics(run, monkeypatch):
-    monkeypatch.setattr(sync, "SYSTEM_EVERY", 0.3)
+    monkeypatch.setattr(system, "EVERY", 0.3)
     follower = threading.Thread(target=sync.sync, args=(Run(run.folder), True, print, 0.1))
     follower.start()
     time.sleep(3)
