@@ -127,14 +127,6 @@ def allowed(name: str) -> str:
     return " ".join([field.annotation.__name__, *bounds])
 
 
-def table() -> list[tuple[str, ...]]:
-    """Rows of the table that `fashion-gan params` prints: name, default, allowed, unit, on resume, help."""
-    return [
-        (name, str(field.default) or '""', allowed(name), meta(name)["unit"], "frozen" if meta(name)["frozen"] else "free", field.description)
-        for name, field in Params.model_fields.items()
-    ]  # fmt: skip
-
-
 def _as_written(name: str, value: Any) -> Any:
     """YAML reads 2e-4 as a string and 1 as an integer: both may stand for a float. Nothing else is bent."""
     field = Params.model_fields.get(name)

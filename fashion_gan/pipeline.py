@@ -13,7 +13,8 @@ from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock
 from fashion_gan.params import Params
 from fashion_gan.progress import Progress
-from fashion_gan.run import RUN_VARIABLE, Run, provenance
+from fashion_gan.provenance import provenance
+from fashion_gan.run import RUN_VARIABLE, Run
 
 SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
 STAMPS = {

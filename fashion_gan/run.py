@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from fashion_gan.errors import UserError, project_root
-from fashion_gan.files import Lock, digest, read_json, write_json
+from fashion_gan.files import Lock, read_json, write_json
 from fashion_gan.params import Params
+from fashion_gan.provenance import provenance
 
 SCHEMA = 1
 RUN_VARIABLE = "FASHION_GAN_RUN"  # the pipeline tells its kernels which run they belong to
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "papermill", "matplotlib", "scikit-learn", "safetensors", "pydantic", "pyyaml")
 
 
 class Run:
@@ -245,21 +245,3 @@ def close_vanished(say: Callable[[str], None], runs: list[Run] | None = None) ->
         if runs is None and run in gone:
             run.follow()  # so that MLflow is told as well, where its copier is gone too
     return gone
-
-
-def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: str) -> dict[str, str]:
-    """Tags that say where a run came from: commit, tree, notebooks with digests, versions, the command to run it again."""
-    from importlib.metadata import version
-
-    def git(*words: str) -> str:
-        try:
-            return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return ""
-
-    tags = {"profile": profile, "command": command, "python": platform.python_version(), "platform": platform.platform()}
-    tags["git_commit"] = git("rev-parse", "HEAD") or "unknown"
-    tags["git_dirty"] = str(bool(git("status", "--porcelain"))).lower()
-    for name in notebooks:
-        tags[f"notebook.{name}"] = digest(root / "notebooks" / f"{name}.ipynb")[:16]
-    return tags | {f"version.{package}": version(package) for package in PACKAGES}

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, digest, write_json
 from fashion_gan.run import Run, close_vanished
 from fashion_gan.store import experiment, first_line, is_server, make_client, shown_uri
-from fashion_gan.system import SystemWatch
+from fashion_gan.system import watch
 
 RUN_TAG = "fashion_gan.uuid"
 COPIED = ("images", "notebooks")  # folders that are copied whole; of checkpoints only the final and the best
@@ -196,12 +197,12 @@ def _once(run: Run) -> None:
 
 def _follow(run: Run, say: Callable[[str], None], every: float) -> None:
     """Copy until the run's lock is free, then close. After a fault the pauses grow; after the end there is a last limit."""
-    watch, copier, pause, until = SystemWatch(run), None, every, None
-    watch.start()
+    ended, copier, pause, until = threading.Event(), None, every, None
+    threading.Thread(target=watch, args=(run, ended), daemon=True).start()
     while True:
         running = not run.lock.is_free()
         if not running and until is None:
-            watch.done.set()
+            ended.set()
             close_vanished(say, [run])
             pause, until = every, time.monotonic() + CLOSING_SECONDS
         try:

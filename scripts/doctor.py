@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_gan import store
-from fashion_gan.cli import OneLineParser, guarded
+from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 
 FREE_GB = 2  # what a few default runs leave, with room for the database
@@ -185,7 +185,7 @@ def findings() -> Iterator[dict[str, Any]]:
 
 def main() -> int:
     """Print all findings. Exit code 0 where nothing is at fault, else 1."""
-    parser = OneLineParser(prog="fashion-gan doctor", description=__doc__)
+    parser = parser_of("doctor")
     parser.add_argument("--json", action="store_true", help="for programs")
     as_json, found = parser.parse_args().json, []
     for finding in findings():

@@ -4,12 +4,12 @@ import os
 import socket
 import sys
 
-from fashion_gan.cli import OneLineParser, guarded
+from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 
 
 def main() -> int:
-    parser = OneLineParser(prog="fashion-gan lab", description=__doc__)
+    parser = parser_of("lab")
     parser.add_argument("--port", type=int, default=8888)
     port, root = parser.parse_args().port, project_root()
     if not 1 <= port <= 65_535:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fashion_gan import latent, model, plots
-from fashion_gan.cli import OneLineParser, guarded
+from fashion_gan.cli import guarded, parser_of
 from fashion_gan.data import class_index
 from fashion_gan.errors import UserError
 from fashion_gan.files import replacing
@@ -43,8 +43,8 @@ def sample_to_file(where: str, count: int, seed: int, classes: str, truncation: 
     return f"{count:,} images from {found.source} (seed {seed}) are in {out}"
 
 
-def main() -> int:
-    parser = OneLineParser(prog="fashion-gan sample", description=__doc__)
+def main() -> None:
+    parser = parser_of("sample")
     parser.add_argument("--model", default="auto", metavar="WHERE", help="a run, a file, models:/fashion-gan@champion, or auto")
     parser.add_argument("--n", type=int, default=100, help="how many images (1 to 1,000,000)")
     parser.add_argument("--seed", type=int, default=0)
@@ -53,7 +53,6 @@ def main() -> int:
     parser.add_argument("--out", required=True, metavar="FILE", help="x.npz (images and labels) or x.png (a grid)")
     args = parser.parse_args()
     print(sample_to_file(args.model, args.n, args.seed, args.classes, args.truncation, Path(args.out)))
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from fashion_gan import augment, features
-from fashion_gan.cli import OneLineParser, guarded
+from fashion_gan.cli import guarded, parser_of
 from fashion_gan.data import Split, batches, load_split
 from fashion_gan.errors import project_root
 from fashion_gan.files import digest, replacing, write_json
@@ -60,12 +60,11 @@ def train_all(train: Split, test: Split, epochs: int = 10, say: Callable[[str], 
     return record
 
 
-def main() -> int:
-    parser = OneLineParser(prog="fashion-gan train-features", description=__doc__)
+def main() -> None:
+    parser = parser_of("train-features")
     parser.add_argument("--epochs", type=int, default=10)
     folder, args = project_root() / "data", parser.parse_args()
     train_all(load_split(folder, "train"), load_split(folder, "test"), epochs=args.epochs)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+"""fashion-gan run"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from fashion_gan import params, pipeline
+from fashion_gan.cli import guarded, parser_of
+from fashion_gan.run import Run, check_name, close_vanished
+
+
+def main() -> int:
+    parser = parser_of("run")
+    parser.add_argument("profile", metavar="PARAMS", help="a YAML file, params/default.yaml for one")
+    parser.add_argument("--name", default="", help="name of the run (default: time and profile)")
+    parser.add_overrides()
+    args = parser.parse_args()
+    profile = params.read_profile(Path(args.profile), args.overrides)
+    if args.name:
+        check_name(args.name)
+    pipeline.preflight(profile.params)
+    close_vanished(print)
+    command = shlex.join(["fashion-gan", "run", args.profile, *(word for o in args.overrides for word in ("-p", o))])
+    made = Run.create(profile.params, name=args.name, profile=profile.name, notebooks=profile.notebooks, command=command)
+    print(f"run {made.name}: {', '.join(profile.notebooks)}", flush=True)
+    return pipeline.run_all(made)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
