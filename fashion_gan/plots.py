@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
@@ -41,16 +40,13 @@ def picture(figure: Figure, alt: str) -> Picture:
     return Picture(stream.getvalue(), alt, width=int(figure.get_figwidth() * 80))
 
 
-def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2, gap: int = 1) -> Picture:
+def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2) -> Picture:
     """Images uint8 (N, [1,] 28, 28) in rows of `columns`, at their own pixels; the page shows them `scale` times larger."""
-    tiles = images.reshape(-1, 28, 28).numpy()
-    rows = -(-len(tiles) // columns)
-    sheet = np.full((rows * (28 + gap) - gap, columns * (28 + gap) - gap), 64, dtype=np.uint8)
-    for i, tile in enumerate(tiles):
-        y, x = divmod(i, columns)
-        sheet[y * (28 + gap) : y * (28 + gap) + 28, x * (28 + gap) : x * (28 + gap) + 28] = tile
+    from torchvision.utils import make_grid
+
+    sheet = make_grid(images.reshape(-1, 1, 28, 28), columns, padding=1, pad_value=64)[0]
     stream = io.BytesIO()
-    Image.fromarray(sheet).save(stream, format="png", optimize=True)
+    Image.fromarray(sheet.numpy()).save(stream, format="png", optimize=True)
     return Picture(stream.getvalue(), alt, width=sheet.shape[1] * scale)
 
 

@@ -57,7 +57,7 @@ def test_npz_and_png(saved, tmp_path):
     assert (found["images"].dtype, found["images"].shape) == (np.uint8, (25, 28, 28))
     assert (found["labels"].dtype, found["labels"][:3].tolist()) == (np.int64, [8, 9, 8])
     sample_to_file(str(saved), 25, 1, "", 1.0, tmp_path / "x.png")
-    assert Image.open(tmp_path / "x.png").size == (10 * 29 - 1, 3 * 29 - 1)
+    assert Image.open(tmp_path / "x.png").size == (10 * 29 + 1, 3 * 29 + 1)
 
 
 def test_half_precision_is_at_most_a_grey_level_off(generator, saved, tmp_path):

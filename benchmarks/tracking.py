@@ -1,0 +1,97 @@
+"""What a hanging MLflow costs a training: images a second with the copier at work against it with the copier stopped.
+
+    python benchmarks/tracking.py
+
+The server takes connections and never answers. One training goes on; every WINDOW seconds its copier is let go or stopped
+(SIGCONT, SIGSTOP), in turns, so both rates come from the same minutes of the same process. Printed: the median over pairs of
+windows of rate(at work) / rate(stopped), and how much processor time the copier took.
+"""
+
+import os
+import signal
+import socket
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import torch
+
+from fashion_gan import data, training
+from fashion_gan.errors import project_root
+from fashion_gan.files import Lock
+from fashion_gan.params import Params
+from fashion_gan.run import Run
+from fashion_gan.state import TrainingState
+
+WINDOW, PAIRS = 12.0, 20
+
+
+def hanging_server():
+    """A socket that takes connections, by the kernel's queue, and never reads one."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=100)
+    os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{server.getsockname()[1]}"
+    return server
+
+
+def copier_of(run):
+    while True:
+        found = [
+            p for p in psutil.process_iter(["cmdline"]) if "--follow" in (p.info["cmdline"] or []) and str(run.folder) in p.info["cmdline"]
+        ]
+        if found:
+            return found[0]
+        time.sleep(0.1)
+
+
+def windows(run, params, folder):
+    """Yields (images, seconds) of one window after another, while the training goes on and its points are logged."""
+    split, validation = data.load_split(folder, "train", params.subset), data.load_split(folder, "validation", 500)
+    state, begun, seen = TrainingState(params), None, 0
+    for record in training.train(state, split, validation, params, run.folder):
+        run.log_metrics(record.metrics, record.images)
+        if begun is None or time.perf_counter() - begun >= WINDOW:
+            if begun is not None:
+                yield record.images - seen, time.perf_counter() - begun
+            begun, seen = time.perf_counter(), record.images
+
+
+def main():
+    server, data_folder = hanging_server(), project_root() / "data"
+    params = Params(subset=2048, epochs=100_000, look_images=100, checkpoint_seconds=30.0, feature_loss=0.0)
+    rates = {True: [], False: []}
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        for name in ("notebooks", "params"):
+            (root / name).mkdir()
+        (root / "pyproject.toml").touch()
+        os.chdir(root)
+        run = Run.create(params, name="hanging", notebooks=())
+        run.follow()
+        copier = copier_of(run)
+        time.sleep(15)  # its start: imports
+        before, began, active = sum(copier.cpu_times()[:2]), time.monotonic(), False
+        copier.suspend()
+        for images, seconds in windows(run, params, data_folder):
+            rates[active].append(images / seconds)
+            active = not active
+            copier.send_signal(signal.SIGCONT if active else signal.SIGSTOP)
+            if len(rates[True]) == PAIRS:
+                break
+        used, lasted = sum(copier.cpu_times()[:2]) - before, (time.monotonic() - began) / 2
+        copier.kill()
+        run.finish("KILLED")
+        while not Lock(run.folder / "sync.lock").is_free():
+            time.sleep(0.1)
+    server.close()
+    ratios = [a / b for a, b in zip(rates[True], rates[False], strict=False)]
+    print(f"{torch.get_num_threads()} threads; {PAIRS} pairs of windows of {WINDOW:.0f} s")
+    print(
+        f"images/s with the copier at a hanging server / without: {statistics.median(ratios):.4f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    )
+    print(f"the copier's processor time while at work: {100 * used / lasted:.2f} % of one core")
+
+
+if __name__ == "__main__":
+    main()
