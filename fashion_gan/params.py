@@ -2,7 +2,6 @@
 
 import ast
 import difflib
-import re
 import types
 from collections.abc import Iterable
 from pathlib import Path
@@ -81,10 +80,20 @@ class Params(BaseModel):
 
     @classmethod
     def checked(cls, values: dict[str, Any]) -> "Params":
-        """Params from loose values. Raises UserError: the parameter, its value, what is allowed, the nearest name."""
-        values = {name: _as_written(name, value) for name, value in values.items()}
+        """Params from values. Raises UserError: the parameter, its value, what is allowed, the nearest name."""
         try:
             return cls(**values)
+        except ValidationError as error:
+            raise UserError(_one_line(error)) from None
+
+    @classmethod
+    def read(cls, texts: dict[str, str]) -> "Params":
+        """Params from values as they are written in a file or on the command line. Raises as `checked`."""
+        for name, text in texts.items():
+            if not isinstance(text, str):
+                raise UserError(f"parameter {name} is {text!r}; allowed: one value")
+        try:
+            return cls.model_validate_strings(texts)
         except ValidationError as error:
             raise UserError(_one_line(error)) from None
 
@@ -127,17 +136,6 @@ def allowed(name: str) -> str:
     return " ".join([field.annotation.__name__, *bounds])
 
 
-def _as_written(name: str, value: Any) -> Any:
-    """YAML reads 2e-4 as a string and 1 as an integer: both may stand for a float. Nothing else is bent."""
-    field = Params.model_fields.get(name)
-    if field is None or field.annotation is not float or isinstance(value, bool):
-        return value
-    try:
-        return float(value) if isinstance(value, (str, int)) else value
-    except (ValueError, OverflowError):
-        return value
-
-
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, Params.model_fields, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
@@ -164,8 +162,9 @@ def _injected(cells: Iterable[str]) -> list[str]:
     return names
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without its traps: a key given twice is refused, 010 and 1:30 stay text."""
+class _Loader(yaml.BaseLoader):
+    """YAML whose values stay text, so that the parameter says what it is: 010 is ten, 1:30 no number, no is no truth value
+    of a text. A key given twice is refused."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
@@ -173,27 +172,14 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
     for key in keys:
         if keys.count(key) > 1:
             raise UserError(f"parameter {key!r} is given twice; keep one")
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+    return yaml.BaseLoader.construct_mapping(loader, node, deep=True)
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}  # fmt: skip
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))  # fmt: skip
-
-
-def read_value(text: str) -> Any:
-    """A value as it would be read from YAML, for `-p name=value`."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
-    except yaml.YAMLError:
-        return text
 
 
 class Profile(types.SimpleNamespace):
-    """name (str), notebooks (tuple of names in order), values (what the file changes), params (checked)."""
+    """name (str), notebooks (tuple of names in order), params (checked)."""
 
 
 def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
@@ -208,24 +194,24 @@ def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
     if len(set(notebooks)) < len(notebooks):
         raise UserError(f"{path}: a notebook is named twice; keep one")
     values |= read_overrides(overrides)
-    return Profile(name=path.stem, notebooks=tuple(notebooks), values=values, params=Params.checked(values))
+    return Profile(name=path.stem, notebooks=tuple(notebooks), params=Params.read(values))
 
 
-def read_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def read_overrides(overrides: Iterable[str]) -> dict[str, str]:
+    values: dict[str, str] = {}
     for text in overrides:
         name, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"-p {text!r} is no name=value")
         if name in values:
             raise UserError(f"parameter {name!r} is given twice; keep one")
-        values[name] = read_value(value)
+        values[name] = value
     return values
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a subclass of SafeLoader
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # makes text, lists and mappings only
     except FileNotFoundError:
         known = ", ".join(sorted(str(p) for p in Path("params").glob("*.yaml")))
         raise UserError(f"no profile {path}; there are: {known or 'none here'}") from None
@@ -234,8 +220,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         raise UserError(f"profile {path} is no YAML{f' (line {where.line + 1})' if where else ''}") from None
-    if values is None:
+    if not values:
         return {}
     if not isinstance(values, dict):
         raise UserError(f"profile {path} holds a {type(values).__name__}; it must hold lines of name: value")
-    return {str(name): value for name, value in values.items()}
+    return values

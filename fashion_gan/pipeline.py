@@ -13,7 +13,6 @@ from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock
 from fashion_gan.params import Params
 from fashion_gan.progress import Progress
-from fashion_gan.provenance import provenance
 from fashion_gan.run import RUN_VARIABLE, Run
 
 SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
@@ -112,30 +111,6 @@ def preflight(params: Params) -> None:
         model.find(params.model)
     if params.checkpoint:
         checkpoint.check_same(checkpoint.load(project_root() / params.checkpoint)["params"], params.model_dump())
-
-
-def prepare_resume(run: Run, changes: dict[str, Any], path: Path | None) -> None:
-    """Set a run up to go on: with changed free parameters, and from the checkpoint `path` if one is given. Raises
-    UserError, changing nothing, where the run has nothing left to do or a frozen parameter would change."""
-    from fashion_gan import checkpoint
-
-    info = run.info
-    changes = dict(changes)
-    path = path or (Path(changes.pop("checkpoint")) if changes.get("checkpoint") else None)
-    params = Params.checked(info["params"] | ({"checkpoint": ""} if any((run.folder / "checkpoints").glob("last-*")) else {}) | changes)
-    checkpoint.check_same(info["params"], params.model_dump())
-    trains = "02_train" in info["notebooks"]
-    goes_on = bool(path) or (trains and params.epochs > info.get("epochs_done", params.epochs))
-    if info["status"] == "FINISHED" and not goes_on:
-        raise UserError(f"run {run.name} is finished; say more epochs: fashion-gan resume {run.name} -p epochs={params.epochs + 10}")
-    preflight(params)
-    if path:
-        checkpoint.check_same(checkpoint.load(path)["params"], params.model_dump())
-        checkpoint.rewind(run.folder / "checkpoints", path)
-    done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]  # what follows is made again
-    command = " ".join([info["tags"]["command"], *(f"-p {name}={value}" for name, value in changes.items())])
-    tags = provenance(project_root(), info["profile"], info["notebooks"], command)
-    run.update(params=params.model_dump(), done=done, status="RUNNING", reason="", ended=None, attempts=info["attempts"] + 1, tags=tags)
 
 
 def on_terminate(*_: object) -> None:

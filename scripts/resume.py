@@ -3,10 +3,36 @@
 import sys
 from pathlib import Path
 
-from fashion_gan import pipeline
+from fashion_gan import checkpoint, pipeline
 from fashion_gan.cli import guarded, parser_of
-from fashion_gan.params import read_overrides
-from fashion_gan.run import close_vanished, find
+from fashion_gan.errors import UserError, project_root
+from fashion_gan.params import Params, read_overrides
+from fashion_gan.provenance import provenance
+from fashion_gan.run import Run, close_vanished, find
+
+
+def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
+    """Set a run up to go on: with changed free parameters, and from the checkpoint `path` if one is given. Raises
+    UserError, changing nothing, where the run has nothing left to do or a frozen parameter would change."""
+    info = run.info
+    path = path or (Path(changes["checkpoint"]) if changes.get("checkpoint") else None)
+    stored = {name: str(value) for name, value in info["params"].items()}
+    if path or any((run.folder / "checkpoints").glob("last-*")):
+        stored["checkpoint"] = ""  # the run's own last one, which `path` becomes
+    params = Params.read(stored | {name: value for name, value in changes.items() if name != "checkpoint"})
+    checkpoint.check_same(info["params"], params.model_dump())
+    trains = "02_train" in info["notebooks"]
+    goes_on = bool(path) or (trains and params.epochs > info.get("epochs_done", params.epochs))
+    if info["status"] == "FINISHED" and not goes_on:
+        raise UserError(f"run {run.name} is finished; say more epochs: fashion-gan resume {run.name} -p epochs={params.epochs + 10}")
+    pipeline.preflight(params)
+    if path:
+        checkpoint.check_same(checkpoint.load(path)["params"], params.model_dump())
+        checkpoint.rewind(run.folder / "checkpoints", path)
+    done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]  # what follows is made again
+    command = " ".join([info["tags"]["command"], *(f"-p {name}={value}" for name, value in changes.items())])
+    tags = provenance(project_root(), info["profile"], info["notebooks"], command)
+    run.update(params=params.model_dump(), done=done, status="RUNNING", reason="", ended=None, attempts=info["attempts"] + 1, tags=tags)
 
 
 def main() -> int:
@@ -18,7 +44,7 @@ def main() -> int:
     close_vanished(lambda _: None)
     again = find(args.run, tracked=True)
     again.lock.acquire(f"run {again.name} is being worked on by another process; wait for it, or stop it")
-    pipeline.prepare_resume(again, read_overrides(args.overrides), Path(args.checkpoint) if args.checkpoint else None)
+    prepare(again, read_overrides(args.overrides), Path(args.checkpoint) if args.checkpoint else None)
     return pipeline.run_all(again)
 
 

@@ -70,12 +70,15 @@ def test_a_float_may_be_written_as_yaml_reads_it(tmp_path):
     assert found.r1 == 1.0
 
 
-@pytest.mark.parametrize("text", ["epochs: 010", "epochs: 1:30"])
-def test_yaml_1_1_numbers_are_no_surprise(tmp_path, text):
+def test_values_in_yaml_are_read_as_they_are_written(tmp_path):
     path = tmp_path / "p.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError, match="parameter epochs is"):
-        read_profile(path)
+    path.write_text("epochs: 010\nrun: no\ncheckpoint:\nconditional: false\nmax_minutes: 1_0.5\n")  # to YAML: 8, False, None
+    found = read_profile(path).params
+    assert (found.epochs, found.run, found.checkpoint, found.conditional, found.max_minutes) == (10, "no", "", False, 10.5)
+    for text in ("epochs: 1:30", "epochs: 2026-01-01", "epochs: [1]", "epochs:", "epochs: true"):
+        path.write_text(text)
+        with pytest.raises(UserError, match="parameter epochs is"):
+            read_profile(path)
 
 
 def test_later_overrides_win_over_the_profile(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import ROOT, TINY, command
+from resume import prepare
 
 from fashion_gan import UserError, checkpoint, pipeline, report, store
 from fashion_gan.files import Lock
@@ -90,7 +91,7 @@ def test_a_resume_skips_what_finished_and_keeps_the_earlier_attempt(project):
     assert pipeline.run_all(run, lambda _: None) == 1
     before = (run.folder / "notebooks" / "good.ipynb").stat().st_mtime_ns
     shutil.copy(NOTEBOOKS / "good.ipynb", project / "notebooks" / "exception.ipynb")  # mended
-    pipeline.prepare_resume(run, {}, None)
+    prepare(run, {}, None)
     run.lock.acquire()
     assert pipeline.run_all(run, lambda _: None) == 0
     assert (run.folder / "notebooks" / "good.ipynb").stat().st_mtime_ns == before
