@@ -25,7 +25,7 @@ from fashion_gan.params import Params
 from fashion_gan.run import Run
 from fashion_gan.state import TrainingState
 
-WINDOW, PAIRS = 12.0, 20
+WINDOW, PAIRS = 10.0, 16
 
 
 def hanging_server():

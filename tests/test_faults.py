@@ -15,7 +15,7 @@ from fashion_gan.model import load_generator
 from fashion_gan.run import Run
 
 MISSING = Processes.why_not()
-pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING or "-"), pytest.mark.timeout(600), pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING or "-"), pytest.mark.timeout(600)]
 EPOCHS = 100
 
 

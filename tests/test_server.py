@@ -25,7 +25,7 @@ from fashion_gan.files import Lock, digest
 from fashion_gan.run import Run
 
 WORDS = [word for name, value in TINY.items() for word in ("-p", f"{name}={value}")]
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("server")]
+pytestmark = [pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
