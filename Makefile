@@ -34,7 +34,7 @@ run: data  ## the main job: explore, train, evaluate, sample, report (PARAMS=par
 	@$(BIN)/fashion-gan run $(PARAMS)
 
 test: data  ## the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: data  ## JupyterLab on the notebooks (PORT=8888)
 	@$(BIN)/fashion-gan lab --port $(PORT)
