@@ -10,7 +10,7 @@ import json
 import time
 from pathlib import Path
 
-from fashion_gan import data, latent, metrics, training
+from fashion_gan import data, evaluation, latent, training
 from fashion_gan.params import read_profile
 from fashion_gan.state import TrainingState
 
@@ -25,7 +25,7 @@ def main():
     for seed in args.seeds:
         params = read_profile(args.profile, [*args.overrides, f"seed={seed}"]).params
         train = data.load_split(Path(params.data_dir), "train", params.subset)
-        validation, test = (data.load_split(Path(params.data_dir), name) for name in ("validation", "test"))
+        validation = data.load_split(Path(params.data_dir), "validation")
         state = TrainingState(params)
         started = time.monotonic()
         for record in training.train(state, train, validation, params, args.folder and args.folder / str(seed)):
@@ -33,7 +33,8 @@ def main():
             print(f"  seed {seed} epoch {record.epoch}: {kept}", flush=True)
         labels = latent.balanced_labels(params.samples)
         images = latent.sample(training.averaged_generator(state, params), params.samples, params.sample_seed, labels)
-        found = vars(metrics.score(images, labels if params.conditional else None, validation, test)).copy()
+        evaluator = evaluation.Evaluator(Path(params.data_dir), params.subset)
+        found = evaluator.scores([(images, labels if params.conditional else None)])[0]
         found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}
         found |= {"train_s": state.position.seconds, "wall_s": time.monotonic() - started, "images": state.position.images}
         print(json.dumps(found), flush=True)

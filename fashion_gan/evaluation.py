@@ -16,6 +16,7 @@ from fashion_gan.files import read_json, write_json
 
 SHIPPED = features.WEIGHTS / "reference.json"
 BLUR, NOISE = (0.3, 0.45, 0.6, 0.8, 1.0, 1.5), (5, 10, 20, 40, 80)  # of the ladder: pixels, grey levels
+VERSION = 1  # of what is kept of real images: another one is measured again
 NEARNESS = ("train", "train_features", "own")
 MEMORISES = REPEATS = 0.10  # a share over this is named: twice that of real images
 FEWEST = 50  # images of a class below which nothing is said about it
@@ -103,7 +104,7 @@ class Evaluator:
     def reference(self, count: int) -> dict[str, Any]:
         """What `count` real images score: `real` never trained on (validation), `copies` of training images; distances of
         the blurred and the noisy (the ladder); points of the real ones' own nearness. Shipped for 10,000, else kept."""
-        name = f"{self.measure(count)}-{self.subset}"
+        name = f"{VERSION}-{self.measure(count)}-{self.subset}"
         kept = self.folder / f"reference-{name}.json"
         for path in (SHIPPED, kept):
             if path.exists() and (found := read_json(path))["name"] == name:

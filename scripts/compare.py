@@ -5,12 +5,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from fashion_gan import pipeline
+import pipeline
+from progress import Progress
+
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import write_json
 from fashion_gan.params import Params
-from fashion_gan.progress import Progress
 from fashion_gan.run import RUN_VARIABLE, Run, find
 
 

@@ -29,6 +29,8 @@ PICTURES = (
     "accuracy",
     "confusion_test",
     "classes",
+    "ladder",
+    "worst",
 )
 MARKS = re.compile(r"(<!-- results: made by scripts/showcase.py -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
@@ -62,6 +64,23 @@ def spread(results: list[dict], key: str, digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
+FIGURES = {  # name, and what it is called
+    "distance": "Fréchet distance (lower is better)", "kernel_distance": "kernel distance (lower is better)", "precision": "precision",
+    "recall": "recall", "density": "density", "coverage": "coverage", "label_accuracy": "label accuracy",
+}  # fmt: skip
+SIGNS = {"close_train": "close to a training image", "memorised": "copies (estimate)", "repeated": "close to another sample"}
+
+
+def rows(scores: dict) -> list[str]:
+    """Rows of a table: a figure with its spread over the draws, and real images'."""
+    real, spread = scores["real"], scores["spread"]
+    found = [f"| {name} | {scores[key]:.4f} ± {spread[key]:.4f} | {real[key]:.4f} |" for key, name in FIGURES.items()]
+    shares = {key: [100 * value for value in scores[key]] for key in SIGNS}
+    return found + [
+        f"| {SIGNS[k]} | {p:.1f} % ({low:.1f} to {high:.1f}) | {100 * real[k][0]:.1f} % |" for k, (p, low, high) in shares.items()
+    ]
+
+
 def results() -> str:
     """README's results, in Markdown, from the showcase's JSON alone."""
     scores, run = read_json(SHOWCASE / "scores.json"), read_json(SHOWCASE / "run.json")
@@ -70,14 +89,13 @@ def results() -> str:
     (rr, rf), (fr, ff) = judged["confusion_percent"]
     lines = [
         f"One run, `{run['tags']['command']}` (seed {run['params']['seed']}): {last['images']:,.0f} images seen in {clock(last['seconds'])} of training "
-        f"on 2 CPU cores. {scores['samples']:,} samples against the test split, through the *judge*:",
+        f"on 2 CPU cores. {scores['draws']} draws of {scores['samples']:,} samples against the test split, through the *judge*; the same of fresh real images:",
         "",
-        "| figure | generated | fresh real images |",
+        "| figure | generated | real |",
         "|---|---|---|",
-        f"| Fréchet distance (lower is better) | {scores['distance']:.3f} | {scores['floor']:.4f} |",
-        f"| precision | {scores['precision']:.3f} | {scores['real_precision']:.3f} |",
-        f"| recall | {scores['recall']:.3f} | {scores['real_recall']:.3f} |",
-        f"| label accuracy | {scores['label_accuracy']:.3f} | {scores['real_label_accuracy']:.3f} |",
+        *rows(scores),
+        "",
+        f"The distance is that of {scores['like']}. {' '.join(scores['warnings']) or 'No sign of memorising or repeating.'}",
         "",
         f"The discriminator on the test split: accuracy {100 * judged['accuracy']:.1f} %, confusion matrix in per cent:",
         "",

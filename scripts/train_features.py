@@ -81,7 +81,7 @@ def compare_networks(data_dir: Path, count: int = 5000) -> dict:
         split = evaluator.splits["validation"]
         sets = image_sets(split.images[:count], split.labels[:count])
         distances[role] = [evaluator.distance(images) for images in sets.values()]
-    spearman = {other: spearmanr(distances["judge"], distances[other]).statistic for other in ("dev", "train")}
+    spearman = {other: float(spearmanr(distances["judge"], distances[other]).statistic) for other in ("dev", "train")}
     return {"images": count, "sets": list(sets), "distances": distances, "spearman": spearman}
 
 

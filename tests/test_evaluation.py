@@ -154,7 +154,7 @@ def test_scores_stand_beside_real_images(evaluator, real):
 def test_the_same_network_is_named_and_reference_is_kept(evaluator):
     assert evaluator.measure(COUNT) == f"{features.identity('judge')}-{COUNT}"
     shipped = evaluation.read_json(evaluation.SHIPPED)
-    assert shipped["name"] == f"{evaluator.measure(10_000)}-50000"
+    assert shipped["name"] == f"{evaluation.VERSION}-{evaluator.measure(10_000)}-50000"
     assert shipped["real"]["distance"] == pytest.approx(
         evaluator.figures(evaluator.seen["validation"], evaluator.splits["validation"].labels)["distance"], rel=1e-3
     )
