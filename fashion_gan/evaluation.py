@@ -59,7 +59,7 @@ class Evaluator:
         scores |= {"measure": self.measure(len(images)), "samples": len(images), "draws": len(found), "subset": self.subset}
         scores["spread"] = {name: value.std().item() for name, value in values.items()} if len(found) > 1 else {}
         scores |= {name: reference[name] for name in ("real", "copies", "blur", "noise", "nearness")} | {"classes": CLASSES}
-        return scores | {"like": like(scores["distance"], scores["blur"]), "warnings": warnings(scores)}, near
+        return scores | {"like": like(scores["distance"], scores["real"]["distance"], scores["blur"]), "warnings": warnings(scores)}, near
 
     def figures(self, seen: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor | None = None) -> dict[str, Any]:
         """Figures of N looked-at images against the first N real ones. `labels`: the classes that were asked for."""
@@ -139,9 +139,11 @@ class Evaluator:
         return found | {"memorised": [(value - chance) / (1 - chance) for value in metrics.share(near["pulled"])]}
 
 
-def like(distance: float, ladder: list[float]) -> str:
-    """What a distance means: how much real images are blurred where they have it."""
-    for (low, high), (from_, to) in zip(itertools.pairwise([0.0, *BLUR]), itertools.pairwise([0.0, *ladder]), strict=True):
+def like(distance: float, floor: float, ladder: list[float]) -> str:
+    """What a distance means: how much real images, which have `floor` as they are, must be blurred to have it."""
+    if distance <= floor:
+        return "other real images"
+    for (low, high), (from_, to) in zip(itertools.pairwise([0.0, *BLUR]), itertools.pairwise([floor, *ladder]), strict=True):
         if distance <= to:
             return f"real images blurred by {low + (high - low) * max(distance - from_, 0) / (to - from_):.1f} px"
     return f"real images blurred by more than {BLUR[-1]} px"

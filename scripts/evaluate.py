@@ -59,10 +59,11 @@ def checked_labels(labels: np.ndarray, count: int, where: Path | str) -> torch.T
 
 def from_npz(path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files") or "images" not in file.files:
-                held = ", ".join(getattr(file, "files", [])[:5]) or "one array"
-                raise UserError(f"{path} holds {held}; it must hold `images`, and may hold `labels`")
+        file = np.load(path, allow_pickle=False)
+        held = getattr(file, "files", ["one array"])
+        if "images" not in held:
+            raise UserError(f"{path} holds {', '.join(held[:5])}; it must hold `images`, and may hold `labels`")
+        with file:
             images = checked(file["images"], path)
             return images, checked_labels(file["labels"], len(images), path) if "labels" in file.files else None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -48,12 +48,12 @@ def test_kernel_distance_agrees_with_torchmetrics_and_is_unbiased():
 
 
 def test_manifolds_by_hand():
-    """On a line with k = 1: real balls reach 1, 1, 1 and 7; fake balls 0.5, 0.5 and 99.25."""
-    real, fake = torch.tensor([[0.0], [1.0], [2.0], [9.0]]), torch.tensor([[0.25], [0.75], [100.0]])
+    """On a line with k = 1: real balls reach 1, 1, 1 and 7; fake balls 0.5, 0.5, 1 and 1."""
+    real, fake = torch.tensor([[0.0], [1.0], [2.0], [9.0]]), torch.tensor([[0.25], [0.75], [100.0], [101.0]])
     found = metrics.manifolds(real, fake, k=1)
-    assert found["precision"] == pytest.approx(2 / 3)  # 0.25 and 0.75 lie among the real ones
-    assert found["recall"] == pytest.approx(3 / 4)  # 0, 1 by the near fakes, 9 by the far one's wide ball; 2 by none
-    assert found["density"] == pytest.approx((2 + 2) / 3)  # each of the two lies in the balls of 0 and 1
+    assert found["precision"] == pytest.approx(2 / 4)  # 0.25 and 0.75 lie among the real ones
+    assert found["recall"] == pytest.approx(2 / 4)  # 0 and 1 lie in the near fakes' balls, 2 and 9 in none
+    assert found["density"] == pytest.approx((2 + 2) / 4)  # each of the two lies in the balls of 0 and 1
     assert found["coverage"] == pytest.approx(2 / 4)  # only the balls of 0 and 1 hold a fake
 
 

@@ -42,9 +42,8 @@ def test_the_shipped_generator_scores_what_is_written(data_dir):
     evaluator = evaluation.Evaluator(data_dir)
     scores = evaluator.figures(evaluator.look(images), labels)
     assert evaluator.measure(len(images)) == written["measure"]
-    assert scores["distance"] == pytest.approx(written["distance"], rel=0.02)
-    assert scores["recall"] == pytest.approx(written["recall"], abs=0.01)
-    assert scores["label_accuracy"] == pytest.approx(written["label_accuracy"], abs=0.003)
+    for key in ("distance", "recall", "label_accuracy"):  # one draw, and the mean of several
+        assert scores[key] == pytest.approx(written[key], abs=3 * written["spread"][key]), key
 
 
 def test_the_promised_quality_holds():
