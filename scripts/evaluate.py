@@ -26,7 +26,7 @@ FEWEST, MOST = 1000, 10_000  # images: below, no figure means much; above, there
 SHOWN = {
     "distance": "Fréchet distance", "kernel_distance": "kernel distance", "precision": "precision", "recall": "recall",
     "density": "density", "coverage": "coverage", "label_accuracy": "label accuracy", "unevenness": "unevenness of classes",
-    "close_train": "close to training", "close_train_features": "close in features", "memorised": "copies", "repeated": "repeated",
+    "close_train": "close to training", "close_train_features": "close in features", "memorised": "memorised", "repeated": "repeated",
 }  # fmt: skip
 
 

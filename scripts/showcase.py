@@ -40,7 +40,7 @@ def make(name: str) -> None:
     run = find(name)
     if run.info["status"] != "FINISHED":
         raise SystemExit(f"run {run.name} is {run.info['status']}, not FINISHED")
-    seeds = read_json(SHOWCASE / "seeds.json") if (SHOWCASE / "seeds.json").exists() else []
+    others = {file: (SHOWCASE / file).read_text() for file in ("seeds.json", "benchmarks.json")}
     shutil.rmtree(SHOWCASE, ignore_errors=True)
     (SHOWCASE / "images").mkdir(parents=True)
     found = model.load_generator(run.folder / model.FILE)
@@ -54,7 +54,8 @@ def make(name: str) -> None:
         shutil.copy(run.folder / "images" / f"{picture}.png", SHOWCASE / "images")
     described = read_json(run.folder / "images" / "descriptions.json")
     write_json(SHOWCASE / "images" / "descriptions.json", {k: v for k, v in described.items() if k in kept})
-    write_json(SHOWCASE / "seeds.json", seeds)
+    for file, text in others.items():
+        write_text(SHOWCASE / file, text)
 
 
 def spread(results: list[dict], key: str, digits: int) -> str:
@@ -68,7 +69,7 @@ FIGURES = {  # name, and what it is called
     "distance": "Fréchet distance (lower is better)", "kernel_distance": "kernel distance (lower is better)", "precision": "precision",
     "recall": "recall", "density": "density", "coverage": "coverage", "label_accuracy": "label accuracy",
 }  # fmt: skip
-SIGNS = {"close_train": "close to a training image", "memorised": "copies (estimate)", "repeated": "close to another sample"}
+SIGNS = {"close_train": "close to a training image", "memorised": "memorised (estimate)", "repeated": "close to another sample"}
 
 
 def rows(scores: dict) -> list[str]:
@@ -104,19 +105,46 @@ def results() -> str:
         f"| real | {rr:.1f} | {rf:.1f} |",
         f"| fake | {fr:.1f} | {ff:.1f} |",
     ]
-    seeds = read_json(SHOWCASE / "seeds.json")
-    if seeds:
-        lines += [
-            "",
-            "Three seeds of each profile (`python benchmarks/quality.py params/PROFILE.yaml --seeds 0 1 2`), mean ± standard deviation:",
-            "",
-        ]
-        lines += ["| profile | images seen | Fréchet distance | precision | recall | label accuracy |", "|---|---|---|---|---|---|"]
-        for name in ("default", "baseline_dcgan"):
-            some = [r for r in seeds if r["profile"] == name]
-            figures = [spread(some, key, 3) for key in ("distance", "precision", "recall", "label_accuracy")]
-            lines.append(f"| {name} | {some[0]['images']:,} | {' | '.join(figures)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *seeds_told(), *benchmarks_told()]) + "\n"
+
+
+def seconds(profile: str, images: int, speed: dict) -> float:
+    """Of training on 2 idle cores: the default's Fréchet loss, which costs speed, begins at 100,000 images."""
+    before = 100_000 if profile == "default" else 0
+    return before / speed["default_before"] + (images - before) / speed[profile]
+
+
+def seeds_told() -> list[str]:
+    seeds, benchmarks = read_json(SHOWCASE / "seeds.json"), read_json(SHOWCASE / "benchmarks.json")
+    lines = [
+        "",
+        f"Three seeds of each profile, mean ± standard deviation; fresh real images have a distance of {seeds[0]['floor']:.4f}, a precision of "
+        f"{seeds[0]['real_precision']:.3f}, a recall of {seeds[0]['real_recall']:.3f} and a label accuracy of {seeds[0]['real_label_accuracy']:.3f}:",
+        "",
+        "| profile | images seen | seconds | Fréchet distance | precision | recall | label accuracy | command |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in ("default", "baseline_dcgan"):
+        some = [r for r in seeds if r["profile"] == name]
+        figures = [spread(some, key, 3) for key in ("distance", "precision", "recall", "label_accuracy")]
+        time = seconds(name, some[0]["images"], benchmarks["speed"])
+        command = f"`python benchmarks/quality.py params/{name}.yaml --seeds 0 1 2`"
+        lines.append(f"| {name} | {some[0]['images']:,} | {time:.0f} | {' | '.join(figures)} | {command} |")
+    return [*lines, "", "Length counts images, so the seconds are those of the speeds below, on 2 idle cores."]
+
+
+def benchmarks_told() -> list[str]:
+    found = read_json(SHOWCASE / "benchmarks.json")
+    speed, run, evaluate = found["speed"], found["fashion-gan run params/default.yaml"], found["fashion-gan evaluate samples.npz"]
+    return [
+        "",
+        f"Speed on 2 CPU cores (`{speed['command']}`, medians of interleaved turns): a whole training step, without the Fréchet loss, costs "
+        f"{speed['step']:.2f} times its bare arithmetic; a batch of the loader takes 1/{speed['loader']:.0f} of the time of torchvision's FashionMNIST behind a "
+        f"DataLoader; default {speed['default_before']:,.0f} images a second, {speed['default']:,.0f} with the Fréchet loss, baseline_dcgan {speed['baseline_dcgan']:,.0f}.",
+        "",
+        f"Time and peak memory of all processes: the whole default run {clock(run['seconds'])} and {run['gigabytes']:.2f} GB (`{run['command']}`); "
+        f"measuring 10,000 images {clock(evaluate['seconds'])} and {evaluate['gigabytes']:.2f} GB (`{evaluate['command']}`).",
+    ]
 
 
 def write_readme() -> None:

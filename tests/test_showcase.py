@@ -1,5 +1,7 @@
 """The committed results: the README's numbers are theirs, and the shipped generator is what they say."""
 
+import re
+
 import pytest
 from conftest import ROOT
 
@@ -17,9 +19,23 @@ def test_readme_says_what_the_showcase_holds():
     assert showcase.results() in readme
 
 
-def test_readmes_pictures_are_there():
-    import re
+def test_no_figure_stands_outside_of_what_is_made_from_json():
+    """The results are (the test above); elsewhere README has no number with a decimal point or a unit but versions and addresses."""
+    import showcase
 
+    text = showcase.MARKS.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
+    text = re.sub(r"Python 3\.\d+|MLflow 3\.\d+\.\d+|to 3\.\d+\.\d+|127\.0\.0\.1", "", text)
+    assert re.findall(r"(?<![\w.])\d[\d,]*\.\d+|\d[\d,]* (?:s|min|GB|MB|%|images/s)\b", text) == []
+
+
+def test_the_card_is_made_from_json():
+    from fashion_gan.report import rendered
+    from fashion_gan.run import Run
+
+    assert rendered("model_card.md", Run(SHOWCASE)) == (SHOWCASE / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_readmes_pictures_are_there():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", readme) + re.findall(r'<img alt="([^"]+)" src="([^"]+)"', readme)
     assert pictures
