@@ -13,8 +13,8 @@ from pathlib import Path
 
 from fashion_gan import model
 from fashion_gan.files import read_json, write_json, write_text
-from fashion_gan.report import clock
-from fashion_gan.run import find
+from fashion_gan.report import clock, rendered
+from fashion_gan.run import Run, find
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWCASE = ROOT / "reports" / "showcase"
@@ -24,6 +24,7 @@ PICTURES = (
     "truncation",
     "nearest",
     "nearest_distances",
+    "alike",
     "losses",
     "distance",
     "accuracy",
@@ -40,13 +41,13 @@ def make(name: str) -> None:
     run = find(name)
     if run.info["status"] != "FINISHED":
         raise SystemExit(f"run {run.name} is {run.info['status']}, not FINISHED")
-    others = {file: (SHOWCASE / file).read_text() for file in ("seeds.json", "benchmarks.json")}
+    others = {file: (SHOWCASE / file).read_bytes() for file in ("seeds.json", "benchmarks.json", "speed.png") if (SHOWCASE / file).exists()}
     shutil.rmtree(SHOWCASE, ignore_errors=True)
     (SHOWCASE / "images").mkdir(parents=True)
     found = model.load_generator(run.folder / model.FILE)
     model.save_network(SHOWCASE / model.FILE, found.generator, found.params, half=True)
     model.save_network(SHOWCASE / model.DISCRIMINATOR, model.load_discriminator(run.folder), found.params, half=True)
-    for file in ("scores.json", "training.json", "run.json", "metrics.jsonl", "MODEL_CARD.md"):
+    for file in ("scores.json", "training.json", "run.json", "metrics.jsonl"):
         shutil.copy(run.folder / file, SHOWCASE)
     epochs = [p.stem for p in sorted((run.folder / "images").glob("epoch_*.png"))]
     kept = [*PICTURES, *{epochs[i] for i in (0, len(epochs) // 4, len(epochs) // 2, -1)}]
@@ -54,8 +55,9 @@ def make(name: str) -> None:
         shutil.copy(run.folder / "images" / f"{picture}.png", SHOWCASE / "images")
     described = read_json(run.folder / "images" / "descriptions.json")
     write_json(SHOWCASE / "images" / "descriptions.json", {k: v for k, v in described.items() if k in kept})
-    for file, text in others.items():
-        write_text(SHOWCASE / file, text)
+    for file, content in others.items():
+        (SHOWCASE / file).write_bytes(content)
+    write_text(SHOWCASE / "MODEL_CARD.md", rendered("model_card.md", Run(SHOWCASE)))
 
 
 def spread(results: list[dict], key: str, digits: int) -> str:
