@@ -249,4 +249,5 @@ def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
     assert not any(words.startswith("It memorises") for words in shipped["warnings"]), shipped["memorised"]
     run = Run.create(params, name="overfitted", notebooks=())
     run.log_json(overfitted, "scores")
+    run.finish()
     assert "It memorises" in report.write_report(run).read_text()
