@@ -6,8 +6,10 @@ python benchmarks/memory.py .venv/bin/fashion-gan run params/default.yaml
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
+from keep import keep
 
 
 def total(process):
@@ -28,7 +30,10 @@ def main():
     while child.poll() is None:
         peak = max(peak, total(process))
         time.sleep(2)
-    print(f"exit code {child.returncode}, {time.monotonic() - begun:.0f} s, peak memory {peak / 1e9:.2f} GB in all processes")
+    seconds, command = time.monotonic() - begun, " ".join(Path(word).name if "/bin/" in word else word for word in sys.argv[1:])
+    print(f"exit code {child.returncode}, {seconds:.0f} s, peak memory {peak / 1e9:.2f} GB in all processes")
+    if child.returncode == 0:
+        keep(command, f"python benchmarks/memory.py {' '.join(sys.argv[1:])}", seconds=seconds, gigabytes=peak / 1e9)
     return child.returncode
 
 

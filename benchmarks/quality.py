@@ -2,7 +2,8 @@
 
     python benchmarks/quality.py params/default.yaml --seeds 0 1 2 -p epochs=5
 
-Prints one JSON line a seed; the same figures as 03_evaluate, without notebooks or tracking.
+Prints one JSON line a seed; the same figures as 03_evaluate, without notebooks or tracking. To choose between recipes say
+--role dev: the dev network and the validation split, so that neither the judge nor the test split takes part in a choice.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import json
 import time
 from pathlib import Path
 
-from fashion_gan import data, latent, metrics, training
+from fashion_gan import data, evaluation, latent, training
 from fashion_gan.params import read_profile
 from fashion_gan.state import TrainingState
 
@@ -20,12 +21,13 @@ def main():
     parser.add_argument("profile", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--folder", type=Path, help="keep checkpoints here, a folder a seed")
+    parser.add_argument("--role", default="judge", choices=["judge", "dev"])
     parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
     args = parser.parse_args()
     for seed in args.seeds:
         params = read_profile(args.profile, [*args.overrides, f"seed={seed}"]).params
         train = data.load_split(Path(params.data_dir), "train", params.subset)
-        validation, test = (data.load_split(Path(params.data_dir), name) for name in ("validation", "test"))
+        validation = data.load_split(Path(params.data_dir), "validation")
         state = TrainingState(params)
         started = time.monotonic()
         for record in training.train(state, train, validation, params, args.folder and args.folder / str(seed)):
@@ -33,7 +35,9 @@ def main():
             print(f"  seed {seed} epoch {record.epoch}: {kept}", flush=True)
         labels = latent.balanced_labels(params.samples)
         images = latent.sample(training.averaged_generator(state, params), params.samples, params.sample_seed, labels)
-        found = vars(metrics.score(images, labels if params.conditional else None, validation, test)).copy()
+        against = "test" if args.role == "judge" else "validation"
+        evaluator = evaluation.Evaluator(Path(params.data_dir), params.subset, args.role, against)
+        found = evaluator.scores([(images, labels if params.conditional else None)])[0]
         found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}
         found |= {"train_s": state.position.seconds, "wall_s": time.monotonic() - started, "images": state.position.images}
         print(json.dumps(found), flush=True)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+from keep import keep
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import FashionMNIST
@@ -111,6 +112,7 @@ def profiles(split):
                 rates[name].append(STEPS * params.batch_size / (time.perf_counter() - begun))
     for name, found in rates.items():
         print(f"{name}: {statistics.median(found):,.0f} images/s ({min(found):,.0f} to {max(found):,.0f})")
+    return [statistics.median(rates[name]) for name in cases]
 
 
 def main():
@@ -122,9 +124,13 @@ def main():
         whole = whole_loop(TrainingState(params), split, params, Path(temporary))
         ratio = compare(whole, bare_arithmetic(TrainingState(params), split, params))
     print("whole training step / bare arithmetic: {:.3f} ({:.3f} to {:.3f})".format(*ratio))
-    ratio = compare(*loaders(split, params, folder))
-    print("our loader / torchvision's DataLoader: 1/{:.0f} (1/{:.0f} to 1/{:.0f})".format(*(1 / r for r in ratio)))
-    profiles(split)
+    loader = compare(*loaders(split, params, folder))
+    print("our loader / torchvision's DataLoader: 1/{:.0f} (1/{:.0f} to 1/{:.0f})".format(*(1 / r for r in loader)))
+    before, with_frechet, baseline = profiles(split)
+    keep(
+        "speed", "python benchmarks/speed.py", step=ratio[0], loader=1 / loader[0],
+        default_before=before, default=with_frechet, baseline_dcgan=baseline,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

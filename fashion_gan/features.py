@@ -2,7 +2,9 @@
 made for photographs. Each has a role and is used for nothing else: `judge` reports, and nothing is trained or chosen by it;
 `dev` makes the choices during training (the best checkpoint); `train` is the only one that an objective may look through."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from torch import nn
 
 from fashion_gan.data import CLASSES
 from fashion_gan.errors import UserError
-from fashion_gan.files import digest, read_json
+from fashion_gan.files import digest, read_json, replacing
 
 WEIGHTS = Path(__file__).parent / "weights"
 FEATURE_COUNT = 64
@@ -56,9 +58,30 @@ class FeatureNetwork(nn.Module):
         return self.head(self.body(images))
 
 
-@functools.cache
+_training = False
+
+
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """While a training goes on the judge is out of reach."""
+    global _training
+    _training = True
+    try:
+        yield
+    finally:
+        _training = False
+
+
 def load(role: str, device: str = "cpu") -> FeatureNetwork:
-    """A shipped feature network, frozen, in evaluation mode. Its weights are checked against the shipped digest."""
+    """A shipped feature network, frozen, in evaluation mode. Its weights are checked against the shipped digest. Raises
+    UserError where they are missing or damaged; RuntimeError for the judge while a training goes on."""
+    if role == "judge" and _training:
+        raise RuntimeError("the judge takes part in no training and no choice; use dev to choose, train in an objective")
+    return _load(role, device)
+
+
+@functools.cache
+def _load(role: str, device: str) -> FeatureNetwork:
     from safetensors.torch import load_file
 
     path = WEIGHTS / f"{role}.safetensors"
@@ -86,3 +109,17 @@ def extract(network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000) ->
         features.append((hidden * network.scale).double().cpu())
         classes.append(network.head(hidden).argmax(dim=1).cpu())
     return torch.cat(features), torch.cat(classes)
+
+
+def extract_kept(role: str, images: torch.Tensor, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """`extract` by a shipped network, kept in `folder` under the images' content: a split is looked through once."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / f"{identity(role)}-{digest(images.numpy().tobytes())[:12]}.safetensors"
+    if path.exists():
+        kept = load_file(path)
+        return kept["features"].double(), kept["classes"]
+    features, classes = extract(load(role), images)
+    with contextlib.suppress(OSError), replacing(path) as temporary:  # a data folder that cannot be written serves as well
+        save_file({"features": features.float(), "classes": classes}, temporary)
+    return features, classes

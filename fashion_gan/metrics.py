@@ -1,12 +1,9 @@
-"""Distances between sets of images in feature space, and the discriminator's verdicts."""
+"""Distances between sets of images, in feature space and in grey levels, and the discriminator's threshold."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import itertools
 
 import torch
-
-from fashion_gan import features
-from fashion_gan.data import CLASSES, Split
+from torch.nn import functional as F
 
 
 def frechet_distance(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -25,60 +22,88 @@ def symmetric_root(matrix: torch.Tensor) -> torch.Tensor:
     return vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
 
 
+def kernel_distance(a: torch.Tensor, b: torch.Tensor, chunk: int = 1000) -> tuple[float, float]:
+    """Unbiased squared maximum mean discrepancy of features (N, d) and (M, d) under the kernel (x·y / d + 1)^3, after
+    Bińkowski et al. 2018, and its standard error to first order (of the two-sample U-statistic's projections). It may fall
+    below 0, since its mean over draws of one distribution is 0."""
+
+    def kernel(products: torch.Tensor) -> torch.Tensor:
+        root = products / a.shape[1] + 1
+        return root * root * root
+
+    def means(x: torch.Tensor, y: torch.Tensor, same: bool) -> torch.Tensor:  # of k(x_i, y_j) over j, without j = i
+        sums = torch.cat([kernel(part @ y.T).sum(dim=1) for part in x.split(chunk)])
+        return (sums - kernel(x.square().sum(dim=1)) * same) / (len(y) - same)
+
+    a, b = a.double(), b.double()
+    across_a, across_b = means(a, b, False), means(b, a, False)
+    ours, theirs = means(a, a, True) - across_a, means(b, b, True) - across_b
+    error = 2 * (ours.var() / len(a) + theirs.var() / len(b)).sqrt()
+    return (ours.mean() + theirs.mean()).item(), error.item()
+
+
 def _neighbour_radius(features: torch.Tensor, k: int, chunk: int) -> torch.Tensor:
     """Distance of each row to its k-th nearest other row, (N,)."""
-    radii = [torch.cdist(part, features).kthvalue(k + 1, dim=1).values for part in features.split(chunk)]
-    return torch.cat(radii)
+    return torch.cat([torch.cdist(part, features).kthvalue(k + 1, dim=1).values for part in features.split(chunk)])
 
 
-def precision_recall(real: torch.Tensor, fake: torch.Tensor, k: int = 5, chunk: int = 1000) -> tuple[float, float]:
-    """Share of fakes inside the real manifold, share of reals inside the fake one (Kynkäänniemi et al. 2019). Features
-    (N, d) and (M, d). A manifold is the union of balls that reach to each point's k-th nearest neighbour. Worked in
-    chunks: 10,000 x 10,000 distances never stand in memory at once."""
+def manifolds(real: torch.Tensor, fake: torch.Tensor, k: int = 5, chunk: int = 1000) -> dict[str, float]:
+    """How two sets of features (N, d) and (M, d) lie in each other; a set's manifold is the union of balls that reach to each
+    point's k-th nearest neighbour. precision: share of fakes inside the real one; recall: share of reals inside the fake one
+    (Kynkäänniemi et al. 2019). density: real balls that hold a fake, over k; coverage: share of real balls that hold a fake
+    (Naeem et al. 2020). Worked in chunks: 10,000 x 10,000 distances never stand in memory at once."""
+    real_radius, fake_radius = _neighbour_radius(real, k, chunk), _neighbour_radius(fake, k, chunk)
+    precise = dense = 0
+    covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
+    for part, radius in zip(fake.split(chunk), fake_radius.split(chunk), strict=True):
+        distance = torch.cdist(part, real)
+        inside = distance <= real_radius
+        precise, dense = precise + int(inside.any(dim=1).sum()), dense + int(inside.sum())
+        covered |= inside.any(dim=0)
+        recalled |= (distance <= radius[:, None]).any(dim=0)
+    shares = {"precision": precise / len(fake), "recall": recalled.double().mean().item()}
+    return shares | {"density": dense / (k * len(fake)), "coverage": covered.double().mean().item()}
 
-    def inside(points: torch.Tensor, manifold: torch.Tensor) -> float:
-        radius = _neighbour_radius(manifold, k, chunk)
-        hits = [(torch.cdist(part, manifold) <= radius).any(dim=1) for part in points.split(chunk)]
-        return torch.cat(hits).double().mean().item()
 
-    return inside(fake, real), inside(real, fake)
-
-
-def nearest(queries: torch.Tensor, references: torch.Tensor, chunk: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each row of (N, d) the distance to, and the index of, the nearest row of (M, d): both (N,)."""
-    found = [torch.cdist(part, references).min(dim=1) for part in queries.split(chunk)]
+def nearest(queries: torch.Tensor, references: torch.Tensor, count: int = 1, chunk: int = 500) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each row of (N, d) the distances to, and the indices of, the `count` nearest rows of (M, d): both (N, count)."""
+    found = [torch.cdist(part, references).topk(count, largest=False) for part in queries.split(chunk)]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
-def _accuracy_by_class(seen: torch.Tensor, labels: torch.Tensor) -> list[float]:
-    return [(seen[labels == c] == c).double().mean().nan_to_num().item() for c in range(len(CLASSES))]
+def centred(images: torch.Tensor) -> torch.Tensor:
+    """Images uint8 (N, 1, 28, 28) as floats, moved so that the middle of what is bright is the middle of the image."""
+    bright, places = (images > 64).float() + 1e-6, torch.arange(28.0)
+    shares = bright / bright.sum(dim=(1, 2, 3), keepdim=True)
+    middles = torch.stack([(shares.sum(dim=axis).flatten(1) * places).sum(dim=1) for axis in (2, 3)], dim=1)  # x, y
+    maps = torch.cat([torch.eye(2).expand(len(images), 2, 2), (2 * middles - 27)[:, :, None] / 28], dim=2)
+    return F.grid_sample(images.float(), F.affine_grid(maps, list(images.shape), False), align_corners=False)
 
 
-def score(images: torch.Tensor, labels: torch.Tensor | None, validation: Split, test: Split, role: str = "judge") -> dict[str, Any]:
-    """Score images uint8 (N, 1, 28, 28), with the labels they were asked for if any, against the test split. Beside each
-    figure stands real images' own (validation against test, the same count); `measure` names the feature network and the
-    count: scores compare only where it is equal."""
-    network, n = features.load(role), len(images)
-    real, seen_real = features.extract(network, test.images[:n])
-    fresh, _ = features.extract(network, validation.images[:n])
-    fake, seen = features.extract(network, images)
-    precision, recall = precision_recall(real, fake)
-    real_precision, real_recall = precision_recall(real, fresh)
-    return {
-        "measure": f"frechet-{features.identity(role)}-{n}",
-        "samples": n,
-        "distance": frechet_distance(real, fake),
-        "floor": frechet_distance(real, fresh),
-        "precision": precision,
-        "recall": recall,
-        "real_precision": real_precision,
-        "real_recall": real_recall,
-        "label_accuracy": None if labels is None else (seen == labels).double().mean().item(),
-        "real_label_accuracy": (seen_real == test.labels[:n]).double().mean().item(),
-        "class_accuracy": None if labels is None else _accuracy_by_class(seen, labels),
-        "real_class_accuracy": _accuracy_by_class(seen_real, test.labels[:n]),
-        "class_share": (torch.bincount(seen, minlength=len(CLASSES)).double() / n).tolist(),
-    }
+def nearest_pixels(images: torch.Tensor, pool: torch.Tensor, count: int = 12, chunk: int = 250) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each image (N, 1, 28, 28) the distances to, and the indices of, its nearest ones of a pool, both (N, 2 count): `count`
+    as it is, `count` mirrored. Distance: root mean square of grey levels at the best of moves by up to a pixel. A copy is often
+    moved or mirrored, so they are looked for centred, at a quarter of the size: light noise and the move change little there."""
+    coarse, found = F.avg_pool2d(centred(pool), 4).flatten(1), []
+    for part in (part for whole in images.split(chunk) for part in (whole, whole.flip(-1))):
+        index = nearest(F.avg_pool2d(centred(part), 4).flatten(1), coarse, min(count, len(pool)))[1]
+        there, wide = pool[index].flatten(2).float(), F.pad(part.float(), (1, 1, 1, 1))
+        best = torch.full(index.shape, torch.inf)
+        for y, x in itertools.product(range(3), range(3)):
+            moved = wide[:, :, y : y + 28, x : x + 28].flatten(1)[:, :, None]
+            square = there.square().sum(dim=2) - 2 * torch.bmm(there, moved).squeeze(2) + moved.square().sum(dim=1)
+            best = torch.minimum(best, square)
+        found.append(torch.stack([(best.clamp(min=0) / 784).sqrt(), index.float()]))
+    plain, mirrored = torch.cat(found[::2], dim=1), torch.cat(found[1::2], dim=1)
+    distance, index = torch.cat([plain, mirrored], dim=2)
+    return distance, index.long()
+
+
+def share(hits: torch.Tensor) -> list[float]:
+    """The share of true values in (N,), and its 95 % interval (Wilson 1927)."""
+    n, p, z = len(hits), hits.double().mean().item(), 1.96
+    middle, reach = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    return [p, *((middle + sign * reach) / (1 + z * z / n) for sign in (-1, 1))]
 
 
 @torch.no_grad()
@@ -86,37 +111,6 @@ def judge_logits(discriminator: torch.nn.Module, images: torch.Tensor, labels: t
     """The discriminator's logits (N,), on CPU, of images (N, 1, 28, 28) in -1..1 and their labels (N,)."""
     parts = zip(images.split(chunk), labels.split(chunk), strict=True)
     return torch.cat([discriminator(x, y).cpu() for x, y in parts])
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """How a discriminator judged images: `counts` in rows real, fake, columns judged real, judged fake. A logit over
-    `threshold` is the verdict "real"."""
-
-    threshold: float
-    counts: list[list[int]]
-
-    @property
-    def count(self) -> int:
-        return sum(map(sum, self.counts))
-
-    @property
-    def accuracy(self) -> float:
-        """Share of right verdicts, 0..1. A generator that fools the discriminator fully brings it to 0.5."""
-        return (self.counts[0][0] + self.counts[1][1]) / self.count
-
-    def percent(self) -> list[list[float]]:
-        """The confusion matrix in per cent of each true class."""
-        return [[100 * value / max(sum(row), 1) for value in row] for row in self.counts]
-
-    def as_dict(self) -> dict:
-        return asdict(self) | {"accuracy": self.accuracy, "confusion_percent": self.percent()}
-
-
-def verdicts(real_logits: torch.Tensor, fake_logits: torch.Tensor, threshold: float = 0.0) -> Verdicts:
-    """Count the verdicts on logits (N,) of real and (M,) of fake images."""
-    taken = [int((logits > threshold).sum()) for logits in (real_logits, fake_logits)]
-    return Verdicts(float(threshold), [[taken[0], len(real_logits) - taken[0]], [taken[1], len(fake_logits) - taken[1]]])
 
 
 def best_threshold(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> float:

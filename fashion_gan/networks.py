@@ -82,21 +82,3 @@ class Discriminator(nn.Module):
         if self.conditional:
             x = x + self.class_bias(labels)[:, :, None, None]
         return self.layers[1:](x).flatten()
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
-@torch.no_grad()
-def layers(network: nn.Module, *example: torch.Tensor | None) -> list[tuple[str, tuple[int, ...], int]]:
-    """Each layer's name, the shape that it gives to one image of `example`, and its parameters."""
-    rows: list[tuple[str, tuple[int, ...], int]] = []
-    leaves = [m for m in network.modules() if not list(m.children())]
-    hooks = [m.register_forward_hook(lambda m, _, out: rows.append((repr(m), tuple(out.shape[1:]), count_parameters(m)))) for m in leaves]
-    was_training = network.training
-    network.eval()(*example)  # in evaluation mode nothing is changed
-    network.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    return rows

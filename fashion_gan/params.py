@@ -63,7 +63,9 @@ class Params(BaseModel):
 
     model: str = parameter("auto", "a run, a file or models:/fashion-gan@champion; auto: this run, else the newest, else the shipped one", min_length=1)  # fmt: skip
     run: str = parameter("", "a run to read, by name, when a notebook runs by itself")
-    samples: int = parameter(10_000, "generated images that are measured", unit="images", ge=1000, le=10_000)
+    draws: int = parameter(5, "independent draws that are measured, for the spread", ge=1, le=100)
+    samples: int = parameter(10_000, "generated images in a draw", unit="images", ge=1000, le=10_000)
+    runs: str = parameter("", "runs to compare, by name, with commas between; empty: the newest three")
     sample_seed: int = parameter(0, "seed of the pictures in 04_sample", ge=0, lt=2**31)
     per_class: int = parameter(10, "images a class in the grids of 04_sample", unit="images", ge=1, le=100)
     explore_images: int = parameter(1500, "images placed in 01_explore's map", unit="images", ge=100, le=10_000)

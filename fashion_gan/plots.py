@@ -56,8 +56,8 @@ def axes_of(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:
     return figure, figure.subplots()
 
 
-def curves(lines: dict[str, tuple[list[int], list[float]]], title: str, ylabel: str, levels: dict[str, float] | None = None) -> Picture:
-    """Series over images seen, and dashed horizontal levels to compare with. An empty series is left out."""
+def curves(lines: dict[str, tuple[list, list]], title: str, ylabel: str, levels: dict[str, float] | None = None, xlabel: str = "images seen", log: bool = False) -> Picture:  # fmt: skip
+    """Series over images seen, or something else, and dashed horizontal levels to compare with. An empty series is left out."""
     figure, axes = axes_of()
     said = []
     for (name, (steps, values)), colour in zip(lines.items(), COLOURS, strict=False):
@@ -66,22 +66,8 @@ def curves(lines: dict[str, tuple[list[int], list[float]]], title: str, ylabel: 
             said.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
     for name, level in (levels or {}).items():
         axes.axhline(level, linestyle="--", color="#777777", linewidth=1, label=f"{name} ({level:.3g})")
-    axes.set(title=title, xlabel="images seen", ylabel=ylabel, xlim=(0, None))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xlim=(0, None), yscale="log" if log else "linear")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}" if xlabel == "images seen" else "{x:g}"))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return picture(figure, f"{title} over {max((s[-1] for s, _ in lines.values() if s), default=0):,} images: {'; '.join(said)}")
-
-
-def confusion(percent: list[list[float]], title: str) -> Picture:
-    """The discriminator's confusion matrix in per cent: rows what an image is, columns what it was judged."""
-    import seaborn
-
-    figure, axes = axes_of(4.2, 3.4)
-    seaborn.heatmap(
-        percent, annot=True, fmt=".1f", vmin=0, vmax=100, cmap="Blues", ax=axes, cbar_kws={"label": "% of the row"},
-        xticklabels=["judged real", "judged fake"], yticklabels=["real", "fake"],
-    )  # fmt: skip
-    axes.set_title(title)
-    (rr, rf), (fr, ff) = percent
-    return picture(figure, f"{title}: real images judged real {rr:.1f} %, fake {rf:.1f} %; fakes judged real {fr:.1f} %, fake {ff:.1f} %")
+    return picture(figure, f"{title} up to {max((s[-1] for s, _ in lines.values() if s), default=0):,} ({xlabel}): {'; '.join(said)}")

@@ -1,6 +1,8 @@
 """Where a run came from."""
 
+import os
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -8,6 +10,16 @@ from pathlib import Path
 from fashion_gan.files import digest
 
 PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "papermill", "matplotlib", "scikit-learn", "safetensors", "pydantic", "pyyaml")
+
+
+def hardware() -> str:
+    """Cores, processor, and the GPU where there is one."""
+    import torch
+
+    known = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", known.read_text()) if known.exists() else []
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), {gpu}"
 
 
 def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: str) -> dict[str, str]:
@@ -20,6 +32,7 @@ def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: st
             return ""
 
     tags = {"profile": profile, "command": command, "python": platform.python_version(), "platform": platform.platform()}
+    tags["hardware"] = hardware()
     tags["git_commit"] = git("rev-parse", "HEAD") or "unknown"
     tags["git_dirty"] = str(bool(git("status", "--porcelain"))).lower()
     for name in notebooks:

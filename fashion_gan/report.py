@@ -15,7 +15,7 @@ from fashion_gan.files import read_json, write_text
 from fashion_gan.run import Run
 
 FRAMES = 40  # pictures in the epoch slider at most; of longer runs every k-th, and the last
-PICTURES = ("samples_by_class", "losses", "confusion_test", "distance", "nearest")  # on the index page, in this order
+PICTURES = ("samples_by_class", "ladder", "losses", "confusion_test", "distance", "nearest", "worst")  # on the index page, in this order
 STATIC = Path(__file__).parent / "static"
 
 
@@ -31,8 +31,25 @@ def rendered(template: str, run: Run, **values: Any) -> str:
     templates = jinja2.Environment(loader=loader, autoescape=jinja2.select_autoescape(), trim_blocks=True, lstrip_blocks=True)
     style, script = (Markup((STATIC / name).read_text(encoding="utf-8")) for name in ("report.css", "slider.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    known = {"run": run, "info": run.info, "verdict": verdict(run), "rows": figures_table(run), "frames": []}
+    scores, last = run.read_json("scores"), {point["name"]: point["value"] for point in run.metrics()}
+    lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement")}
+    known = {
+        "lenses": lenses,
+        "run": run,
+        "info": run.info,
+        "scores": scores,
+        "last": last,
+        "frames": [],
+        "clock": clock,
+        "markdown": markdown,
+    }
     return templates.get_template(template).render(known | {"style": style, "script": script, "script_digest": digest} | values)
+
+
+def markdown(text: str) -> Markup:
+    from nbconvert.filters import markdown2html
+
+    return Markup(markdown2html(text))
 
 
 def notebook_body(path: Path) -> Markup:
@@ -72,41 +89,6 @@ def pictures_of(run: Run) -> list[dict[str, Any]]:
     known = read_json(described) if described.exists() else {}  # a kill may fall between a picture and its words
     paths = [path for name in PICTURES if (path := run.folder / "images" / f"{name}.png").exists()]
     return [{"alt": p.stem, "width": 560} | known.get(p.stem, {}) | {"source": embedded(p)} for p in paths]
-
-
-def verdict(run: Run) -> str:
-    """The first sentence of the report: how good it is, or what went wrong."""
-    info, scores = run.info, run.read_json("scores")
-    if info["status"] in ("FAILED", "KILLED"):
-        return f"{info['status']}: {info.get('reason', '')}. Go on with: fashion-gan resume {run.name}"
-    if info["status"] == "RUNNING":
-        return "Still running."
-    if not scores:
-        return "Finished; nothing was measured (03_evaluate is not among its notebooks)."
-    times = scores["distance"] / max(scores["floor"], 1e-12)
-    words = f"Fréchet distance {scores['distance']:.3f}, {times:.0f} times that of fresh real images ({scores['floor']:.4f})."
-    if scores.get("label_accuracy") is not None:
-        words += f" A classifier sees the class that was asked for in {100 * scores['label_accuracy']:.0f} of 100 garments (real images: {100 * scores['real_label_accuracy']:.0f})."
-    return words
-
-
-def figures_table(run: Run) -> list[tuple[str, str, str]]:
-    """Key figures: name, value, how to read it."""
-    scores, train = run.read_json("scores"), {p["name"]: p["value"] for p in run.metrics()}
-    rows = []
-    if scores:
-        d = scores["discriminator"]
-        rows += [
-            ("Fréchet distance", f"{scores['distance']:.3f}", f"lower is better; fresh real images give {scores['floor']:.4f} (judge network, {scores['samples']:,} images, test split)"),
-            ("Precision", f"{scores['precision']:.2f}", f"share of garments that look real; real images give {scores['real_precision']:.2f}"),
-            ("Recall", f"{scores['recall']:.2f}", f"share of real variety that is reached; real images give {scores['real_recall']:.2f}"),
-            ("Discriminator accuracy", f"{100 * d['accuracy']:.1f} %", "on the test split against fresh fakes; 50 % is a coin"),
-        ]  # fmt: skip
-        if scores.get("label_accuracy") is not None:
-            rows.insert(3, ("Label accuracy", f"{scores['label_accuracy']:.3f}", f"real images give {scores['real_label_accuracy']:.3f}"))
-    if "images" in train:
-        rows += [("Training", clock(train["seconds"]), f"{train['images']:,.0f} images seen, {train['images_per_s']:,.0f} a second")]
-    return rows
 
 
 def write_report(run: Run) -> Path:

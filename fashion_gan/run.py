@@ -72,7 +72,7 @@ class Run:
             run = cls._scratch(params, kind)
         while run.mlflow_url.startswith("being made") and time.time() < run.info.get("followed", 0) + 8:
             time.sleep(0.2)  # the copier needs some seconds to make the run in MLflow
-        print(f"run folder: {run.folder.relative_to(project_root())}\nMLflow: {run.mlflow_url}")
+        print(f"run folder: {os.path.relpath(run.folder, project_root())}\nMLflow: {run.mlflow_url}")
         return run
 
     @classmethod

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from fashion_gan import report
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, digest, write_json
@@ -98,7 +100,7 @@ class Copier:
         changed = {f"resumed.{k}": str(v) for k, v in info["params"].items() if known.params.get(k, str(v)) != str(v)}
         told = {"reason": info.get("reason", ""), "attempts": info.get("attempts", 1), "host": info.get("host", "")}
         tags = info["tags"] | changed | told
-        with contextlib.suppress(KeyError, TypeError):  # scores of another version of the program
+        with contextlib.suppress(KeyError, TypeError, jinja2.TemplateError):  # scores of another version of the program
             tags["mlflow.note.content"] = report.note(self.run)
         new = [RunTag(k, str(v)) for k, v in tags.items() if known.tags.get(k) != str(v)]
         if params or new:

@@ -102,7 +102,7 @@ def train(
     position, per_epoch = state.position, len(train_split) // params.batch_size
     keeper = Keeper(state, params, folder, params.epochs * per_epoch * params.batch_size)
     deadline = time.monotonic() + params.max_minutes * 60 if params.max_minutes else float("inf")
-    with held_back_interrupt() as interrupts, Lock(folder / "train.lock" if folder else None) as lock:
+    with features.training(), held_back_interrupt() as interrupts, Lock(folder / "train.lock" if folder else None) as lock:
         lock.acquire(f"another process trains in {folder}; wait for it, or stop it")
         while position.epoch < params.epochs and time.monotonic() < deadline:
             run_epoch(state, train_split, params, frechet, keeper, interrupts, deadline)
@@ -216,9 +216,9 @@ def look(state: TrainingState, validation: data.Split, reference: torch.Tensor, 
     D.train()
     seen = features.extract(features.load("dev", str(state.device)), fake)[0]
     threshold = metrics.best_threshold(real_logits.cpu(), fake_logits.cpu()) if params.loss == "relativistic" else 0.0
-    judged = metrics.verdicts(real_logits, fake_logits, threshold)
+    right = torch.cat([real_logits > threshold, fake_logits <= threshold]).double().mean().item()
     loss = objectives.LOSSES[params.loss][0](real_logits, fake_logits).item()
-    values = {"validation_loss_d": loss, "validation_accuracy": judged.accuracy}
+    values = {"validation_loss_d": loss, "validation_accuracy": right}
     values["validation_distance"] = metrics.frechet_distance(reference, seen)
     order = torch.arange(100).view(10, 10).T.flatten()  # row c: class c
     return values, data.to_uint8(fake[:100][order].cpu()).squeeze(1)

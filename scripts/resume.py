@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-from fashion_gan import checkpoint, pipeline
+import pipeline
+
+from fashion_gan import checkpoint
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.params import Params, read_overrides

@@ -4,7 +4,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from fashion_gan import params, pipeline
+import pipeline
+
+from fashion_gan import params
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.run import Run, check_name, close_vanished
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from scipy.stats import spearmanr
 from torch.nn import functional as F
+from torchvision.transforms.v2.functional import gaussian_blur
 
-from fashion_gan import augment, features
+from fashion_gan import augment, evaluation, features
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.data import Split, batches, load_split
 from fashion_gan.errors import project_root
@@ -60,11 +62,45 @@ def train_all(train: Split, test: Split, epochs: int = 10, say: Callable[[str], 
     return record
 
 
+def image_sets(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Twelve sets of falling quality, made from real images."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    kept = (labels < 5).nonzero().squeeze(1)
+    sets = {"real": images, "half of the classes": images[kept[torch.arange(len(images)) % len(kept)]]}
+    sets |= {f"blur {sigma}": gaussian_blur(images, [9, 9], [sigma, sigma]) for sigma in (0.3, 0.6, 1.0, 1.6)}
+    sets |= {f"noise {level}": (images + level * noise).round().clamp(0, 255).to(torch.uint8) for level in (5, 15, 40)}
+    sets |= {f"contrast {factor}": (images * factor).round().to(torch.uint8) for factor in (0.7, 0.4)}
+    return sets | {"shift 4": F.pad(images, (4, 0, 0, 0))[..., :28]}
+
+
+def compare_networks(data_dir: Path, count: int = 5000) -> dict:
+    """How far the three networks agree: rank correlation of the Fréchet distances that they give to the twelve sets."""
+    distances = {}
+    for role in features.ROLES:
+        evaluator = evaluation.Evaluator(data_dir, role=role)
+        split = evaluator.splits["validation"]
+        sets = image_sets(split.images[:count], split.labels[:count])
+        distances[role] = [evaluator.distance(images) for images in sets.values()]
+    spearman = {other: float(spearmanr(distances["judge"], distances[other]).statistic) for other in ("dev", "train")}
+    return {"images": count, "sets": list(sets), "distances": distances, "spearman": spearman}
+
+
 def main() -> None:
     parser = parser_of("train-features")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--figures", action="store_true", help="keep the networks, measure again what real images score and how far they agree"
+    )
     folder, args = project_root() / "data", parser.parse_args()
-    train_all(load_split(folder, "train"), load_split(folder, "test"), epochs=args.epochs)
+    if not args.figures:
+        train_all(load_split(folder, "train"), load_split(folder, "test"), epochs=args.epochs)
+    agreement = compare_networks(folder)
+    write_json(features.WEIGHTS / "agreement.json", agreement)
+    print(f"rank correlation of the judge with dev and train over {len(agreement['sets'])} sets: {agreement['spearman']}")
+    evaluation.SHIPPED.unlink(missing_ok=True)
+    evaluator = evaluation.Evaluator(folder)
+    write_json(evaluation.SHIPPED, evaluator.reference(10_000))
+    print(f"real images: {evaluation.SHIPPED}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ TINY = {
     "look_images": 100,
     "checkpoint_seconds": 0.05,
     "samples": 1000,
+    "draws": 2,
     "explore_images": 100,
     "device": "cpu",
 }

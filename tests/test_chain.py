@@ -80,7 +80,11 @@ def test_scores_are_whole_and_stand_beside_real_images(finished):
     _, run, *_ = finished
     scores = read_json(run.folder / "scores.json")
     assert scores["samples"] == TINY["samples"]
-    assert 0 < scores["floor"] < 0.2 < scores["distance"]
+    assert 0 < scores["real"]["distance"] < 0.2 < scores["distance"]
+    assert scores["draws"] == 2
+    assert scores["spread"]["distance"] > 0
+    for sign in ("close_train", "close_train_features", "memorised", "repeated"):
+        assert scores[sign][1] <= scores[sign][0] <= scores[sign][2], sign
     for which in ("discriminator", "discriminator_validation"):
         assert 0 <= scores[which]["accuracy"] <= 1
         assert all(sum(row) == pytest.approx(100) for row in scores[which]["confusion_percent"])

@@ -32,10 +32,10 @@ def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "weights" / "dev.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     monkeypatch.setattr(features, "WEIGHTS", tmp_path / "weights")
-    features.load.cache_clear()
+    features._load.cache_clear()
     with pytest.raises(UserError, match="missing or damaged"):
         features.load("dev")
-    features.load.cache_clear()
+    features._load.cache_clear()
 
 
 def test_training_one_is_seeded(splits):

@@ -23,8 +23,11 @@ FLAGS = [
     "--disable-sync",
 ]
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: chromium-headless-shell)")
-# 02_train with its defaults takes minutes; in the browser it runs at a small size, the others as they are.
-SMALLER = {"epochs: int = 10": "epochs: int = 1", "subset: int = 50000": "subset: int = 1000", "channels: int = 32": "channels: int = 8"}
+# With their defaults these take minutes; in the browser they run at a small size, the others as they are.
+SMALLER = {
+    "02_train": {"epochs: int = 10": "epochs: int = 1", "subset: int = 50000": "subset: int = 1000", "channels: int = 32": "channels: int = 8"},
+    "03_evaluate": {"draws: int = 5": "draws: int = 2"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +46,13 @@ def lab(tmp_path_factory, data_dir):
 
     with pytest.MonkeyPatch.context() as patch:
         root = make_project(tmp_path_factory.mktemp("lab") / "project", data_dir, patch)
-        path = root / "notebooks" / "02_train.ipynb"
-        text = path.read_text()
-        for old, new in SMALLER.items():
-            assert old in text
-            text = text.replace(old, new)
-        path.write_text(text)
+        for name, changes in SMALLER.items():
+            path = root / "notebooks" / f"{name}.ipynb"
+            text = path.read_text()
+            for old, new in changes.items():
+                assert old in text
+                text = text.replace(old, new)
+            path.write_text(text)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

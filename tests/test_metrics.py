@@ -1,7 +1,5 @@
-import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, confusion_matrix
 
 from fashion_gan import metrics
 
@@ -27,33 +25,91 @@ def test_frechet_distance_with_a_singular_covariance():
     assert metrics.frechet_distance(flat, flat) == pytest.approx(0, abs=1e-5)
 
 
+def test_frechet_distance_agrees_with_torchmetrics():
+    from torchmetrics.image.fid import _compute_fid
+
+    torch.manual_seed(0)
+    a, b = torch.randn(500, 8).double(), torch.randn(400, 8).double() @ torch.randn(8, 8).double() + 1
+    theirs = _compute_fid(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T)).item()
+    assert metrics.frechet_distance(a, b) == pytest.approx(theirs, rel=1e-6)
+
+
+def test_kernel_distance_agrees_with_torchmetrics_and_is_unbiased():
+    from torchmetrics.image.kid import poly_mmd
+
+    torch.manual_seed(0)
+    a, b = torch.randn(300, 6).double(), torch.randn(300, 6).double() * 1.2 + 0.1
+    assert metrics.kernel_distance(a, b, chunk=70)[0] == pytest.approx(poly_mmd(a, b).item(), rel=1e-9)
+    draws = torch.tensor([metrics.kernel_distance(torch.randn(200, 6), torch.randn(200, 6)) for _ in range(200)])
+    assert draws[:, 0].mean().abs() <= 2 * draws[:, 0].std() / 200**0.5
+    assert draws[:, 1].mean() == pytest.approx(draws[:, 0].std().item(), rel=0.5)  # the standard error says how much they vary
+    far = torch.tensor([metrics.kernel_distance(torch.randn(200, 6), torch.randn(200, 6) + 0.5) for _ in range(100)])
+    assert far[:, 1].mean() == pytest.approx(far[:, 0].std().item(), rel=0.25)
+
+
+def test_manifolds_by_hand():
+    """On a line with k = 1: real balls reach 1, 1, 1 and 7; fake balls 0.5, 0.5, 1 and 1."""
+    real, fake = torch.tensor([[0.0], [1.0], [2.0], [9.0]]), torch.tensor([[0.25], [0.75], [100.0], [101.0]])
+    found = metrics.manifolds(real, fake, k=1)
+    assert found["precision"] == pytest.approx(2 / 4)  # 0.25 and 0.75 lie among the real ones
+    assert found["recall"] == pytest.approx(2 / 4)  # 0 and 1 lie in the near fakes' balls, 2 and 9 in none
+    assert found["density"] == pytest.approx((2 + 2) / 4)  # each of the two lies in the balls of 0 and 1
+    assert found["coverage"] == pytest.approx(2 / 4)  # only the balls of 0 and 1 hold a fake
+
+
+def test_manifolds_agree_with_torch_fidelity():
+    from torch_fidelity.metric_prc import calculate_precision_recall_full
+
+    torch.manual_seed(0)
+    real, fake = torch.randn(400, 5).double(), torch.randn(300, 5).double() * 0.8 + 0.3
+    found = metrics.manifolds(real, fake, k=5, chunk=90)
+    assert (found["precision"], found["recall"]) == pytest.approx(calculate_precision_recall_full(fake, real, neighborhood=5), abs=1e-6)
+
+
 def test_precision_and_recall_see_what_they_are_made_for():
     torch.manual_seed(0)
     real = torch.cat([torch.randn(300, 4), torch.randn(300, 4) + 20])
-    assert min(metrics.precision_recall(real, real)) == 1.0
-    one_mode = torch.randn(600, 4)
-    precision, recall = metrics.precision_recall(real, one_mode)
-    assert precision > 0.8
-    assert 0.35 < recall < 0.55
-    assert metrics.precision_recall(real, torch.randn(600, 4) + 100) == (0.0, 0.0)
+    found = metrics.manifolds(real, real)
+    assert (found["precision"], found["recall"], found["coverage"]) == (1.0, 1.0, 1.0)
+    found = metrics.manifolds(real, torch.randn(600, 4))
+    assert found["precision"] > 0.8
+    assert 0.35 < found["recall"] < 0.55
+    assert 0.35 < found["coverage"] <= 0.5
+    assert set(metrics.manifolds(real, torch.randn(600, 4) + 100).values()) == {0.0}
 
 
-def test_chunks_change_nothing():
+def test_chunks_change_nothing_and_nearest_is_brute_force():
     torch.manual_seed(0)
     a, b = torch.randn(230, 5).double(), torch.randn(180, 5).double()
-    assert metrics.precision_recall(a, b, chunk=50) == metrics.precision_recall(a, b, chunk=1000)
-    assert torch.equal(metrics.nearest(a, b, chunk=7)[1], torch.cdist(a, b).argmin(dim=1))
+    assert metrics.manifolds(a, b, chunk=50) == metrics.manifolds(a, b, chunk=1000)
+    distance, index = metrics.nearest(a, b, count=3, chunk=7)
+    brute = (a[:, None] - b[None]).square().sum(dim=2).sqrt().sort(dim=1)
+    assert torch.equal(index, brute.indices[:, :3])
+    assert torch.allclose(distance, brute.values[:, :3])
 
 
-def test_verdicts_agree_with_scikit_learn():
-    torch.manual_seed(0)
-    real, fake = torch.randn(500) + 0.5, torch.randn(300) - 0.5
-    found = metrics.verdicts(real, fake, threshold=0.1)
-    truth, said = [1] * 500 + [0] * 300, (torch.cat([real, fake]) > 0.1).long().tolist()
-    assert found.accuracy == pytest.approx(accuracy_score(truth, said))
-    theirs = 100 * confusion_matrix(truth, said, labels=[1, 0], normalize="true")
-    assert np.allclose(found.percent(), theirs)
-    assert all(sum(row) == pytest.approx(100) for row in found.percent())
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("move", [(0, 0), (1, 0), (-1, 1)])
+def test_a_moved_mirrored_noisy_copy_is_found(splits, move, mirrored):
+    train, validation = splits
+    pool = torch.cat([train.images, validation.images])
+    inner = pool[:100, :, 1:-1, 1:-1]  # so that a move loses nothing
+    originals = torch.nn.functional.pad(inner, (1, 1, 1, 1))
+    copies = torch.roll(originals, move, dims=(2, 3))
+    copies = copies.flip(-1) if mirrored else copies
+    noise = torch.randn(copies.shape, generator=torch.Generator().manual_seed(0))
+    copies = (copies + 5 * noise).round().clamp(0, 255).to(torch.uint8)
+    distance, index = metrics.nearest_pixels(copies, torch.cat([originals, pool[100:]]))
+    found = index.gather(1, distance.argmin(dim=1, keepdim=True)).squeeze(1)
+    assert (found == torch.arange(100)).sum() >= 98
+    assert distance.min(dim=1).values.median() < 6
+
+
+def test_shares_have_wilsons_interval():
+    share, low, high = metrics.share(torch.arange(200) < 10)
+    assert share == 0.05
+    assert (low, high) == pytest.approx((0.0274, 0.0896), abs=5e-4)  # Wilson 1927 for 10 of 200
+    assert metrics.share(torch.zeros(50, dtype=torch.bool))[1] == pytest.approx(0, abs=1e-9)
 
 
 def test_best_threshold_beats_every_other():
@@ -66,18 +122,3 @@ def test_best_threshold_beats_every_other():
 
     assert balanced(best) >= max(balanced(t) for t in torch.linspace(0, 7, 500))
     assert metrics.best_threshold(torch.tensor([5.0, 6.0]), torch.tensor([1.0, 2.0])) == pytest.approx(3.5)
-
-
-def test_score_of_real_images_is_the_floor(data_dir):
-    from fashion_gan.data import load_split
-
-    validation, test = load_split(data_dir, "validation"), load_split(data_dir, "test")
-    scores = metrics.score(validation.images[:1000], validation.labels[:1000], validation, test)
-    assert scores["distance"] == pytest.approx(scores["floor"])
-    assert (scores["precision"], scores["recall"]) == (scores["real_precision"], scores["real_recall"])
-    assert scores["label_accuracy"] > 0.9
-    noise = torch.randint(0, 256, (1000, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    bad = metrics.score(noise, None, validation, test)
-    assert bad["distance"] > 50 * scores["floor"]
-    assert bad["label_accuracy"] is None
-    assert bad["recall"] < 0.1

@@ -5,11 +5,12 @@ import socket
 import subprocess
 import sys
 
+import pipeline
 import pytest
 import torch
 from test_lab import BROWSER, answers, browser, pytestmark, wait_until  # noqa: F401 - a fixture and a mark
 
-from fashion_gan import pipeline, plots, store
+from fashion_gan import plots, store
 from fashion_gan.params import Params
 from fashion_gan.run import Run
 

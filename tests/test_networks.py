@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fashion_gan.networks import Discriminator, Generator, count_parameters, layers
+from fashion_gan.networks import Discriminator, Generator
 
 
 @pytest.mark.parametrize("conditional", [True, False])
@@ -37,16 +37,6 @@ def test_the_class_bias_is_a_constant_input_channel():
 
 
 def test_the_baseline_is_the_textbooks_size():
-    assert count_parameters(Generator(100, 64, False)) == 100 * 256 * 49 + 2 * 256 + 256 * 128 * 16 + 2 * 128 + 128 * 16 + 1
-
-
-def test_layers_tells_shapes_and_changes_nothing():
-    generator = Generator(16, 8, True)
-    before = {k: v.clone() for k, v in generator.state_dict().items()}
-    rows = layers(generator, torch.randn(1, 16), torch.tensor([3]))
-    assert rows[0][1:] == ((8 * 4 * 49,), 26 * 8 * 4 * 49)
-    assert rows[-1][1] == (1, 28, 28)
-    assert sum(row[2] for row in rows) == count_parameters(generator)
-    assert all(torch.equal(before[k], v) for k, v in generator.state_dict().items())
-    assert generator.training
-    assert not any(m._forward_hooks for m in generator.modules())
+    assert (
+        sum(p.numel() for p in Generator(100, 64, False).parameters()) == 100 * 256 * 49 + 2 * 256 + 256 * 128 * 16 + 2 * 128 + 128 * 16 + 1
+    )

@@ -50,10 +50,10 @@ def test_what_is_not_finite_is_refused(run, value):
 
 
 def test_figures_are_kept_with_their_words_and_given_back(run):
-    given = plots.confusion([[80, 20], [30, 70]], "Test")
-    assert run.log_figure(given, "confusion") is given
-    assert (run.folder / "images" / "confusion.png").read_bytes()[1:4] == b"PNG"
-    assert "80.0 %" in json.loads((run.folder / "images" / "descriptions.json").read_text())["confusion"]["alt"]
+    given = plots.curves({"loss": ([1, 2], [0.5, 0.25])}, "Losses", "loss")
+    assert run.log_figure(given, "losses") is given
+    assert (run.folder / "images" / "losses.png").read_bytes()[1:4] == b"PNG"
+    assert "from 0.5 to 0.25" in json.loads((run.folder / "images" / "descriptions.json").read_text())["losses"]["alt"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "../x", "", "scratch", "-x", "a b", "latest"])

@@ -151,7 +151,8 @@ def fields(run):
     tags = {k: v for k, v in found.data.tags.items() if k not in ("mlflow.user",)}
     inputs = sorted((i.dataset.name, i.dataset.digest, i.tags[0].value) for i in found.inputs.dataset_inputs)
     info = (found.info.run_name, found.info.status, found.info.start_time, found.info.end_time)
-    return info, found.data.params, tags, metrics, inputs, sorted(artifacts), version.tags
+    kept = {k: v for k, v in version.tags.items() if k != "champion"}  # each store has its own
+    return info, found.data.params, tags, metrics, inputs, sorted(artifacts), kept
 
 
 def ask(server, path="/api/2.0/mlflow/experiments/search?max_results=1", login=(), body=None, method=None, **headers):

@@ -25,8 +25,9 @@ def run(project):
     return run
 
 
-SCORES = {"measure": "net-1000", "samples": 1000, "floor": 0.01, "precision": 0.8, "recall": 0.7, "label_accuracy": 0.9}
-SCORES |= {"real_precision": 0.9, "real_recall": 0.9, "real_label_accuracy": 0.93, "discriminator": {"accuracy": 0.6}}
+SCORES = {"measure": "net-1000", "samples": 1000, "draws": 1, "precision": 0.8, "recall": 0.7, "label_accuracy": 0.9, "spread": {}}
+SCORES |= {"real": {"distance": 0.01, "precision": 0.9, "recall": 0.9, "label_accuracy": 0.93}, "discriminator": {"accuracy": 0.6}}
+SCORES |= {"kernel_error": 0.001, "like": "real images blurred by 0.5 px", "warnings": []}
 
 
 def fill(run, distance, seed=0):

@@ -1,0 +1,266 @@
+"""fashion-gan evaluate"""
+
+import contextlib
+import io
+import json
+import shutil
+import socket
+import sys
+import zipfile
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fashion_gan import evaluation, latent, model
+from fashion_gan.cli import guarded, parser_of
+from fashion_gan.data import class_index
+from fashion_gan.errors import UserError, project_root
+from fashion_gan.files import write_json
+from fashion_gan.params import Params
+
+FEWEST, MOST = 1000, 10_000  # images: below, no figure means much; above, there are no more real ones to compare with
+SHOWN = {
+    "distance": "Fréchet distance", "kernel_distance": "kernel distance", "precision": "precision", "recall": "recall",
+    "density": "density", "coverage": "coverage", "label_accuracy": "label accuracy", "unevenness": "unevenness of classes",
+    "close_train": "close to training", "close_train_features": "close in features", "memorised": "memorised", "repeated": "repeated",
+}  # fmt: skip
+
+
+def checked(images: np.ndarray, where: Path | str) -> torch.Tensor:
+    """Images uint8 (N, 1, 28, 28). Raises UserError for anything else, by its type, size, range or count."""
+    if images.dtype != np.uint8:
+        raise UserError(f"{where}: images are {images.dtype}; allowed: uint8, 0 to 255")
+    if images.ndim == 4 and 1 in (images.shape[1], images.shape[3]):
+        images = images.reshape(len(images), *[size for size in images.shape[1:] if size != 1])
+    if images.ndim != 3 or images.shape[1:] != (28, 28):
+        raise UserError(f"{where}: images have the shape {images.shape}; allowed: (N, 28, 28) or (N, 1, 28, 28)")
+    if len(images) < FEWEST:
+        raise UserError(f"{where}: {len(images)} images; allowed: {FEWEST:,} or more, 10,000 are best")
+    if images.max() <= 1:
+        raise UserError(f"{where}: no grey level is over {images.max()}; allowed: uint8 from 0 (black) to 255 (white)")
+    if images.min() == images.max():
+        raise UserError(f"{where}: every pixel is {images.max()}; there is nothing to measure")
+    return torch.from_numpy(images.copy())[:, None]
+
+
+def checked_labels(labels: np.ndarray, count: int, where: Path | str) -> torch.Tensor:
+    if labels.ndim != 1 or len(labels) != count:
+        raise UserError(f"{where}: labels have the shape {labels.shape}; allowed: one for each of the {count:,} images")
+    if labels.dtype.kind in "US":
+        labels = np.array([class_index(str(label)) for label in labels])
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
+        raise UserError(f"{where}: labels are {labels.dtype} from {labels.min()} to {labels.max()}; allowed: integers 0 to 9, or names")
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def from_npz(path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+    try:
+        file = np.load(path, allow_pickle=False)
+        held = getattr(file, "files", ["one array"])
+        if "images" not in held:
+            raise UserError(f"{path} holds {', '.join(held[:5])}; it must hold `images`, and may hold `labels`")
+        with file:
+            images = checked(file["images"], path)
+            return images, checked_labels(file["labels"], len(images), path) if "labels" in file.files else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no .npz of images, or it is damaged ({str(error).splitlines()[0][:80]})") from None
+
+
+def from_folder(folder: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Every PNG of a folder, by name; those in sub-folders that are named after classes have these as labels."""
+    from PIL import Image, UnidentifiedImageError
+
+    paths = sorted(folder.rglob("*.png"))
+    if not paths:
+        raise UserError(f"{folder} holds no .png; give a folder of PNGs, an .npz, a run, or models:/fashion-gan@champion")
+    images = np.zeros((len(paths), 28, 28), np.uint8)
+    for i, path in enumerate(paths):
+        try:
+            with Image.open(path) as picture:
+                if picture.size != (28, 28) or picture.mode not in ("L", "1", "P"):
+                    raise UserError(f"{path} is {picture.size[0]}×{picture.size[1]} {picture.mode}; allowed: 28×28, grey (mode L)")
+                images[i] = np.asarray(picture.convert("L"))
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise UserError(f"{path} is no PNG, or it is damaged ({type(error).__name__})") from None
+    named = {path.parent for path in paths}
+    labels = None if named == {folder} else np.array([path.parent.name for path in paths])
+    checked_images = checked(images, folder)
+    return checked_images, None if labels is None else checked_labels(labels, len(paths), folder)
+
+
+def labels_from(path: Path, count: int) -> torch.Tensor:
+    """One label a line, or an .npy."""
+    try:
+        labels = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.array(path.read_text(encoding="utf-8").split("\n"))
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"--labels {path} cannot be read ({str(error).splitlines()[0][:80]}); allowed: a text with a label a line, or .npy"
+        ) from None
+    labels = labels[labels != ""] if labels.dtype.kind == "U" else labels
+    return checked_labels(labels, count, f"--labels {path}")
+
+
+def given_images(args: Namespace) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """The images that WHAT holds, at most 10,000; None where it is a run or a model, which draws its own."""
+    path = Path(args.what)
+    if path.suffix == ".npz" or (path.is_file() and path.suffix != ".safetensors"):
+        images, labels = from_npz(path)
+    elif path.is_dir() and not (path / "run.json").exists() and not (path / model.FILE).exists():
+        images, labels = from_folder(path)
+    else:
+        if args.labels:
+            raise UserError("--labels belongs to an .npz or a folder of PNGs; a run or a model asks for its own")
+        return None
+    labels = labels_from(Path(args.labels), len(images)) if args.labels else labels
+    if len(images) > MOST:
+        print(f"{len(images):,} images: the first {MOST:,} are measured", file=sys.stderr)
+    return images[:MOST], None if labels is None else labels[:MOST]
+
+
+def drawn(found: model.Model, args: Namespace) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    labels = latent.balanced_labels(MOST)
+    for seed in range(args.draws):
+        yield latent.sample(found.generator, MOST, seed, labels), labels if found.generator.conditional else None
+
+
+def measure(args: Namespace) -> dict[str, Any]:
+    given = given_images(args)
+    found = None if given else model.find(args.what)
+    subset = found.params["subset"] if found else 50_000
+    if given and len(given[0]) < MOST:
+        print(f"{len(given[0]):,} images; real images are measured at the same count, since figures depend on it", file=sys.stderr)
+    say = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731 - stdout is for the figures
+    evaluator = evaluation.Evaluator(project_root() / "data", subset, against=args.split, say=say)
+    scores, _ = evaluator.scores([given] if given else drawn(found, args))
+    if args.inception:
+        images = given[0] if given else next(drawn(found, args))[0]
+        scores["inception"] = inception(images, evaluator.splits[args.split].images[: len(images)])
+    return scores | {"model": found.source if found else args.what, "model_digest": found.digest if found else ""}
+
+
+def inception(images: torch.Tensor, real: torch.Tensor) -> dict[str, Any]:
+    """The literature's FID, through Inception by torch-fidelity: made for photographs, so only to compare with papers."""
+    try:
+        import torch_fidelity
+    except ImportError:
+        return {"fid": None, "why": "torch-fidelity is not installed: .venv/bin/pip install -e .[inception]"}
+
+    class Grey(torch.utils.data.Dataset):
+        def __init__(self, images: torch.Tensor):
+            self.images = images
+
+        def __len__(self) -> int:
+            return len(self.images)
+
+        def __getitem__(self, i: int) -> torch.Tensor:
+            return self.images[i].expand(3, 28, 28)
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            found = torch_fidelity.calculate_metrics(
+                input1=Grey(images), input2=Grey(real), fid=True, cuda=torch.cuda.is_available(), verbose=False
+            )
+        return {"fid": found["frechet_inception_distance"], "why": ""}
+    except Exception as error:  # whatever a download answers
+        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        return {"fid": None, "why": f"Inception's weights are not on this machine and cannot be fetched ({reason})"}
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def show(scores: dict[str, Any]) -> None:
+    """The figures as a table for people."""
+    print(f"{scores['model']}: {scores['draws']} × {scores['samples']:,} images, {scores['measure']}")
+    print(f"{'':24}{'measured':>10}{'±':>9}{'real':>10}{'copies':>10}")
+    for key, name in SHOWN.items():
+        if key not in scores:
+            continue
+        if isinstance(scores[key], list):
+            share, low, high = (100 * value for value in scores[key])
+            print(f"{name:24}{share:9.1f}%{'':9}{100 * scores['real'][key][0]:9.1f}%{'':10}  ({low:.1f} to {high:.1f})")
+            continue
+        spread = f"{scores['spread'][key]:.4f}" if key in scores["spread"] else ""
+        print(f"{name:24}{scores[key]:10.4f}{spread:>9}{scores['real'][key]:10.4f}{scores['copies'][key]:10.4f}")
+    print(f"as far from real images as {scores['like']}")
+    for words in scores["warnings"] or ["no sign of memorising, repeating or uneven classes"]:
+        print(words)
+    if "inception" in scores:
+        fid = scores["inception"]["fid"]
+        print(f"FID by Inception: {fid:.2f}" if fid is not None else f"no FID by Inception: {scores['inception']['why']}")
+
+
+def report(args: Namespace) -> dict[str, Any]:
+    """Run 03_evaluate on it into the folder --html, with the report that a run has. Returns its scores."""
+    import pipeline
+    from progress import Progress
+
+    from fashion_gan.provenance import provenance
+    from fashion_gan.report import write_report
+    from fashion_gan.run import RUN_VARIABLE, Run
+
+    folder = Path(args.html).resolve()
+    if folder.exists():
+        raise UserError(f"--html {args.html} is there already; name a new folder")
+    given, what = given_images(args), args.what
+    if not given:
+        model.find(what)
+    folder.mkdir(parents=True)
+    try:
+        if given:
+            what = str(folder / "images.npz")
+            named = {} if given[1] is None else {"labels": given[1].numpy()}
+            np.savez_compressed(what, images=given[0].squeeze(1).numpy(), **named)
+        tags = provenance(project_root(), "evaluate", ("03_evaluate",), f"fashion-gan evaluate {args.what} --html {args.html}")
+        told = {"name": folder.name, "params": Params(model=what, draws=args.draws).model_dump(), "status": "FINISHED", "tags": tags}
+        write_json(folder / "run.json", told | {"notebooks": ["03_evaluate"], "created": 0})
+        run = Run(folder)
+        pipeline.register_engine()
+        with run_variable(RUN_VARIABLE, str(folder)), Progress(run, sys.stderr) as progress:
+            failure = pipeline.run_notebook(run, project_root() / "notebooks" / "03_evaluate.ipynb", progress)
+        if failure:
+            raise UserError(f"03_evaluate: {failure}; see {folder}/03_evaluate.html")
+        print(f"report: {write_report(run)}", file=sys.stderr)
+        return run.read_json("scores")
+    except BaseException:
+        if not (folder / "notebooks").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def run_variable(name: str, value: str) -> Iterator[None]:
+    import os
+
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def main() -> None:
+    parser = parser_of("evaluate")
+    parser.add_argument("what", metavar="WHAT", help="x.npz (images uint8 N×28×28, labels), a folder of PNGs, a run, or models:/…")
+    parser.add_argument("--labels", default="", metavar="FILE", help="the classes that were asked for: a label a line, or .npy")
+    parser.add_argument("--split", default="test", choices=["test", "validation"], help="the real images to measure against")
+    parser.add_argument("--draws", type=int, default=5, help="draws of 10,000 of a run or a model, for the spread (1 to 100)")
+    parser.add_argument("--json", action="store_true", help="all scores, for programs")
+    parser.add_argument("--html", default="", metavar="FOLDER", help="also make the report that a run has, in a new folder")
+    parser.add_argument("--inception", action="store_true", help="also the literature's FID, where its weights can be had")
+    args = parser.parse_args()
+    if not 1 <= args.draws <= 100:
+        raise UserError(f"--draws is {args.draws}; allowed: 1 to 100")
+    if args.html and (args.split != "test" or args.inception):
+        raise UserError("--html is the report on the test split, without Inception; leave --split and --inception out")
+    scores = report(args) if args.html else measure(args)
+    print(json.dumps(scores, indent=1)) if args.json else show(scores)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
