@@ -141,14 +141,19 @@ def check_keys() -> str | None:
     return f"{endpoint}: written, read back the same, removed"
 
 
+def clock_difference(date: float, before: float, after: float) -> float:
+    """By how many seconds at least a server's clock differs that said `date`, in whole seconds, at some moment from `before` to `after`."""
+    return max(date - after, 0.0) + min(date + 1 - before, 0.0)
+
+
 def check_clocks() -> str | None:
     import requests
 
     if not store.is_server():
         return None
     before = time.time()
-    answer = requests.get(f"{store.tracking_uri().rstrip('/')}/health", timeout=5)
-    apart = parsedate_to_datetime(answer.headers["Date"]).timestamp() + 0.5 - (before + time.time()) / 2
+    date = parsedate_to_datetime(requests.get(f"{store.tracking_uri().rstrip('/')}/health", timeout=5).headers["Date"]).timestamp()
+    apart = clock_difference(date, before, time.time())
     if abs(apart) > CLOCK_SECONDS:
         raise UserError(f"the server's clock is {apart:+.0f} s off this one; set both by NTP, or points and runs sort wrongly")
     return f"the server's is less than {CLOCK_SECONDS} s off"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import doctor
 import pytest
 from conftest import fashion_gan
 
@@ -112,6 +113,14 @@ def test_a_login_that_is_refused_and_a_clock_that_is_wrong(project, strange):
     assert found["clocks"][0] == "fault"
     assert "clock is -8" in found["clocks"][1]
     assert found["artifacts"] == ("not tried", "needs login")
+
+
+@pytest.mark.parametrize(
+    ("date", "before", "after", "apart"),
+    [(100, 100.9, 101, 0), (100, 100.5, 115, 0), (114, 100.5, 115, 0), (80, 100, 115, -19), (130, 100, 115, 15)],
+)
+def test_a_slow_answer_is_no_wrong_clock(date, before, after, apart):
+    assert doctor.clock_difference(date, before, after) == pytest.approx(apart)
 
 
 def test_keys_that_the_store_does_not_take(project, strange):
