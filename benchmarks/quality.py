@@ -39,6 +39,7 @@ def main():
         evaluator = evaluation.Evaluator(Path(params.data_dir), params.subset, args.role, against)
         found = evaluator.scores([(images, labels if params.conditional else None)])[0]
         found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}
+        found |= {"distance_train": record.metrics["validation_distance_train"], "distance_dev": record.metrics["validation_distance"]}
         found |= {"train_s": state.position.seconds, "wall_s": time.monotonic() - started, "images": state.position.images}
         print(json.dumps(found), flush=True)
 

@@ -97,7 +97,7 @@ def train(
     """Train to `params.epochs`, yielding a Record an epoch; saves checkpoints to `folder`/checkpoints if one is given.
     Each record is yielded before its checkpoint is written, so a record that was not logged is made again on resume.
     Raises KeyboardInterrupt after a whole step and a checkpoint; UserError when a loss is NaN or infinite."""
-    reference = features.extract(features.load("dev", str(state.device)), validation.images)[0]
+    reference = {role: features.extract(features.load(role, str(state.device)), validation.images)[0] for role in ("dev", "train")}
     frechet = FrechetObjective(train_split, state.device) if params.feature_loss else None
     position, per_epoch = state.position, len(train_split) // params.batch_size
     keeper = Keeper(state, params, folder, params.epochs * per_epoch * params.batch_size)
@@ -200,9 +200,10 @@ def averaged_generator(state: TrainingState, params: Params, images: int = 2000)
 
 
 @torch.no_grad()
-def look(state: TrainingState, validation: data.Split, reference: torch.Tensor, params: Params) -> tuple[dict, torch.Tensor]:
+def look(state: TrainingState, validation: data.Split, reference: dict[str, torch.Tensor], params: Params) -> tuple[dict, torch.Tensor]:
     """Metrics on validation images and fresh samples, and a grid of fixed latents: 10 rows, a class each. `reference`:
-    the dev network's features of the validation split. Uses random numbers of its own."""
+    features of the validation split by the networks dev, which chooses, and train, which an objective may look through: where its
+    distance falls and dev's does not, the objective is being gamed. Uses random numbers of its own."""
     count = min(params.look_images, len(validation))
     network = averaged_generator(state, params)
     random = torch.Generator().manual_seed(params.seed + 2)
@@ -214,11 +215,12 @@ def look(state: TrainingState, validation: data.Split, reference: torch.Tensor, 
     D = state.discriminator.eval()
     real_logits, fake_logits = D(real, labels), D(fake, asked)
     D.train()
-    seen = features.extract(features.load("dev", str(state.device)), fake)[0]
     threshold = metrics.best_threshold(real_logits.cpu(), fake_logits.cpu()) if params.loss == "relativistic" else 0.0
     right = torch.cat([real_logits > threshold, fake_logits <= threshold]).double().mean().item()
     loss = objectives.LOSSES[params.loss][0](real_logits, fake_logits).item()
     values = {"validation_loss_d": loss, "validation_accuracy": right}
-    values["validation_distance"] = metrics.frechet_distance(reference, seen)
+    for name, role in (("validation_distance", "dev"), ("validation_distance_train", "train")):
+        seen = features.extract(features.load(role, str(state.device)), fake)[0]
+        values[name] = metrics.frechet_distance(reference[role], seen)
     order = torch.arange(100).view(10, 10).T.flatten()  # row c: class c
     return values, data.to_uint8(fake[:100][order].cpu()).squeeze(1)

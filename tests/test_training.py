@@ -229,7 +229,7 @@ def test_training_learns_something(tiny, splits, data_dir):
     train = load_split(data_dir, "train", 4000)
     params = tiny(channels=16, latent_dim=32, epochs=5, subset=4000, look_images=500)
     state = TrainingState(params)
-    seen = features.extract(features.load("dev"), splits[1].images)[0]
+    seen = {role: features.extract(features.load(role), splits[1].images)[0] for role in ("dev", "train")}
     before = training.look(state, splits[1], seen, params)[0]["validation_distance"]
     _, records = run(params, (train, splits[1]), state=state)
     assert records[-1].metrics["validation_distance"] < 0.5 * before
