@@ -32,7 +32,7 @@ def rendered(template: str, run: Run, **values: Any) -> str:
     style, script = (Markup((STATIC / name).read_text(encoding="utf-8")) for name in ("report.css", "slider.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     scores, last = run.read_json("scores"), {point["name"]: point["value"] for point in run.metrics()}
-    lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement")}
+    lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement", "plain")}
     known = {
         "lenses": lenses,
         "run": run,
