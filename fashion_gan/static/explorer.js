@@ -173,4 +173,263 @@ function core() {
   return { seeded, fresh, inputs, encode, decode, open };
 }
 
-export default { core, render() {} };
+// Work for the worker, one piece at a time. Of pieces with the same name only the newest is done, "draw" before all others.
+function engine(info, buffer) {
+  const answer = (core, net, { image, state }) => (image ? net.look(image) : net.draw(core.inputs(state, info.latent_dim, net.directions)));
+  const source = `const core = (${core})(), answer = ${answer}; let net, info;
+    onmessage = ({ data }) => data.info ? (net = core.open((info = data.info), data.buffer)) : postMessage(answer(core, net, data));`;
+  const waiting = new Map();
+  let worker = null, running = null, here = null, ended = false;
+  const done = (result) => { const { resolve } = running; running = null; resolve(result); next(); };
+  const begin = () => {
+    if (worker) worker.postMessage(running.job);
+    else setTimeout(() => !ended && done(answer((here ??= core()), (here.net ??= here.open(info, buffer)), running.job)));
+  };
+  function next() {
+    if (running || ended || !waiting.size) return;
+    const name = waiting.has("draw") ? "draw" : waiting.keys().next().value;
+    running = waiting.get(name);
+    waiting.delete(name);
+    begin();
+  }
+  const without = () => { worker = null; if (running) begin(); }; // a host that allows no worker: here, between two events
+  try {
+    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    worker = new Worker(address);
+    worker.onmessage = ({ data }) => done(data);
+    worker.onerror = without;
+    worker.postMessage({ info, buffer });
+  } catch { without(); }
+  return {
+    ask: (name, job) => new Promise((resolve) => { waiting.set(name, { job, resolve }); next(); }),
+    end: () => { ended = true; worker?.terminate(); },
+  };
+}
+
+const STYLE = `.fgx { display: grid; grid-template-columns: minmax(0, 19rem) minmax(0, 1fr); gap: 1rem 1.5rem; max-width: 60rem; }
+.fgx * { box-sizing: border-box; font: inherit; } .fgx > div { display: grid; gap: .6rem; align-content: start; min-width: 0; }
+.fgx canvas, .fgx .tile { image-rendering: pixelated; background: #000; display: block; border-radius: 4px; } .fgx .stage { width: 100%; aspect-ratio: 1; touch-action: none; cursor: move; }
+.fgx .row { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; } .fgx .wide { grid-column: 1 / -1; }
+.fgx button { padding: .3rem .6rem; min-height: 2rem; cursor: pointer; } .fgx .classes { display: grid; grid-template-columns: repeat(10, minmax(0, 1fr)); gap: .3rem; }
+.fgx .classes button { padding: .2rem; font-size: .75rem; overflow: hidden; text-overflow: ellipsis; } .fgx .classes canvas { width: 100%; }
+.fgx [aria-pressed=true] { outline: 3px solid #3b82d6; outline-offset: -1px; } .fgx :focus-visible { outline: 3px solid #d9822b; }
+.fgx label.slider { display: grid; grid-template-columns: 9.5rem minmax(0, 1fr) 8.5rem; gap: .5rem; align-items: center; } .fgx input[type=range] { width: 100%; }
+.fgx output { font-variant-numeric: tabular-nums; } .fgx input[type=text] { flex: 1; min-width: 8rem; font-family: monospace; } .fgx input[type=number] { width: 8.5rem; }
+.fgx figure { margin: 0; font-size: .85rem; width: 5.2rem; } .fgx figure canvas { width: 100%; } .fgx h3 { font-weight: 600; margin: .4rem 0 0; } .fgx p { margin: 0; } .fgx .alert { color: #c62828; min-height: 1.5em; }
+@media (prefers-color-scheme: dark) { .fgx .alert { color: #ff8f8a; } }
+@media (max-width: 640px) { .fgx { grid-template-columns: minmax(0, 1fr); } .fgx .classes { grid-template-columns: repeat(5, minmax(0, 1fr)); } .fgx label.slider { grid-template-columns: 7rem minmax(0, 1fr) 6rem; } .fgx .stage { max-width: 16rem; } }`;
+
+// model: get, set, on, off, save_changes. It knows `info`, `numbers` (DataView or base64), `code`, and `page`: whether it has the page for itself.
+function render({ model, el }) {
+  const info = model.get("info"), raw = model.get("numbers"), { encode, decode, fresh } = core(), names = info.classes;
+  const buffer = typeof raw === "string" ? Uint8Array.from(atob(raw), (c) => c.charCodeAt(0)).buffer : raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength);
+  const work = engine(info, buffer), page = model.get("page"), away = [];
+  let state = fresh(9, 7), history = [], at = -1, pins = [], film = 0, image = null, looked = 0;
+
+  function make(tag, about = {}, ...inside) {
+    const node = document.createElement(tag);
+    for (const [key, value] of Object.entries(about)) key in node && typeof value !== "string" ? (node[key] = value) : node.setAttribute(key, value);
+    node.append(...inside);
+    return node;
+  }
+  const button = (text, onclick, about = {}) => make("button", { type: "button", onclick, ...about }, text);
+  const canvas = (about = {}) => make("canvas", { width: 28, height: 28, ...about });
+  const listen = (target, name, work) => { target.addEventListener(name, work); away.push(() => target.removeEventListener(name, work)); };
+  function paint(target, levels) {
+    const pixels = new ImageData(28, 28);
+    levels.forEach((v, i) => pixels.data.set([v, v, v, 255], 4 * i));
+    target.getContext("2d").putImageData(pixels, 0, 0);
+  }
+  function slider(text, least, most, step, get, set, words) {
+    const input = make("input", { type: "range", min: String(least), max: String(most), step: String(step) }), output = make("output");
+    const show = () => { input.value = get(); output.value = words(get()); input.setAttribute("aria-valuetext", output.value); };
+    input.oninput = () => { set(Number(input.value)); draw(); };
+    input.onchange = () => keep();
+    shown.push(show);
+    return make("label", { class: "slider" }, make("span", {}, text), input, output);
+  }
+
+  const shown = [], stage = canvas({ class: "stage", role: "img", tabindex: "0" }), seen = make("p", { "aria-live": "polite" }), alert = make("p", { class: "alert", role: "alert" });
+  const say = (words) => { alert.textContent = words; };
+  function draw() { // on screen soon; the rest of the page follows
+    const code = encode(state, info.model), now = state;
+    shown.forEach((show) => show());
+    return work.ask("draw", { state: now }).then((levels) => {
+      image = levels;
+      paint(stage, levels);
+      stage.dataset.code = code;
+      if (info.conditional) names.forEach((_, c) => work.ask(`class ${c}`, { state: { ...now, c, mix: now.mix && { ...now.mix, c } } }).then((some) => paint(thumbs[c], some)));
+      clearTimeout(looked);
+      looked = setTimeout(look, 150);
+    });
+  }
+  function look() {
+    const code = stage.dataset.code;
+    work.ask("look", { image }).then(({ shares, near }) => {
+      if (stage.dataset.code !== code) return;
+      const best = shares.indexOf(Math.max(...shares)), words = `${names[best]}, ${Math.round(100 * shares[best])} % sure`;
+      stage.setAttribute("aria-label", `generated garment: ${words}. Arrow keys or dragging walk to neighbours.`);
+      seen.textContent = `A classifier sees: ${words}`;
+      near.forEach(([distance, i], k) => {
+        const context = tiles[k].firstChild.getContext("2d"), word = `${names[info.tile_classes[i]]}, ${distance.toFixed(2)}`;
+        context.drawImage(sprite, 28 * (i % 50), 28 * Math.floor(i / 50), 28, 28, 0, 0, 28, 28);
+        tiles[k].lastChild.textContent = word;
+        tiles[k].firstChild.setAttribute("aria-label", `training image ${info.tile_numbers[i]}: ${word} away`);
+      });
+      const ratio = near[0][0] / info.real_distance;
+      judged.textContent = `The nearest is ${near[0][0].toFixed(2)} away. Real images lie ${info.real_distance.toFixed(2)} (median) from their own nearest: this one is ${ratio.toFixed(1)} times as far.`;
+    });
+  }
+  function keep() { // a step that undo goes back over; only now the kernel hears of it
+    const code = encode(state, info.model);
+    say("");
+    if (code !== history[at]) { history = [...history.slice(0, at + 1), code]; at++; }
+    told(code);
+  }
+  function told(code) {
+    field.value = code;
+    back.disabled = at < 1;
+    forth.disabled = at > history.length - 2;
+    model.set("code", code);
+    model.save_changes();
+    if (page) try { location.hash = code; } catch { /* a viewer without an address */ }
+  }
+  const change = (now) => { stop(); state = now; keep(); return draw(); };
+  function step(by) {
+    if (!(at + by in history)) return;
+    stop();
+    at += by;
+    state = decode(history[at], info.model);
+    say("");
+    told(history[at]);
+    draw();
+  }
+  function go(code) {
+    try { change(decode(code, info.model)); } catch (error) { say(error.message[0].toUpperCase() + error.message.slice(1) + "."); }
+  }
+
+  // classes, each with the same latent in it
+  const thumbs = names.map(() => canvas({ "aria-hidden": "true" }));
+  const inClass = (c) => info.conditional && change({ ...state, c, mix: state.mix && { ...state.mix, c } });
+  const classes = make("div", { class: "classes", role: "group", "aria-label": "class" }, ...names.map((name, c) => {
+    const one = button("", () => inClass(c), { title: `key ${c}`, disabled: !info.conditional });
+    one.append(thumbs[c], `${c} ${name}`);
+    shown.push(() => one.setAttribute("aria-pressed", String(info.conditional && state.c === c)));
+    return one;
+  }));
+  const seed = make("input", { type: "number", min: "0", max: "4294967295", step: "1" });
+  seed.onchange = () => {
+    const value = Number(seed.value);
+    if (!Number.isInteger(value) || value < 0 || value > 4294967295 || seed.value === "") return say("A seed is a whole number from 0 to 4294967295.");
+    change({ ...state, s: value, x: 0, y: 0, mix: null });
+  };
+  shown.push(() => { seed.value = state.s; });
+  const surprise = () => change({ ...fresh(state.c, crypto.getRandomValues(new Uint32Array(1))[0] % 1000000), t: state.t });
+  const back = button("Undo", () => step(-1), { title: "Ctrl-Z" }), forth = button("Redo", () => step(1), { title: "Ctrl-Shift-Z" });
+  const field = make("input", { type: "text", spellcheck: "false", autocomplete: "off", "aria-label": "code of this garment" });
+  field.onkeydown = (event) => { if (event.key === "Enter") go(field.value); };
+  const copy = (what, text) => Promise.resolve().then(what).then(() => say(text), () => say("This browser lets no page copy; select the code, or download."));
+
+  // pins, mixtures, the film from A to B
+  const picked = [make("select", { "aria-label": "pin A" }), make("select", { "aria-label": "pin B" })], shelf = make("div", { class: "row" });
+  function pin() {
+    if (pins.length === 12) return say("Twelve pins are all that fit; remove one.");
+    pins.push({ state, image });
+    listed();
+    picked[0].value = Math.max(0, pins.length - 2);
+    picked[1].value = pins.length - 1;
+  }
+  function listed() {
+    shelf.replaceChildren(...pins.map(({ state: now, image: levels }, i) => {
+      const small = canvas({ role: "img", "aria-label": `pin ${i + 1}` });
+      paint(small, levels);
+      return make("figure", {}, small, button(`show ${i + 1}`, () => change(now)), button("×", () => { pins.splice(i, 1); listed(); }, { "aria-label": `remove pin ${i + 1}` }));
+    }));
+    picked.forEach((select) => { const before = select.value; select.replaceChildren(...pins.map((p, i) => make("option", { value: String(i) }, `${i + 1}: ${names[p.state.c]}`))); if (before in pins) select.value = before; });
+  }
+  function mixed(m) { // a state between the pins A and B; null where there are none
+    const [a, b] = picked.map((select) => pins[select.value]?.state);
+    if (!a || !b || a.mix || b.mix) { say(a?.mix || b?.mix ? "A mixture cannot be mixed again; pin two plain garments." : "Pin two garments first."); return null; }
+    const between = (p, q) => Math.round(p + ((q - p) * m) / 100);
+    return { ...a, t: between(a.t, b.t), d: a.d.map((v, k) => between(v, b.d[k])), mix: { c: b.c, s: b.s, x: b.x, y: b.y, m } };
+  }
+  const share = slider("mix A → B", 0, 100, 1, () => state.mix?.m ?? 0, (m) => { stop(); state = mixed(m) ?? state; }, (m) => `${m} % of B`);
+  const stop = () => { cancelAnimationFrame(film); film = 0; playing.textContent = "Play A → B"; };
+  const playing = button("Play A → B", () => {
+    if (film) { stop(); return keep(); }
+    if (!mixed(0)) return;
+    const began = performance.now();
+    playing.textContent = "Stop";
+    const frame = async (now) => {
+      state = mixed(Math.min(100, Math.round((now - began) / 30))) ?? state;
+      await draw();
+      if (!film) return;
+      if (state.mix?.m === 100) { stop(); keep(); } else film = requestAnimationFrame(frame);
+    };
+    film = requestAnimationFrame(frame);
+  });
+
+  // pictures out
+  function sheet(levels) { // garments side by side, each pixel as 8x8
+    const target = make("canvas", { width: 224 * levels.length, height: 224 }), small = canvas(), context = target.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    levels.forEach((some, i) => { paint(small, some); context.drawImage(small, 224 * i, 0, 224, 224); });
+    return new Promise((resolve) => target.toBlob(resolve, "image/png"));
+  }
+  const save = (blob, name) => {
+    const link = make("a", { href: URL.createObjectURL(blob), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
+  async function strip() { // the way from A to B where two are pinned, else all classes
+    const way = pins.length > 1 && mixed(0), all = way ? Array.from({ length: 11 }, (_, i) => mixed(10 * i)) : names.map((_, c) => ({ ...state, c, mix: null }));
+    save(await sheet(await Promise.all(all.map((now, i) => work.ask(`strip ${i}`, { state: now })))), `${way ? "from-A-to-B" : "classes"}.png`);
+  }
+
+  // a walk on the seed's plane, by dragging or arrow keys
+  const bound = (v) => Math.max(-32768, Math.min(32767, Math.round(v)));
+  const walk = (x, y) => { state = { ...state, x: bound(x), y: bound(y) }; draw(); };
+  let grip = null;
+  stage.onpointerdown = (event) => { stop(); stage.setPointerCapture(event.pointerId); grip = [event.clientX, event.clientY, state.x, state.y]; };
+  stage.onpointermove = (event) => grip && walk(grip[2] + event.clientX - grip[0], grip[3] + event.clientY - grip[1]);
+  stage.onpointerup = stage.onpointercancel = () => { if (grip) { grip = null; keep(); } };
+  stage.onkeydown = (event) => {
+    const to = { ArrowLeft: [-10, 0], ArrowRight: [10, 0], ArrowUp: [0, -10], ArrowDown: [0, 10] }[event.key];
+    if (to) { event.preventDefault(); walk(state.x + to[0], state.y + to[1]); keep(); }
+  };
+  listen(page ? document : el, "keydown", (event) => {
+    const typing = ["text", "number"].includes(event.target.type) || event.target.tagName === "SELECT";
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && event.target !== field) { event.preventDefault(); event.stopPropagation(); step(event.shiftKey ? 1 : -1); }
+    else if (/^[0-9]$/.test(event.key) && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) { event.stopPropagation(); inClass(Number(event.key)); }
+  });
+
+  const sprite = make("img", { src: info.sprite, alt: "" }), judged = make("p");
+  const tiles = Array.from({ length: 6 }, () => make("figure", {}, canvas({ role: "img", "aria-label": "training image" }), make("figcaption")));
+  const directions = info.directions.map(({ less, more, measured, effect }, k) => {
+    const one = slider(less ? `${less} ↔ ${more}` : more, -30, 30, 1, () => state.d[k], (v) => { stop(); state = { ...state, d: state.d.map((old, i) => (i === k ? v : old)) }; },
+      (v) => (v === 0 ? "0 σ" : `${less ? (v > 0 ? more : less) + " " : ""}${less ? Math.abs(v / 10) : v / 10} σ`));
+    one.title = `2 σ change ${measured} by ${effect.toFixed(2)} standard deviations`;
+    return one;
+  });
+  el.replaceChildren(make("style", {}, STYLE), make("div", { class: "fgx", tabindex: "-1" },
+    make("div", {}, stage, seen, make("div", { class: "row" }, back, forth, button("Reset", () => change(fresh(state.c, state.s))), button("Pin", pin)),
+      make("div", { class: "row" }, button("Copy PNG", () => copy(async () => navigator.clipboard.write([new ClipboardItem({ "image/png": await sheet([image]) })]), "The picture is copied.")),
+        button("Save PNG", async () => save(await sheet([image]), `${stage.dataset.code}.png`)), button("Save strip", strip))),
+    make("div", {}, make("div", { class: "row" }, make("label", {}, "seed ", seed), button("Surprise me", surprise)),
+      slider("truncation", 0, 150, 1, () => state.t, (t) => { stop(); state = { ...state, t }; }, (t) => (t / 100).toFixed(2)), ...directions,
+      make("div", { class: "row" }, field, button("Go to code", () => go(field.value)), button("Copy code", () => copy(() => navigator.clipboard.writeText(stage.dataset.code), "The code is copied."))), alert),
+    make("div", { class: "wide" }, make("h3", {}, info.conditional ? "The same latent in every class" : "This model cannot be asked for a class"), classes),
+    make("div", { class: "wide" }, make("h3", {}, "Pins"), shelf, make("div", { class: "row" }, make("label", {}, "A ", picked[0]), make("label", {}, "B ", picked[1]), playing), share),
+    make("div", { class: "wide" }, make("h3", {}, `The nearest of ${info.tile_classes.length.toLocaleString("en")} training images`), judged, make("div", { class: "row" }, ...tiles))));
+  const given = () => { const code = model.get("code"); if (code && code !== history[at]) go(code); };
+  model.on("change:code", given);
+  away.push(() => model.off("change:code", given));
+  if (page) listen(window, "hashchange", () => { const code = location.hash.slice(1); if (code && code !== history[at]) go(code); });
+  const first = (page && location.hash.slice(1)) || model.get("code");
+  keep();
+  if (first) go(first);
+  if (at === 0) draw();
+  return () => { stop(); work.end(); away.forEach((leave) => leave()); };
+}
+
+export default { core, render };
