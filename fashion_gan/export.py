@@ -91,17 +91,27 @@ def traits(images: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
     }
 
 
-def named(generator: Generator, sigma: float = 2.0, clear: float = 0.5) -> list[dict[str, Any]]:
-    """The directions' names: the words for what changes most when MEASURED samples are moved by `sigma`, in standard deviations
-    of that trait over them; a number where that is not `clear`."""
+def named(generator: Generator, sigma: float = 2.0, clear: float = 0.4) -> list[dict[str, Any]]:
+    """The directions' names: the words for the trait that changes most where MEASURED samples are moved by `sigma`, in standard
+    deviations of that trait within a class; the clearest gets a trait first. A number where no change is `clear`."""
     z, labels = latent.draw(MEASURED, generator.latent_dim, 1), latent.balanced_labels(MEASURED)
     before, found = traits(latent.generate(generator, z, labels)), []
-    for number, direction in enumerate(torch.from_numpy(latent.directions(generator)), 1):
+    spread = {words: float(values.view(-1, len(CLASSES)).var(dim=0).mean().sqrt()) + 1e-9 for words, values in before.items()}
+    for direction in torch.from_numpy(latent.directions(generator)):
         after = traits(latent.generate(generator, z + sigma * direction, labels))
-        effects = {words: float((after[words] - before[words]).mean() / before[words].std().clamp(min=1e-9)) for words in before}
-        words = max(effects, key=lambda w: abs(effects[w]))
-        less, more = words if effects[words] > 0 else words[::-1]
-        told = {"less": less, "more": more} if abs(effects[words]) >= clear else {"less": "", "more": f"direction {number}"}
-        means = [float(t[words].mean()) for t in (before, after)]
-        found.append(told | {"measured": words[1], "before": means[0], "after": means[1], "effect": effects[words]})
-    return found
+        found.append({words: float(after[words].mean() - before[words].mean()) / spread[words] for words in before})
+    told: dict[int, dict[str, Any]] = {}
+    for effect, number, words in sorted(((e, i, w) for i, all_ in enumerate(found) for w, e in all_.items()), key=lambda t: -abs(t[0])):
+        if number in told or abs(effect) < clear or any(words[1] == t["measured"] for t in told.values()):
+            continue
+        mean = float(before[words].mean())
+        less, more = words if effect > 0 else words[::-1]
+        told[number] = {
+            "less": less,
+            "more": more,
+            "measured": words[1],
+            "effect": effect,
+            "before": mean,
+            "after": mean + effect * spread[words],
+        }
+    return [told.get(i, {"less": "", "more": f"direction {i + 1}", "measured": "nothing", "effect": 0.0}) for i in range(len(found))]

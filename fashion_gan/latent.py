@@ -69,18 +69,20 @@ def affine(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def directions(generator: Generator, each: int = 4) -> np.ndarray:
-    """Up to 2 * `each` directions in the latent space, (K, latent_dim), of length 1: the first layer's strongest (closed-form
-    factorisation, Shen & Zhou 2021), then the latents' side of its activations' principal components within a class (after Härkönen
-    et al. 2020). The largest entry is positive; rounded to float16, as the page has them."""
-    scale = affine(generator.layers[0])[0].repeat_interleave(49)
-    strongest = torch.linalg.svd(generator.project.weight[:, : generator.latent_dim] * scale[:, None], full_matrices=False).Vh[:each]
-    z, labels = draw(1000, generator.latent_dim, 0), balanced_labels(1000)
+def directions(generator: Generator, factors: int = 4, count: int = 8) -> np.ndarray:
+    """Directions in the latent space, (up to `count`, latent_dim), of length 1 and at right angles: the first layer's strongest
+    `factors` (closed-form factorisation, Shen & Zhou 2021), then the latents' side of its activations' principal components within
+    a class (after Härkönen et al. 2020). The largest entry is positive; rounded to float16, as the page has them."""
+    scale, size = affine(generator.layers[0])[0].repeat_interleave(49), generator.latent_dim
+    strongest = torch.linalg.svd((generator.project.weight[:, :size] * scale[:, None]).double(), full_matrices=False).Vh
+    z, labels = draw(1000, size, 0), balanced_labels(1000)
     given = torch.cat([z, torch.eye(len(CLASSES))[labels]], dim=1) if generator.conditional else z
-    seen = generator.layers[:2](generator.project(given).view(1000, -1, 7, 7)).flatten(1)
-    seen = (seen.view(100, 10, -1) - seen.view(100, 10, -1).mean(dim=0)).flatten(0, 1)
-    principal = torch.linalg.eigh(seen.double() @ seen.T.double()).eigenvectors[:, -each:].flip(1).T.float() @ z
-    found = torch.cat([strongest, principal[: generator.latent_dim]])
-    found = found / found.norm(dim=1, keepdim=True)
-    largest = found.gather(1, found.abs().argmax(dim=1, keepdim=True))
-    return (found * largest.sign()).numpy().astype(np.float16).astype(np.float32)
+    seen = generator.layers[:2](generator.project(given).view(1000, -1, 7, 7)).double().view(100, 10, -1)
+    seen = (seen - seen.mean(dim=0)).flatten(0, 1)
+    principal = torch.linalg.eigh(seen @ seen.T).eigenvectors[:, -32:].flip(1).T @ z.double()
+    found: list[torch.Tensor] = []
+    for v in [*strongest[:factors], *principal, *strongest[factors:]]:
+        rest = v / v.norm() - sum((u @ v / v.norm()) * u for u in found)
+        if len(found) < count and rest.norm() > 0.5:  # it is no repetition of the ones before
+            found.append(rest / rest.norm() * rest[rest.abs().argmax()].sign())
+    return torch.stack(found).numpy().astype(np.float16).astype(np.float32)
