@@ -4,6 +4,7 @@ import binascii
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,3 +107,16 @@ def draw(state: State, found: Model) -> torch.Tensor:
     z = torch.from_numpy(z * state.t / 100).float()[None]
     hidden = generator.project(torch.cat([z, shares], dim=1) if generator.conditional else z)
     return to_uint8(generator.layers(hidden.view(1, -1, 7, 7)))[0]
+
+
+def widget(info: dict[str, Any], numbers: bytes, code: str = "") -> Any:
+    """The explorer as an ipywidget, of what export.payload gave. The page draws by itself; it tells `code` when a step is done."""
+    import anywidget
+    import traitlets
+
+    class Explorer(anywidget.AnyWidget):
+        _esm = SCRIPT
+        info, numbers = traitlets.Dict().tag(sync=True), traitlets.Bytes().tag(sync=True)
+        code, page = traitlets.Unicode().tag(sync=True), traitlets.Bool(False).tag(sync=True)
+
+    return Explorer(info=info, numbers=numbers, code=code)

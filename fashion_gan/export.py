@@ -84,7 +84,7 @@ def traits(images: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
         ("darker", "brighter"): (x * garment).sum(dim=(1, 2)) / size,
         ("narrower", "wider"): (x.amax(dim=1) > 0.2).sum(dim=1).double(),
         ("shorter", "taller"): (x.amax(dim=2) > 0.2).sum(dim=1).double(),
-        ("less at the sides", "sleeves"): (x[:, :, :7].sum(dim=(1, 2)) + x[:, :, 21:].sum(dim=(1, 2))) / ink,
+        ("less sleeve", "more sleeve"): (x[:, :, :7].sum(dim=(1, 2)) + x[:, :, 21:].sum(dim=(1, 2))) / ink,
         ("plainer", "patterned"): steps.sum(dim=(1, 2)) / size,
         ("heavier above", "heavier below"): (x.sum(dim=2) * rows).sum(dim=1) / ink,
         ("symmetric", "lopsided"): (x - x.flip(2)).abs().sum(dim=(1, 2)) / ink,
