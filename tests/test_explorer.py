@@ -7,20 +7,23 @@ import subprocess
 import time
 
 import numpy as np
+import pipeline
 import pytest
 import torch
-from conftest import ROOT, fashion_gan
+from conftest import ROOT, TINY, fashion_gan
 from PIL import Image
-from test_lab import BROWSER, browser  # noqa: F401 - a fixture
+from test_lab import BROWSER, browser, lab  # noqa: F401 - two fixtures
 
 from fashion_gan import explorer, export, latent, model, report
 from fashion_gan.data import load_split
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import State
 from fashion_gan.networks import Generator
+from fashion_gan.params import Params
 from fashion_gan.run import Run
 
 NODE = shutil.which("node")
+IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 SLACK = 3  # on a machine that does other things as well; the printed figures are what counts
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: chromium-headless-shell)")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine (Debian: nodejs)")
@@ -271,4 +274,47 @@ def test_the_page_from_disk(twin, browser):  # noqa: F811
     assert Image.open(download.value.path()).size == (11 * 224, 224)
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [twin.as_uri()]
     assert said == []
+    page.close()
+
+
+def test_a_run_leaves_the_page(project):
+    found = model.load_generator(ROOT / model.SHIPPED)
+    code = explorer.encode(State(3, 5), explorer.model_bits(found))
+    run = Run.create(Params.checked(TINY | {"code": code}), name="r", profile="tiny", notebooks=("05_explorer",))
+    assert pipeline.run_all(run, print) == 0
+    assert f'"code": "{code}"' in (run.folder / "explorer.html").read_text()
+    assert 'href="explorer.html"' in (run.folder / "index.html").read_text()
+    assert (run.folder / "notebooks" / "05_explorer.ipynb").stat().st_size < 500_000  # no weights of the widget in it
+    for page in ("index.html", "05_explorer.html"):
+        assert "<script" not in (run.folder / page).read_text()
+
+
+@needs_browser
+def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser):  # noqa: F811
+    _, address = lab
+    page, sent = browser.new_page(viewport={"width": 1400, "height": 1000}), []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.goto(f"{address}/lab/tree/notebooks/05_explorer.ipynb?reset")
+    page.wait_for_selector(IDLE, timeout=60_000)
+    time.sleep(1)  # the indicator says idle a moment before the kernel takes work
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    stage = page.locator("canvas.stage[data-code]")
+    stage.wait_for(timeout=120_000)
+    page.wait_for_selector(IDLE, timeout=120_000)
+    page.wait_for_timeout(3000)
+    stage.scroll_into_view_if_needed()
+    box, before, heard = stage.bounding_box(), stage.get_attribute("data-code"), len(sent)
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.down()
+    for i in range(100):
+        page.mouse.move(box["x"] + 50 + i % 70, box["y"] + 50 + i % 40)
+    page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code !== code", arg=before)
+    page.wait_for_timeout(1000)
+    while_dragging = len(sent) - heard
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    print(f"messages while dragging: {while_dragging}, after it: {len(sent) - heard - while_dragging}")
+    assert while_dragging == 0
+    assert len(sent) > heard  # only now the kernel is told the code
     page.close()
