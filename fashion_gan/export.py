@@ -107,11 +107,6 @@ def named(generator: Generator, sigma: float = 2.0, clear: float = 0.4) -> list[
         mean = float(before[words].mean())
         less, more = words if effect > 0 else words[::-1]
         told[number] = {
-            "less": less,
-            "more": more,
-            "measured": words[1],
-            "effect": effect,
-            "before": mean,
-            "after": mean + effect * spread[words],
-        }
+            "less": less, "more": more, "measured": words[1], "effect": effect, "before": mean, "after": mean + effect * spread[words],
+        }  # fmt: skip
     return [told.get(i, {"less": "", "more": f"direction {i + 1}", "measured": "nothing", "effect": 0.0}) for i in range(len(found))]

@@ -179,7 +179,7 @@ function engine(info, buffer) {
   const source = `const core = (${core})(), answer = ${answer}; let net, info;
     onmessage = ({ data }) => data.info ? (net = core.open((info = data.info), data.buffer)) : postMessage(answer(core, net, data));`;
   const waiting = new Map();
-  let worker = null, running = null, here = null, ended = false;
+  let address = "", worker = null, running = null, here = null, ended = false;
   const done = (result) => { const { resolve } = running; running = null; resolve(result); next(); };
   const begin = () => {
     if (worker) worker.postMessage(running.job);
@@ -194,7 +194,7 @@ function engine(info, buffer) {
   }
   const without = () => { worker = null; if (running) begin(); }; // a host that allows no worker: here, between two events
   try {
-    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
     worker = new Worker(address);
     worker.onmessage = ({ data }) => done(data);
     worker.onerror = without;
@@ -202,7 +202,7 @@ function engine(info, buffer) {
   } catch { without(); }
   return {
     ask: (name, job) => new Promise((resolve) => { waiting.set(name, { job, resolve }); next(); }),
-    end: () => { ended = true; worker?.terminate(); },
+    end: () => { ended = true; worker?.terminate(); URL.revokeObjectURL(address); },
   };
 }
 
@@ -215,7 +215,7 @@ const STYLE = `.fgx { display: grid; grid-template-columns: minmax(0, 19rem) min
 .fgx [aria-pressed=true] { outline: 3px solid #3b82d6; outline-offset: -1px; } .fgx :focus-visible { outline: 3px solid #d9822b; }
 .fgx label.slider { display: grid; grid-template-columns: 9.5rem minmax(0, 1fr) 8.5rem; gap: .5rem; align-items: center; } .fgx input[type=range] { width: 100%; }
 .fgx output { font-variant-numeric: tabular-nums; } .fgx input[type=text] { flex: 1; min-width: 8rem; font-family: monospace; } .fgx input[type=number] { width: 8.5rem; }
-.fgx figure { margin: 0; font-size: .85rem; width: 5.2rem; } .fgx figure canvas { width: 100%; } .fgx h3 { font-weight: 600; margin: .4rem 0 0; } .fgx p { margin: 0; } .fgx .alert { color: #c62828; min-height: 1.5em; }
+.fgx figure { margin: 0; font-size: .85rem; width: 5.2rem; } .fgx figure canvas { width: 100%; } .fgx h2 { font-size: 1rem; font-weight: 600; margin: .4rem 0 0; } .fgx p { margin: 0; } .fgx .alert { color: #c62828; min-height: 1.5em; }
 @media (prefers-color-scheme: dark) { .fgx .alert { color: #ff8f8a; } }
 @media (max-width: 640px) { .fgx { grid-template-columns: minmax(0, 1fr); } .fgx .classes { grid-template-columns: repeat(5, minmax(0, 1fr)); } .fgx label.slider { grid-template-columns: 7rem minmax(0, 1fr) 6rem; } .fgx .stage { max-width: 16rem; } }`;
 
@@ -313,7 +313,7 @@ function render({ model, el }) {
   const inClass = (c) => info.conditional && change({ ...state, c, mix: state.mix && { ...state.mix, c } });
   const classes = make("div", { class: "classes", role: "group", "aria-label": "class" }, ...names.map((name, c) => {
     const one = button("", () => inClass(c), { title: `key ${c}`, disabled: !info.conditional });
-    one.append(thumbs[c], `${c} ${name}`);
+    one.append(info.conditional ? thumbs[c] : "", `${c} ${name}`);
     shown.push(() => one.setAttribute("aria-pressed", String(info.conditional && state.c === c)));
     return one;
   }));
@@ -382,7 +382,7 @@ function render({ model, el }) {
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   };
   async function strip() { // the way from A to B where two are pinned, else all classes
-    const way = pins.length > 1 && mixed(0), all = way ? Array.from({ length: 11 }, (_, i) => mixed(10 * i)) : names.map((_, c) => ({ ...state, c, mix: null }));
+    const way = pins.length > 1 && mixed(0), all = way ? Array.from({ length: 11 }, (_, i) => mixed(10 * i)) : info.conditional ? names.map((_, c) => ({ ...state, c, mix: null })) : [state];
     save(await sheet(await Promise.all(all.map((now, i) => work.ask(`strip ${i}`, { state: now })))), `${way ? "from-A-to-B" : "classes"}.png`);
   }
 
@@ -418,9 +418,9 @@ function render({ model, el }) {
     make("div", {}, make("div", { class: "row" }, make("label", {}, "seed ", seed), button("Surprise me", surprise)),
       slider("truncation", 0, 150, 1, () => state.t, (t) => { stop(); state = { ...state, t }; }, (t) => (t / 100).toFixed(2)), ...directions,
       make("div", { class: "row" }, field, button("Go to code", () => go(field.value)), button("Copy code", () => copy(() => navigator.clipboard.writeText(stage.dataset.code), "The code is copied."))), alert),
-    make("div", { class: "wide" }, make("h3", {}, info.conditional ? "The same latent in every class" : "This model cannot be asked for a class"), classes),
-    make("div", { class: "wide" }, make("h3", {}, "Pins"), shelf, make("div", { class: "row" }, make("label", {}, "A ", picked[0]), make("label", {}, "B ", picked[1]), playing), share),
-    make("div", { class: "wide" }, make("h3", {}, `The nearest of ${info.tile_classes.length.toLocaleString("en")} training images`), judged, make("div", { class: "row" }, ...tiles))));
+    make("div", { class: "wide" }, make("h2", {}, info.conditional ? "The same latent in every class" : "This model cannot be asked for a class"), classes),
+    make("div", { class: "wide" }, make("h2", {}, "Pins"), shelf, make("div", { class: "row" }, make("label", {}, "A ", picked[0]), make("label", {}, "B ", picked[1]), playing), share),
+    make("div", { class: "wide" }, make("h2", {}, `The nearest of ${info.tile_classes.length.toLocaleString("en")} training images`), judged, make("div", { class: "row" }, ...tiles))));
   const given = () => { const code = model.get("code"); if (code && code !== history[at]) go(code); };
   model.on("change:code", given);
   away.push(() => model.off("change:code", given));
