@@ -105,8 +105,7 @@ def named(generator: Generator, sigma: float = 2.0, clear: float = 0.4) -> list[
         if number in told or abs(effect) < clear or any(words[1] == t["measured"] for t in told.values()):
             continue
         mean = float(before[words].mean())
-        less, more = words if effect > 0 else words[::-1]
         told[number] = {
-            "less": less, "more": more, "measured": words[1], "effect": effect, "before": mean, "after": mean + effect * spread[words],
+            "less": words[0], "more": words[1], "measured": words[1], "effect": effect, "before": mean, "after": mean + effect * spread[words],
         }  # fmt: skip
     return [told.get(i, {"less": "", "more": f"direction {i + 1}", "measured": "nothing", "effect": 0.0}) for i in range(len(found))]

@@ -215,8 +215,8 @@ const STYLE = `.fgx { display: grid; grid-template-columns: minmax(0, 19rem) min
 .fgx [aria-pressed=true] { outline: 3px solid #3b82d6; outline-offset: -1px; } .fgx :focus-visible { outline: 3px solid #d9822b; }
 .fgx label.slider { display: grid; grid-template-columns: 9.5rem minmax(0, 1fr) 8.5rem; gap: .5rem; align-items: center; } .fgx input[type=range] { width: 100%; }
 .fgx output { font-variant-numeric: tabular-nums; } .fgx input[type=text] { flex: 1; min-width: 8rem; font-family: monospace; } .fgx input[type=number] { width: 8.5rem; }
-.fgx figure { margin: 0; font-size: .85rem; width: 5.2rem; } .fgx figure canvas { width: 100%; } .fgx h2 { font-size: 1rem; font-weight: 600; margin: .4rem 0 0; } .fgx p { margin: 0; } .fgx .alert { color: #c62828; min-height: 1.5em; }
-@media (prefers-color-scheme: dark) { .fgx .alert { color: #ff8f8a; } }
+.fgx figure { margin: 0; font-size: .85rem; width: 6.4rem; } .fgx figure button { padding: .1rem .5rem; } .fgx figure canvas { width: 100%; } .fgx h2 { font-size: 1rem; font-weight: 600; margin: .4rem 0 0; } .fgx p { margin: 0; } .fgx .alert { color: #c62828; min-height: 1.5em; } .fgx .alert.good { color: inherit; }
+@media (prefers-color-scheme: dark) { .fgx .alert:not(.good) { color: #ff8f8a; } }
 @media (max-width: 640px) { .fgx { grid-template-columns: minmax(0, 1fr); } .fgx .classes { grid-template-columns: repeat(5, minmax(0, 1fr)); } .fgx label.slider { grid-template-columns: 7rem minmax(0, 1fr) 6rem; } .fgx .stage { max-width: 16rem; } }`;
 
 // model: get, set, on, off, save_changes. It knows `info`, `numbers` (DataView or base64), `code`, and `page`: whether it has the page for itself.
@@ -250,7 +250,7 @@ function render({ model, el }) {
   }
 
   const shown = [], stage = canvas({ class: "stage", role: "img", tabindex: "0" }), seen = make("p", { "aria-live": "polite" }), alert = make("p", { class: "alert", role: "alert" });
-  const say = (words) => { alert.textContent = words; };
+  const say = (words, good = false) => { alert.textContent = words; alert.classList.toggle("good", good); };
   function draw() { // on screen soon; the rest of the page follows
     const code = encode(state, info.model), now = state;
     shown.forEach((show) => show());
@@ -328,16 +328,17 @@ function render({ model, el }) {
   const back = button("Undo", () => step(-1), { title: "Ctrl-Z" }), forth = button("Redo", () => step(1), { title: "Ctrl-Shift-Z" });
   const field = make("input", { type: "text", spellcheck: "false", autocomplete: "off", "aria-label": "code of this garment" });
   field.onkeydown = (event) => { if (event.key === "Enter") go(field.value); };
-  const copy = (what, text) => Promise.resolve().then(what).then(() => say(text), () => say("This browser lets no page copy; select the code, or download."));
+  const copy = (what, text) => Promise.resolve().then(what).then(() => say(text, true), () => say("This browser lets no page copy; select the code, or download."));
 
   // pins, mixtures, the film from A to B
   const picked = [make("select", { "aria-label": "pin A" }), make("select", { "aria-label": "pin B" })], shelf = make("div", { class: "row" });
-  function pin() {
+  async function pin() {
+    await draw(); // so that picture and state are of one piece
     if (pins.length === 12) return say("Twelve pins are all that fit; remove one.");
     pins.push({ state, image });
     listed();
-    picked[0].value = Math.max(0, pins.length - 2);
-    picked[1].value = pins.length - 1;
+    const plain = [...pins.keys()].filter((i) => !pins[i].state.mix); // the last two of those that can be mixed
+    picked.forEach((select, k) => { if (plain.length && !state.mix) select.value = plain[Math.max(0, plain.length - 2 + k)] ?? plain[0]; });
   }
   function listed() {
     shelf.replaceChildren(...pins.map(({ state: now, image: levels }, i) => {
@@ -405,10 +406,11 @@ function render({ model, el }) {
 
   const sprite = make("img", { src: info.sprite, alt: "" }), judged = make("p");
   const tiles = Array.from({ length: 6 }, () => make("figure", {}, canvas({ role: "img", "aria-label": "training image" }), make("figcaption")));
-  const directions = info.directions.map(({ less, more, measured, effect }, k) => {
-    const one = slider(less ? `${less} ↔ ${more}` : more, -30, 30, 1, () => state.d[k], (v) => { stop(); state = { ...state, d: state.d.map((old, i) => (i === k ? v : old)) }; },
+  const directions = info.directions.map(({ less, more, measured, effect }, k) => { // to the right is always more
+    const way = effect < 0 ? -1 : 1;
+    const one = slider(less ? `${less} ↔ ${more}` : more, -30, 30, 1, () => way * state.d[k], (v) => { stop(); state = { ...state, d: state.d.map((old, i) => (i === k ? way * v : old)) }; },
       (v) => (v === 0 ? "0 σ" : `${less ? (v > 0 ? more : less) + " " : ""}${less ? Math.abs(v / 10) : v / 10} σ`));
-    one.title = `2 σ change ${measured} by ${effect.toFixed(2)} standard deviations`;
+    one.title = `2 σ change ${measured} by ${Math.abs(effect).toFixed(2)} standard deviations`;
     return one;
   });
   el.replaceChildren(make("style", {}, STYLE), make("div", { class: "fgx", tabindex: "-1" },
