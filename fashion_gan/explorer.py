@@ -90,8 +90,8 @@ def _place(seed: int, x: int, y: int, size: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def draw(state: State, found: Model) -> torch.Tensor:
-    """The picture uint8 (1, 28, 28) of a state."""
+def draw(state: State, found: Model, moves: np.ndarray | None = None) -> torch.Tensor:
+    """The picture uint8 (1, 28, 28) of a state. `moves`: latent.directions of the generator, where they are at hand."""
     generator = found.generator.cpu()
     z, shares = _place(state.s, state.x, state.y, generator.latent_dim), torch.zeros(1, len(CLASSES))
     share = state.mix[4] / 100 if state.mix else 0.0
@@ -102,7 +102,7 @@ def draw(state: State, found: Model) -> torch.Tensor:
         ends = [torch.from_numpy(part) for part in (z, _place(seed, x, y, generator.latent_dim))]
         z = latent.spherical(*ends, share)[0].numpy()
     if any(state.d):
-        moves = latent.directions(generator)
+        moves = latent.directions(generator) if moves is None else moves
         z = z + np.array(state.d[: len(moves)]) / 10 @ moves
     z = torch.from_numpy(z * state.t / 100).float()[None]
     hidden = generator.project(torch.cat([z, shares], dim=1) if generator.conditional else z)

@@ -332,10 +332,11 @@ function render({ model, el }) {
 
   // pins, mixtures, the film from A to B
   const picked = [make("select", { "aria-label": "pin A" }), make("select", { "aria-label": "pin B" })], shelf = make("div", { class: "row" });
-  async function pin() {
-    await draw(); // so that picture and state are of one piece
+  function pin() {
     if (pins.length === 12) return say("Twelve pins are all that fit; remove one.");
-    pins.push({ state, image });
+    const one = { state, image };
+    pins.push(one);
+    if (stage.dataset.code !== encode(state, info.model)) work.ask(`pin ${pins.length}`, { state }).then((levels) => { one.image = levels; listed(); }); // the picture is not there yet
     listed();
     const plain = [...pins.keys()].filter((i) => !pins[i].state.mix); // the last two of those that can be mixed
     picked.forEach((select, k) => { if (plain.length && !state.mix) select.value = plain[Math.max(0, plain.length - 2 + k)] ?? plain[0]; });
