@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import copier
+import pages
 from progress import Progress
 
-from fashion_gan import report, sync
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock
 from fashion_gan.params import Params
@@ -44,7 +45,9 @@ def register_engine() -> None:
                 progress.cell(cell_index, len(nb_man.nb.cells))
 
             settings = {"kernel_name": kernel_name, "startup_timeout": 120, "config": config, "on_cell_start": on_cell_start}
-            client = PapermillNotebookClient(nb_man, timeout_func=lambda _: max(1, until - time.monotonic()), **settings)
+            client = PapermillNotebookClient(
+                nb_man, store_widget_state=False, timeout_func=lambda _: max(1, until - time.monotonic()), **settings
+            )
             try:
                 client.execute(stdout=log, stderr=log)
             except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:  # a dead kernel is a RuntimeError
@@ -97,7 +100,7 @@ def run_notebook(run: Run, source: Path, progress: Progress) -> str:
     except papermill.exceptions.PapermillExecutionError as error:
         failure = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
     progress.end(failure or "done")
-    report.write_notebook_html(run, output)
+    pages.write_notebook_html(run, output)
     return failure
 
 
@@ -151,12 +154,12 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
     """Write the report, set the status, wait for MLflow's copy, say where everything is. Returns the exit code."""
     run.update(status=status, reason=reason)
     try:
-        report.write_report(run)
+        pages.write_report(run)
     except Exception as error:
         say(f"the report was not written ({type(error).__name__}: {error})")
     run.finish(status, reason)
     if not wait_for_copier(run, say):
-        say(f"MLflow is not level: {sync.left(run)}")
+        say(f"MLflow is not level: {copier.left(run)}")
     shown = run.folder.relative_to(project_root())
     say(f"MLflow: {run.mlflow_url}")
     say(f"report: {shown}/index.html")
@@ -171,14 +174,14 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
 def wait_for_copier(run: Run, say: Callable[[str], None]) -> bool:
     """Wait for the copier's last look. False where it did not come to an end, or ended with MLflow not level."""
     lock, ended, told = Lock(run.folder / "sync.lock"), run.info["ended"], False
-    until = free_until = time.monotonic() + sync.CLOSING_SECONDS + 30
+    until = free_until = time.monotonic() + copier.CLOSING_SECONDS + 30
     while time.monotonic() < min(until, free_until):
         copy = run.copy()
         if copy.get("closed") == ended:
             return True
         if copy.get("trouble") and not told:
             told = True
-            say(f"MLflow: {copy['trouble']}; trying for {sync.CLOSING_SECONDS} s (what is not sent by then stays in the run folder)")
+            say(f"MLflow: {copy['trouble']}; trying for {copier.CLOSING_SECONDS} s (what is not sent by then stays in the run folder)")
         free_until = min(free_until, time.monotonic() + 15) if lock.is_free() else until  # one may be about to start
         time.sleep(0.2)
     return False

@@ -2,13 +2,14 @@
 
 import json
 
+import copier
 import numpy as np
 import pytest
 from conftest import TINY, fashion_gan, fashion_gan_here
 from PIL import Image
+from registry import why_not_champion
 
-from fashion_gan import latent, model, store, sync
-from fashion_gan.model import why_not_champion
+from fashion_gan import latent, model, store
 from fashion_gan.params import Params
 from fashion_gan.run import Run
 
@@ -220,7 +221,7 @@ def test_champion_tells_who_and_why(three_runs):
     assert (none.returncode, none.stderr.count("\n")) == (2, 1)
     for name in ("a0", "a1", "b"):
         (three_runs / "reports" / name / "discriminator.safetensors").write_bytes(b"d")
-        sync.sync(Run(three_runs / "reports" / name))
+        copier.sync(Run(three_runs / "reports" / name))
     done = fashion_gan("champion", cwd=three_runs)
     assert done.returncode == 0, done.stderr
     assert "champion  version 3  run b" in done.stdout
@@ -233,7 +234,9 @@ def test_champion_tells_who_and_why(three_runs):
 @pytest.mark.timeout(900)
 def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
     """Trained on 500 images for long: its report says so. The shipped generator, held against the same 500: no sign."""
-    from fashion_gan import evaluation, report, training
+    import pages
+
+    from fashion_gan import evaluation, training
     from fashion_gan.data import load_split
     from fashion_gan.state import TrainingState
 
@@ -249,4 +252,4 @@ def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
     run = Run.create(params, name="overfitted", notebooks=())
     run.log_json(overfitted, "scores")
     run.finish()
-    assert "It memorises" in report.write_report(run).read_text()
+    assert "It memorises" in pages.write_report(run).read_text()

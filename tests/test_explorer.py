@@ -1,0 +1,603 @@
+"""The explorer: JavaScript in Node against Python, the page in Chromium from disk."""
+
+import io
+import json
+import random
+import re
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import replace
+
+import numpy as np
+import pages
+import pipeline
+import psutil
+import pytest
+import torch
+from conftest import ROOT, TINY, command, fashion_gan
+from PIL import Image
+from test_lab import BROWSER, browser, lab, wait_until  # noqa: F401 - two fixtures
+
+from fashion_gan import explorer, export, latent, model, report
+from fashion_gan.data import load_split
+from fashion_gan.errors import UserError
+from fashion_gan.explorer import State
+from fashion_gan.networks import Generator
+from fashion_gan.params import Params
+from fashion_gan.run import Run
+
+NODE = shutil.which("node")
+IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
+SLACK = 3  # on a machine that does other things as well; the printed figures are what counts
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: chromium-headless-shell)")
+needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine (Debian: nodejs)")
+
+
+def in_node(script: str, folder, **files) -> object:
+    """Run JavaScript with `core` there, and `files` in the folder; returns what it gives back, through JSON."""
+    shutil.copy(explorer.SCRIPT, folder / "explorer.mjs")
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    head = 'import fs from "fs"; import page from "./explorer.mjs"; const core = page.core();'
+    (folder / "run.mjs").write_text(f"{head}\nconst work = async () => {{ {script} }};\nconsole.log(JSON.stringify(await work()));")
+    done = subprocess.run([NODE, "run.mjs"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def some_states(count: int, size: int = 64) -> list[State]:
+    dice = random.Random(0)
+
+    def end():
+        return dice.randrange(10), dice.randrange(2**32), dice.randint(-300, 300), dice.randint(-300, 300)
+
+    def own():
+        return tuple(dice.randint(-127, 127) for _ in range(size)) if dice.random() < 0.2 else None
+
+    states = [State(0, 0), State(9, 2**32 - 1, 200, -32768, 32767)]
+    while len(states) < count:
+        c, s, x, y = end()
+        mix = (*end(), dice.randrange(101)) if dice.random() < 0.5 else None
+        d = tuple(dice.randint(-30, 30) for _ in range(8)) if dice.random() < 0.5 else (0,) * 8
+        states.append(State(c, s, dice.randint(30, 130), x * dice.randrange(2), y, mix, d, own(), own() if mix else None))
+    return states
+
+
+@needs_node
+def test_latents_have_the_same_bits(tmp_path):
+    seeds = [0, 1, 7, 12345, 2**31, 2**32 - 1]
+    theirs = in_node(f"return {seeds}.map((s) => [0, 1, 2].map((k) => [...core.seeded(s, 64, k)]));", tmp_path)
+    assert theirs == [[latent.seeded(s, 64, k).tolist() for k in range(3)] for s in seeds]
+
+
+def test_latents_are_normal_and_independent():
+    z = torch.tensor([latent.seeded(s, 64, k).tolist() for s in range(500) for k in range(3)])
+    assert abs(z.mean()) < 0.01
+    assert abs(z.std() - 1) < 0.01
+    off = torch.corrcoef(z.T) - torch.eye(64)
+    assert off.abs().max() < 5 / len(z) ** 0.5
+    rows = torch.corrcoef(z[:300]) - torch.eye(300)
+    assert rows.abs().max() < 6 / 64**0.5
+
+
+def test_a_wide_generator_leaves_room_for_fewer_real_images(data_dir, tmp_path):
+    torch.manual_seed(0)
+    model.save_network(tmp_path / "g.safetensors", Generator(64, 40, True, True), dict(zip(model.SHAPE, (64, 40, True, True), strict=True)))
+    wide, train = model.load_generator(tmp_path / "g.safetensors"), load_split(data_dir, "train", 20_000)
+    info, numbers = export.payload(wide, train, load_split(data_dir, "validation", 100))
+    assert len(info["tile_classes"]) < 2000
+    assert len(numbers) * 4 / 3 + len(info["sprite"]) < export.ROOM
+
+
+MODELS = {"shipped": None, "plain": (8, 8, False, False), "wide": (100, 12, True, False), "tiny": (3, 4, False, True)}
+
+
+@pytest.fixture(params=MODELS)
+def found(request, tmp_path):
+    """The shipped model, and small ones of other shapes, with batch norms that do something."""
+    shape = MODELS[request.param]
+    if shape is None:
+        return model.load_generator(ROOT / model.SHIPPED)
+    torch.manual_seed(0)
+    generator = Generator(*shape)
+    norms = [module for module in generator.layers if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics of this one batch
+    generator.layers(generator.project(torch.randn(64, generator.project.in_features)).view(64, -1, 7, 7))  # in training mode
+    for norm in norms:
+        torch.nn.init.normal_(norm.bias, 0, 0.3)
+    generator.layers[-2].weight.data *= 10  # pictures with contrast
+    params = dict(zip(model.SHAPE, shape, strict=True))
+    model.save_network(tmp_path / "g.safetensors", generator, params)
+    return model.load_generator(tmp_path / "g.safetensors")
+
+
+@needs_node
+def test_the_pages_pictures_are_pytorchs(found, splits, tmp_path):
+    info, numbers = export.payload(found, *splits)
+    bits, size = explorer.model_bits(found), found.generator.latent_dim
+    states = some_states(64, size)
+    codes = [explorer.encode(state, bits) for state in states]
+    script = f"""const info = JSON.parse(fs.readFileSync("info")), raw = fs.readFileSync("numbers");
+    const net = await core.open(info, raw);
+    return {codes}.map((code) => [...net.draw(core.inputs(core.decode(code, {bits}, {size}), info.latent_dim, net.directions))]);"""
+    theirs = torch.tensor(in_node(script, tmp_path, info=json.dumps(info).encode(), numbers=numbers))
+    ours = torch.stack([explorer.draw(explorer.decode(code, bits, size), found).flatten() for code in codes]).int()
+    apart = (theirs - ours).abs()
+    print(f"grey levels apart: at most {apart.max()}, mean {apart.double().mean():.4f}")
+    assert apart.max() <= 2
+    assert ours.double().std(dim=0).mean() > 1  # they do differ from each other
+
+
+@needs_node
+def test_codes_are_the_same_in_both_languages(tmp_path):
+    states, bits = some_states(200), 0xBEEF
+    codes = [explorer.encode(state, bits) for state in states]
+    assert [explorer.decode(code, bits, 64) for code in codes] == states
+    assert explorer.decode("f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits, 64) == states[5]
+    theirs = in_node(f"return {codes}.map((c) => [core.decode(c, {bits}, 64), core.encode(core.decode(c, {bits}, 64), {bits})]);", tmp_path)
+    assert [again for _, again in theirs] == codes
+    for state, (read, _) in zip(states, theirs, strict=True):
+        mix = tuple(read["mix"][name] for name in "csxym") if read["mix"] else None
+        z, mix_z = (tuple(found) if found else None for found in (read["z"], (read["mix"] or {}).get("z")))
+        assert State(*(read[name] for name in "cstxy"), mix, tuple(read["d"]), z, mix_z) == state
+
+
+GOOD = explorer.encode(State(9, 7), 0xBEEF)
+BAD = {
+    "": "this is no code of the explorer; one begins with F1-",
+    "hello": "this is no code of the explorer; one begins with F1-",
+    "F1-": "the code is mistyped or cut off; its checksum does not fit",
+    GOOD[:-1]: "the code is mistyped or cut off; its checksum does not fit",
+    GOOD + "0": "the code is mistyped or cut off; its checksum does not fit",
+    GOOD + "A" * 300: f"the code has {len(GOOD) + 300} characters; the longest has 261",
+    "F1-U" + GOOD[4:]: "the code holds U, which no code has",
+    explorer.encode(State(9, 7), 1): "the code belongs to another model (0001); this one is beef",
+}
+
+
+def test_bad_codes_get_one_sentence(tmp_path):
+    for code, words in BAD.items():
+        with pytest.raises(UserError) as told:
+            explorer.decode(code, 0xBEEF, 64)
+        assert str(told.value) == words
+    for i in range(3, len(GOOD)):  # every wrong letter is found
+        for letter in explorer.LETTERS.replace(GOOD[i], ""):
+            with pytest.raises(UserError):
+                explorer.decode(GOOD[:i] + letter + GOOD[i + 1 :], 0xBEEF, 64)
+    if NODE:
+        script = (
+            f"return {list(BAD)}.map((code) => {{ try {{ core.decode(code, 0xbeef, 64); }} catch (error) {{ return error.message; }} }});"
+        )
+        assert in_node(script, tmp_path) == list(BAD.values())
+
+
+def test_the_command_draws_a_code(tmp_path):
+    found = model.load_generator(ROOT / model.SHIPPED)
+    state = State(8, 12345, 90, 40, -20, (0, 3, 0, 0, 30), (0, 0, 15, 0, 0, 0, 0, -5))
+    code = explorer.encode(state, explorer.model_bits(found))
+    done = fashion_gan("sample", "--model", str(ROOT / model.SHIPPED), "--code", code, "--out", str(tmp_path / "x.png"))
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), explorer.draw(state, found)[0].numpy())
+    done = fashion_gan("sample", "--model", str(ROOT / model.SHIPPED), "--code", code[:-1], "--out", str(tmp_path / "y.png"))
+    assert (done.returncode, done.stderr) == (2, "error: the code is mistyped or cut off; its checksum does not fit\n")
+    assert not (tmp_path / "y.png").exists()
+
+
+def test_directions_are_at_right_angles_and_do_what_they_say():
+    found = model.load_generator(ROOT / model.SHIPPED)
+    moves = torch.from_numpy(latent.directions(found.generator))
+    assert (moves @ moves.T - torch.eye(len(moves))).abs().max() < 2e-3
+    named = export.named(found.generator)
+    assert sum(bool(d["less"]) for d in named) >= 3
+    z, labels = latent.draw(1000, found.generator.latent_dim, 99), latent.balanced_labels(1000)  # other samples than it was named on
+    before = export.traits(latent.generate(found.generator, z, labels))
+    for direction, move in zip(named, moves, strict=True):
+        if direction["less"]:
+            after = export.traits(latent.generate(found.generator, z + 2 * move, labels))
+            words = next(w for w in before if w[1] == direction["measured"])
+            change = float((after[words] - before[words]).mean())
+            print(f"{direction['less']} to {direction['more']}: {float(before[words].mean()):.3f} to {float(after[words].mean()):.3f}")
+            assert change * direction["effect"] > 0
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return model.load_generator(ROOT / model.SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def twin(data_dir, shipped, tmp_path_factory):
+    """The report of the shipped model, on disk."""
+    folder = tmp_path_factory.mktemp("twin") / "showcase"
+    shutil.copytree(ROOT / "reports" / "showcase", folder)
+    info, numbers = export.payload(shipped, load_split(data_dir, "train"), load_split(data_dir, "validation", 1000))
+    report.write_twin(Run(folder), info, numbers)
+    return pages.write_report(Run(folder))
+
+
+def playable(index):
+    """The page with the explorer: that of a very wide generator has no room in the report."""
+    separate = index.with_name("explorer.html")
+    return separate if separate.exists() else index
+
+
+TIMES = """async () => {
+  const stage = document.querySelector("canvas.stage"), input = document.querySelector("label.slider input"), times = [];
+  for (let k = 0; k < 60; k++) {
+    const before = stage.dataset.code, began = performance.now();
+    input.value = (k % 30) + 1;
+    input.dispatchEvent(new Event("input"));
+    while (stage.dataset.code === before) await new Promise((go) => setTimeout(go, 0));
+    await new Promise(requestAnimationFrame);
+    times.push(performance.now() - began);
+    await new Promise((go) => setTimeout(go, 30));
+  }
+  return times.sort((a, b) => a - b);
+}"""
+PIXELS = "() => [...document.querySelector('canvas.stage').getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 0)"
+
+
+class Explorer:
+    """The explorer as a person handles it, in a page or in a frame of one."""
+
+    def __init__(self, page):
+        self.page, self.stage, self.field = page, page.locator("canvas.stage"), page.get_by_label("code of this garment")
+
+    def shows(self, code: str) -> list[int]:
+        """Wait for the picture of a code; its grey levels."""
+        self.page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code === code", arg=code)
+        return self.page.evaluate(PIXELS)
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def go(self, code: str) -> list[int]:
+        self.field.fill(code)
+        self.field.press("Enter")
+        return self.shows(code)
+
+    @property
+    def alert(self) -> str:
+        return self.page.locator(".alert").inner_text()
+
+    def saved(self, name: str):
+        with self.page.expect_download() as download:
+            self.press(name)
+        return download.value
+
+
+@pytest.fixture(scope="module")
+def opened(twin, browser):  # noqa: F811
+    """The report opened from disk, its explorer drawn; what it asked for and complained of, and how long it took."""
+    context = browser.new_context(viewport={"width": 1100, "height": 1000}, permissions=["clipboard-read", "clipboard-write"])
+    page, asked, said = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: message.type == "error" and said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    began = time.monotonic()
+    page.goto(playable(twin).as_uri())
+    page.wait_for_selector("canvas.stage[data-code]")
+    page.opened = time.monotonic() - began
+    page.evaluate("document.querySelectorAll('.fgx details').forEach((d) => (d.open = true))")
+    yield Explorer(page), asked, said
+    context.close()
+
+
+@needs_browser
+def test_it_draws_soon_and_follows_the_slider(opened):
+    explorer_page, _, _ = opened
+    times = explorer_page.page.evaluate(TIMES)
+    opened_in = explorer_page.page.opened
+    print(f"opened in {opened_in:.2f} s; a slider's change is on screen in {times[30]:.0f} ms (median), {times[57]:.0f} ms (95 %)")
+    assert opened_in < 1.5 * SLACK
+    assert times[30] < 50 * SLACK
+    assert times[57] < 100 * SLACK
+
+
+@needs_browser
+def test_a_pasted_code_draws_pytorchs_picture_and_undo_brings_back_what_was_there(opened, shipped):
+    it, bits = opened[0], explorer.model_bits(shipped)
+    for state in some_states(8)[2:]:
+        before, code = it.field.input_value(), explorer.encode(state, bits)
+        there = torch.tensor(it.go(code))
+        assert (there - explorer.draw(state, shipped).flatten()).abs().max() <= 2
+        assert it.page.url.endswith("#" + code)
+        it.stage.focus()
+        it.page.keyboard.press("Control+z")
+        it.shows(before)
+        it.page.keyboard.press("Control+Shift+Z")
+        assert torch.equal(torch.tensor(it.shows(code)), there)
+    for bad, words in ((code[:-1], "mistyped"), (explorer.encode(State(1, 1), bits ^ 1), "another model"), ("x" * 9, "begins with F1-")):
+        it.field.fill(bad)
+        it.press("Go to code")
+        assert words in it.alert
+
+
+@needs_browser
+def test_by_keyboard(opened, shipped):
+    it, bits = opened[0], explorer.model_bits(shipped)
+    it.go(explorer.encode(State(9, 5), bits))
+    it.stage.focus()
+    it.page.keyboard.press("1")
+    it.shows(explorer.encode(State(1, 5), bits))
+    it.page.keyboard.press("ArrowRight")
+    it.shows(explorer.encode(State(1, 5, x=10), bits))
+    it.page.get_by_label("truncation").press("ArrowLeft")
+    it.shows(explorer.encode(State(1, 5, t=99, x=10), bits))
+    assert it.page.get_by_label("truncation").get_attribute("aria-valuetext") == "0.99"
+    it.page.get_by_role("button", name="8 Bag").press("Enter")
+    it.shows(explorer.encode(State(8, 5, t=99, x=10), bits))
+    it.page.wait_for_function("() => /Bag, \\d+ % sure/.test(document.querySelector('canvas.stage').getAttribute('aria-label'))")
+    assert "Unseen real images lie" in it.page.locator(".fgx").inner_text()
+    it.press("Reset")
+    it.shows(explorer.encode(State(8, 5), bits))
+    it.page.get_by_label("seed").fill("4294967296")
+    it.page.get_by_label("seed").press("Enter")
+    assert it.alert == "A seed is a whole number from 0 to 4294967295."
+
+
+@needs_browser
+def test_dragging_on_the_picture_walks_and_is_one_step_back(opened, shipped):
+    it, bits = opened[0], explorer.model_bits(shipped)
+    it.go(explorer.encode(State(3, 11), bits))
+    it.stage.scroll_into_view_if_needed()
+    box = it.stage.bounding_box()
+    it.page.mouse.move(box["x"] + 60, box["y"] + 60)
+    it.page.mouse.down()
+    for k in range(1, 11):
+        it.page.mouse.move(box["x"] + 60 + 4 * k, box["y"] + 60 + 2 * k)
+    it.page.mouse.up()
+    it.shows(explorer.encode(State(3, 11, x=40, y=20), bits))
+    it.press("Undo")
+    it.shows(explorer.encode(State(3, 11), bits))
+
+
+@needs_browser
+def test_pins_are_mixed_and_played_and_taken_along(opened, shipped):
+    it, bits = opened[0], explorer.model_bits(shipped)
+    ends = [State(1, 21), State(8, 22)]
+    for state in ends:
+        it.go(explorer.encode(state, bits))
+        it.press("Pin")
+    half = State(1, 21, mix=(8, 22, 0, 0, 50))
+    it.page.get_by_label("mix A").fill("50")
+    pixels = it.shows(explorer.encode(half, bits))
+    assert (torch.tensor(pixels) - explorer.draw(half, shipped).flatten()).abs().max() <= 2
+    it.press("Pin")  # a mixture can be shown again, not mixed again
+    it.page.get_by_label("pin B").select_option("2")
+    it.page.get_by_label("mix A").fill("20")
+    assert it.alert == "A mixture cannot be mixed again; pin two plain garments."
+    it.page.get_by_label("pin B").select_option("1")
+    it.press("show 1")
+    it.shows(explorer.encode(ends[0], bits))
+
+    it.press("Play A → B")
+    it.page.get_by_role("button", name="Stop", exact=True).wait_for()
+    it.shows(explorer.encode(replace(half, mix=(8, 22, 0, 0, 100)), bits))  # it ends at B, by itself
+    it.page.get_by_role("button", name="Play A → B", exact=True).wait_for()
+    it.press("Undo")  # the whole film is one step
+    it.shows(explorer.encode(ends[0], bits))
+
+    film = Image.open(it.saved("Save GIF").path())
+    assert (film.format, film.size, film.n_frames, film.info["loop"]) == ("GIF", (112, 112), 60, 0)
+    for frame, state in ((0, ends[0]), (15, half), (30, ends[1])):
+        film.seek(frame)
+        levels = np.asarray(film.convert("L"))[2::4, 2::4].astype(int)
+        assert np.abs(levels - explorer.draw(state, shipped)[0].numpy().astype(int)).max() <= 2
+    strip = Image.open(it.saved("Save strip").path()).convert("L")
+    assert strip.size == (11 * 224, 224)
+    levels = np.asarray(strip)[4::8, 5 * 224 + 4 : 6 * 224 : 8].astype(int)
+    assert np.abs(levels - explorer.draw(half, shipped)[0].numpy().astype(int)).max() <= 2
+    for number in (3, 2, 1):
+        it.press(f"remove pin {number}")
+    assert Image.open(it.saved("Save strip").path()).size == (2240, 224)  # without pins: the ten classes
+
+
+@needs_browser
+def test_picture_and_code_are_copied_and_saved(opened, shipped):
+    it, bits = opened[0], explorer.model_bits(shipped)
+    state = State(6, 33)
+    code = explorer.encode(state, bits)
+    it.go(code)
+    saved = it.saved("Save PNG")
+    assert saved.suggested_filename == f"{code}.png"
+    levels = np.asarray(Image.open(saved.path()).convert("L"))[4::8, 4::8].astype(int)
+    assert np.abs(levels - explorer.draw(state, shipped)[0].numpy().astype(int)).max() <= 2
+    it.press("Copy code")
+    it.page.wait_for_function("() => document.querySelector('.alert').textContent === 'The code is copied.'")
+    assert it.page.evaluate("navigator.clipboard.readText()") == code
+    it.press("Copy PNG")
+    it.page.wait_for_function("() => document.querySelector('.alert').textContent !== 'The code is copied.'")
+    assert it.alert == "The picture is copied."
+    assert it.page.evaluate("navigator.clipboard.read().then((all) => all[0].types)") == ["image/png"]
+
+
+@needs_browser
+def test_what_needs_a_kernel_is_off_and_says_why(opened):
+    it = opened[0]
+    for name in ("Search all of them", "Find it in the latent space"):
+        assert it.page.get_by_role("button", name=name).is_disabled()
+    assert it.page.get_by_label("picture of a garment").is_disabled()
+    assert it.page.get_by_text("needs a kernel: open notebooks/05_explorer.ipynb").count() == 2
+
+
+@needs_browser
+def test_it_asked_nobody_and_complained_of_nothing(opened, twin):
+    _, asked, said = opened
+    assert {url.split("#")[0] for url in asked if not url.startswith(("data:", "blob:"))} == {playable(twin).as_uri()}
+    assert said == []
+    assert twin.stat().st_size <= pages.LARGEST
+
+
+@needs_browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("dark", 390)])
+def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width):  # noqa: F811
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here (pip install axe-playwright-python)")
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(playable(twin).as_uri())
+    page.wait_for_selector("canvas.stage[data-code]")
+    page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    page.wait_for_function("() => document.querySelector('.fgx details').innerText.includes('Unseen real images lie')")
+    found = axe.Axe().run(page).response
+    told = {f"{v['id']}: {v['help']}": [n["html"][:120] for n in v["nodes"]][:3] for v in found["violations"]}
+    print(f"{scheme}, {width} px: {len(found['passes'])} rules pass; findings: {told or 'none'}")
+    assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.close()
+
+
+def test_where_the_explorer_does_not_fit_in_it_is_a_page_of_its_own(twin, monkeypatch):
+    monkeypatch.setattr(pages, "LARGEST", 1_000_000)
+    before, there = twin.read_text(), playable(twin)
+    try:
+        assert pages.write_report(Run(twin.parent)).stat().st_size < 1_000_000
+        assert 'href="explorer.html"' in twin.read_text()
+        assert 'id="twin"' in (twin.parent / "explorer.html").read_text()
+    finally:
+        twin.write_text(before)
+        if there == twin:
+            (twin.parent / "explorer.html").unlink()
+
+
+def test_a_run_leaves_the_page(project):
+    found = model.load_generator(ROOT / model.SHIPPED)
+    code = explorer.encode(State(3, 5), explorer.model_bits(found))
+    run = Run.create(Params.checked(TINY | {"code": code}), name="r", profile="tiny", notebooks=("05_explorer",))
+    assert pipeline.run_all(run, print) == 0
+    assert f'"code":"{code}"' in (run.folder / "index.html").read_text()
+    assert (run.folder / "index.html").stat().st_size <= pages.LARGEST
+    assert (run.folder / "notebooks" / "05_explorer.ipynb").stat().st_size < 500_000  # no weights of the widget in it
+    assert "<script" not in (run.folder / "05_explorer.html").read_text()
+
+
+def a_photo(data_dir, number: int = 0) -> bytes:
+    """A test image as somebody would photograph it: dark on white, larger, not in the middle, a JPEG."""
+    small = Image.fromarray(255 - load_split(data_dir, "test").images[number, 0].numpy())
+    whole = Image.new("L", (640, 480), 250)
+    whole.paste(small.resize((280, 280), Image.Resampling.BICUBIC), (90, 120))
+    stream = io.BytesIO()
+    whole.save(stream, format="jpeg", quality=90)
+    return stream.getvalue()
+
+
+def heap(page) -> float:
+    """Megabytes that the page's scripts hold, after a collection."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    session.send("Performance.enable")
+    return next(m["value"] for m in session.send("Performance.getMetrics")["metrics"] if m["name"] == "JSHeapUsedSize") / 1e6
+
+
+def drag(it, seconds: float) -> None:
+    """Walk on the picture for some seconds, the button held down."""
+    it.stage.scroll_into_view_if_needed()
+    box, until, k = it.stage.bounding_box(), time.monotonic() + seconds, 0
+    it.page.mouse.move(box["x"] + 50, box["y"] + 50)
+    it.page.mouse.down()
+    while time.monotonic() < until:
+        k += 1
+        it.page.mouse.move(box["x"] + 50 + k % 70, box["y"] + 50 + k % 40)
+    it.page.mouse.up()
+
+
+def kernel_does_its_part(it, data_dir) -> None:
+    """What only a kernel can do: the nearest of all training images, an own photo found and pinned, a bad file refused."""
+    for details in it.page.locator(".fgx details").all():
+        details.evaluate("d => d.open = true")
+    it.press("Search all of them")
+    it.page.get_by_text("Of 50,000 training images the nearest is").wait_for(timeout=90_000)
+    chooser = it.page.get_by_label("picture of a garment")
+    chooser.set_input_files({"name": "empty.png", "mimeType": "image/png", "buffer": b""})
+    it.page.get_by_text("This file is empty; choose a picture.").wait_for()
+    chooser.set_input_files({"name": "large.png", "mimeType": "image/png", "buffer": bytes(9_000_000)})
+    it.page.get_by_text("This file has 9 MB; at most 8 MB are read.").wait_for()
+    chooser.set_input_files({"name": "boot.jpg", "mimeType": "image/jpeg", "buffer": a_photo(data_dir)})
+    it.page.get_by_text("28×28 pixels", exact=True).wait_for()
+    it.press("Find it in the latent space")
+    it.page.get_by_text("It is pinned.").wait_for(timeout=90_000)
+    told = it.page.get_by_text("It is pinned.").inner_text()
+    distance, real = (float(number) for number in re.search(r"([0-9.]+) from the photo.* are ([0-9.]+) \(median\)", told).groups())
+    print(told)
+    assert "Ankle boot" in told
+    assert distance < real
+    assert it.page.locator(".fgx figure button", has_text="show 1").count() == 1
+
+
+@needs_browser
+def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, shipped):  # noqa: F811
+    root, address = lab
+    page, sent = browser.new_page(viewport={"width": 1400, "height": 1000}), []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.goto(f"{address}/lab/tree/notebooks/05_explorer.ipynb?reset")
+    page.wait_for_selector(IDLE, timeout=60_000)
+    time.sleep(1)  # the indicator says idle a moment before the kernel takes work
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    it = Explorer(page)
+    page.locator("canvas.stage[data-code]").wait_for(timeout=120_000)
+    page.wait_for_selector(IDLE, timeout=120_000)
+    page.wait_for_timeout(3000)
+    drag(it, 1)  # what is made once is there
+    page.wait_for_timeout(1000)
+    before, held, heard = it.stage.get_attribute("data-code"), heap(page), len(sent)
+    drag(it, 10)
+    while_dragging = len(sent) - heard
+    page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code !== code", arg=before)
+    page.wait_for_timeout(1000)
+    grown = heap(page) - held
+    print(
+        f"messages in 10 s of dragging: {while_dragging}, after it: {len(sent) - heard - while_dragging}; memory {held:.0f} MB, {grown:+.1f} MB"
+    )
+    assert while_dragging <= 1  # the one that says where it ended
+    assert 0 < len(sent) - heard <= 3
+    assert grown < 5
+    code = explorer.encode(State(4, 3), explorer.model_bits(shipped))
+    assert (torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()).abs().max() <= 2
+    it.stage.focus()  # keys that JupyterLab has commands for
+    page.keyboard.press("2")
+    it.shows(explorer.encode(State(2, 3), explorer.model_bits(shipped)))
+    page.keyboard.press("Control+z")
+    it.shows(code)
+    kernel_does_its_part(it, data_dir)
+    page.screenshot(path=str(root / "explorer.png"))
+    assert (root / "reports" / "scratch" / "explore" / "explorer.html").exists()
+    page.close()
+
+
+@needs_browser
+def test_in_voila(project, browser, data_dir, shipped):  # noqa: F811
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words, began = [command(), "app", "--no-browser", "--idle", "4", "--port", str(port)], time.monotonic()
+    with (project / "app.log").open("w") as log:
+        server = subprocess.Popen(words, cwd=project, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: "is running at" in (project / "app.log").read_text(), 60)
+        kernels = lambda: [p for p in psutil.Process(server.pid).children(recursive=True) if "ipykernel_launcher" in p.cmdline()]  # noqa: E731
+        places = {c.laddr.ip for c in psutil.Process(server.pid).net_connections("tcp") if c.status == "LISTEN"}
+        assert places == {"127.0.0.1"}
+        page, answered = browser.new_page(viewport={"width": 1100, "height": 1000}), []
+        page.on("response", lambda response: answered.append(response.url))
+        page.goto(f"http://127.0.0.1:{port}", timeout=120_000)
+        page.locator("canvas.stage[data-code]").wait_for(timeout=120_000)
+        page.locator("label.slider input").first.fill("5")
+        page.wait_for_function("() => document.querySelector('.fgx output').value !== '0 σ'")
+        print(f"{time.monotonic() - began:.0f} s from the command to a slider that was moved")
+        it, code = Explorer(page), explorer.encode(State(4, 3), explorer.model_bits(shipped))
+        assert (torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()).abs().max() <= 2
+        assert "from fashion_gan import" not in page.locator("body").inner_text()
+        assert "The explorer" in page.locator("body").inner_text()
+        kernel_does_its_part(it, data_dir)
+        assert {url.split("/")[2] for url in answered if url.startswith("http")} == {f"127.0.0.1:{port}"}
+        assert len(kernels()) == 1
+        page.screenshot(path=str(project / "app.png"), full_page=True)
+        page.close()
+        wait_until(lambda: not kernels(), 30)
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
