@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fashion_gan.errors import UserError
 
-NOTEBOOKS = ("01_explore", "02_train", "03_evaluate", "04_sample")
+NOTEBOOKS = ("01_explore", "02_train", "03_evaluate", "04_sample", "05_explorer")
 
 
 def parameter(default: Any, help: str, *, unit: str = "", frozen: bool = False, **bounds: Any) -> Any:
@@ -68,6 +68,7 @@ class Params(BaseModel):
     runs: str = parameter("", "runs to compare, by name, with commas between; empty: the newest three")
     sample_seed: int = parameter(0, "seed of the pictures in 04_sample", ge=0, lt=2**31)
     per_class: int = parameter(10, "images a class in the grids of 04_sample", unit="images", ge=1, le=100)
+    code: str = parameter("", "a garment of the explorer, F1-...; empty: an ankle boot")
     explore_images: int = parameter(1500, "images placed in 01_explore's map", unit="images", ge=100, le=10_000)
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@ from here, words and layout from static/."""
 
 import base64
 import hashlib
+import json
 import math
 import re
 from pathlib import Path
@@ -26,10 +27,11 @@ def clock(seconds: float) -> str:
 
 def rendered(template: str, run: Run, **values: Any) -> str:
     """A template of static/ for a run. Pages load nothing: their Content-Security-Policy allows inlined pictures, styles
-    and, where there are `frames`, the slider's script."""
+    and, by its digest, one `script`: the slider's where there are `frames`."""
     loader = jinja2.FileSystemLoader(STATIC)
     templates = jinja2.Environment(loader=loader, autoescape=jinja2.select_autoescape(), trim_blocks=True, lstrip_blocks=True)
     style, script = (Markup((STATIC / name).read_text(encoding="utf-8")) for name in ("report.css", "slider.js"))
+    script = values.pop("script", script)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     scores, last = run.read_json("scores"), {point["name"]: point["value"] for point in run.metrics()}
     lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement")}
@@ -40,6 +42,7 @@ def rendered(template: str, run: Run, **values: Any) -> str:
         "scores": scores,
         "last": last,
         "frames": [],
+        "explorer": "",
         "clock": clock,
         "markdown": markdown,
     }
@@ -58,6 +61,9 @@ def notebook_body(path: Path) -> Markup:
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:  # a widget needs a kernel and a script
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True, exclude_input_prompt=True)
     return Markup(exporter.from_notebook_node(notebook)[0])
 
@@ -69,6 +75,16 @@ def write_notebook_html(run: Run, notebook: Path) -> Path | None:
     target = run.folder / f"{notebook.stem}.html"
     write_text(target, rendered("notebook.html", run, title=notebook.stem, notebook=notebook_body(notebook)))
     return target
+
+
+def write_explorer(run: Run, info: dict[str, Any], numbers: bytes, code: str = "") -> Path:
+    """<run>/explorer.html: the explorer's static twin, of what export.payload gave; it begins at `code`. Returns its path."""
+    data = {"info": info, "numbers": base64.b64encode(numbers).decode(), "code": code, "page": True}
+    script, host = ((STATIC / name).read_text(encoding="utf-8") for name in ("explorer.js", "host.js"))
+    script = Markup("{" + script.replace("export default", "const page =") + host + "}")
+    told = Markup(json.dumps(data).replace("<", "\\u003c"))
+    write_text(run.folder / "explorer.html", rendered("explorer.html", run, explorer=told, script=script))
+    return run.folder / "explorer.html"
 
 
 def embedded(path: Path) -> str:
@@ -99,7 +115,12 @@ def write_report(run: Run) -> Path:
     if frames:
         write_text(run.folder / "epochs.html", rendered("epochs.html", run, frames=frames))
     bodies = {p.stem: unique_ids(notebook_body(p), p.stem) for p in notebooks}
-    write_text(run.folder / "index.html", rendered("index.html", run, frames=frames, pictures=pictures_of(run), notebooks=bodies))
+    write_text(
+        run.folder / "index.html",
+        rendered(
+            "index.html", run, frames=frames, playable=(run.folder / "explorer.html").exists(), pictures=pictures_of(run), notebooks=bodies
+        ),
+    )
     return run.folder / "index.html"
 
 

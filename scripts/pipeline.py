@@ -44,7 +44,9 @@ def register_engine() -> None:
                 progress.cell(cell_index, len(nb_man.nb.cells))
 
             settings = {"kernel_name": kernel_name, "startup_timeout": 120, "config": config, "on_cell_start": on_cell_start}
-            client = PapermillNotebookClient(nb_man, timeout_func=lambda _: max(1, until - time.monotonic()), **settings)
+            client = PapermillNotebookClient(
+                nb_man, store_widget_state=False, timeout_func=lambda _: max(1, until - time.monotonic()), **settings
+            )
             try:
                 client.execute(stdout=log, stderr=log)
             except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:  # a dead kernel is a RuntimeError

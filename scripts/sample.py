@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from fashion_gan import latent, model, plots
+from fashion_gan import explorer, latent, model, plots
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.data import class_index
 from fashion_gan.errors import UserError
@@ -43,6 +44,19 @@ def sample_to_file(where: str, count: int, seed: int, classes: str, truncation: 
     return f"{count:,} images from {found.source} (seed {seed}) are in {out}"
 
 
+def code_to_file(where: str, code: str, out: Path) -> str:
+    """Write the garment of an explorer's code to x.png, 28x28. Returns what was done. Raises UserError before anything is written."""
+    if out.suffix != ".png":
+        raise UserError(f"--out {out} ends in {out.suffix or 'nothing'}; a code's garment goes to .png")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}; make it first")
+    found = model.find(where)
+    image = explorer.draw(explorer.decode(code, explorer.model_bits(found)), found)
+    with replacing(out) as temporary:
+        Image.fromarray(image[0].numpy()).save(temporary, format="png")
+    return f"the garment {code} from {found.source} is in {out}"
+
+
 def main() -> None:
     parser = parser_of("sample")
     parser.add_argument("--model", default="auto", metavar="WHERE", help="a run, a file, models:/fashion-gan@champion, or auto")
@@ -50,8 +64,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--classes", default="", help="names or numbers with commas between; default: all, in turn")
     parser.add_argument("--truncation", type=float, default=1.0, help="spread of the latents, 0 to 2; below 1: safer, less varied")
+    parser.add_argument("--code", default="", metavar="F1-...", help="the one garment of an explorer's code; only --model and --out count")
     parser.add_argument("--out", required=True, metavar="FILE", help="x.npz (images and labels) or x.png (a grid)")
     args = parser.parse_args()
+    if args.code:
+        print(code_to_file(args.model, args.code, Path(args.out)))
+        return
     print(sample_to_file(args.model, args.n, args.seed, args.classes, args.truncation, Path(args.out)))
 
 

@@ -1,0 +1,4 @@
+// The report's stand-in for a kernel.
+const data = JSON.parse(document.getElementById("explorer-data").textContent);
+const model = { get: (name) => data[name], set: (name, value) => { data[name] = value; }, on() {}, off() {}, save_changes() {} };
+page.render({ model, el: document.getElementById("explorer") });

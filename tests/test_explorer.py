@@ -1,0 +1,320 @@
+"""The explorer: JavaScript in Node against Python, the page in Chromium from disk."""
+
+import json
+import random
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pipeline
+import pytest
+import torch
+from conftest import ROOT, TINY, fashion_gan
+from PIL import Image
+from test_lab import BROWSER, browser, lab  # noqa: F401 - two fixtures
+
+from fashion_gan import explorer, export, latent, model, report
+from fashion_gan.data import load_split
+from fashion_gan.errors import UserError
+from fashion_gan.explorer import State
+from fashion_gan.networks import Generator
+from fashion_gan.params import Params
+from fashion_gan.run import Run
+
+NODE = shutil.which("node")
+IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
+SLACK = 3  # on a machine that does other things as well; the printed figures are what counts
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: chromium-headless-shell)")
+needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine (Debian: nodejs)")
+
+
+def in_node(script: str, folder, **files) -> object:
+    """Run JavaScript with `core` there, and `files` in the folder; returns what it gives back, through JSON."""
+    shutil.copy(explorer.SCRIPT, folder / "explorer.mjs")
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    head = 'import fs from "fs"; import page from "./explorer.mjs"; const core = page.core();'
+    (folder / "run.mjs").write_text(f"{head}\nconst work = () => {{ {script} }};\nconsole.log(JSON.stringify(work()));")
+    done = subprocess.run([NODE, "run.mjs"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def some_states(count: int) -> list[State]:
+    dice = random.Random(0)
+
+    def end():
+        return dice.randrange(10), dice.randrange(2**32), dice.randint(-300, 300), dice.randint(-300, 300)
+
+    states = [State(0, 0), State(9, 2**32 - 1, 200, -32768, 32767)]
+    while len(states) < count:
+        c, s, x, y = end()
+        mix = (*end(), dice.randrange(101)) if dice.random() < 0.5 else None
+        d = tuple(dice.randint(-30, 30) for _ in range(8)) if dice.random() < 0.5 else (0,) * 8
+        states.append(State(c, s, dice.randint(30, 130), x * dice.randrange(2), y, mix, d))
+    return states
+
+
+@needs_node
+def test_latents_have_the_same_bits(tmp_path):
+    seeds = [0, 1, 7, 12345, 2**31, 2**32 - 1]
+    theirs = in_node(f"return {seeds}.map((s) => [0, 1, 2].map((k) => [...core.seeded(s, 64, k)]));", tmp_path)
+    assert theirs == [[latent.seeded(s, 64, k).tolist() for k in range(3)] for s in seeds]
+
+
+def test_latents_are_normal_and_independent():
+    z = torch.tensor([latent.seeded(s, 64, k).tolist() for s in range(500) for k in range(3)])
+    assert abs(z.mean()) < 0.01
+    assert abs(z.std() - 1) < 0.01
+    off = torch.corrcoef(z.T) - torch.eye(64)
+    assert off.abs().max() < 5 / len(z) ** 0.5
+    rows = torch.corrcoef(z[:300]) - torch.eye(300)
+    assert rows.abs().max() < 6 / 64**0.5
+
+
+MODELS = {"shipped": None, "plain": (8, 8, False, False), "wide": (100, 12, True, False), "tiny": (3, 4, False, True)}
+
+
+@pytest.fixture(params=MODELS)
+def found(request, tmp_path):
+    """The shipped model, and small ones of other shapes, with batch norms that do something."""
+    shape = MODELS[request.param]
+    if shape is None:
+        return model.load_generator(ROOT / model.SHIPPED)
+    torch.manual_seed(0)
+    generator = Generator(*shape)
+    norms = [module for module in generator.layers if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics of this one batch
+    generator.layers(generator.project(torch.randn(64, generator.project.in_features)).view(64, -1, 7, 7))  # in training mode
+    for norm in norms:
+        torch.nn.init.normal_(norm.bias, 0, 0.3)
+    generator.layers[-2].weight.data *= 10  # pictures with contrast
+    params = dict(zip(model.SHAPE, shape, strict=True))
+    model.save_network(tmp_path / "g.safetensors", generator, params)
+    return model.load_generator(tmp_path / "g.safetensors")
+
+
+@needs_node
+def test_the_pages_pictures_are_pytorchs(found, splits, tmp_path):
+    info, numbers = export.payload(found, splits[0])
+    bits, states = explorer.model_bits(found), some_states(64)
+    codes = [explorer.encode(state, bits) for state in states]
+    script = f"""const info = JSON.parse(fs.readFileSync("info")), raw = fs.readFileSync("numbers");
+    const net = core.open(info, raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.length));
+    return {codes}.map((code) => [...net.draw(core.inputs(core.decode(code, {bits}), info.latent_dim, net.directions))]);"""
+    theirs = torch.tensor(in_node(script, tmp_path, info=json.dumps(info).encode(), numbers=numbers))
+    ours = torch.stack([explorer.draw(explorer.decode(code, bits), found).flatten() for code in codes]).int()
+    apart = (theirs - ours).abs()
+    print(f"grey levels apart: at most {apart.max()}, mean {apart.double().mean():.4f}")
+    assert apart.max() <= 2
+    assert ours.double().std(dim=0).mean() > 1  # they do differ from each other
+
+
+@needs_node
+def test_codes_are_the_same_in_both_languages(tmp_path):
+    states, bits = some_states(200), 0xBEEF
+    codes = [explorer.encode(state, bits) for state in states]
+    assert [explorer.decode(code, bits) for code in codes] == states
+    assert max(map(len, codes)) <= explorer.LONGEST
+    assert explorer.decode("f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits) == states[5]
+    theirs = in_node(f"return {codes}.map((c) => [core.decode(c, {bits}), core.encode(core.decode(c, {bits}), {bits})]);", tmp_path)
+    assert [again for _, again in theirs] == codes
+    for state, (read, _) in zip(states, theirs, strict=True):
+        mix = tuple(read["mix"][name] for name in "csxym") if read["mix"] else None
+        assert State(*(read[name] for name in "cstxy"), mix, tuple(read["d"])) == state
+
+
+GOOD = explorer.encode(State(9, 7), 0xBEEF)
+BAD = {
+    "": "this is no code of the explorer; one begins with F1-",
+    "hello": "this is no code of the explorer; one begins with F1-",
+    "F1-": "the code is mistyped or cut off; its checksum does not fit",
+    GOOD[:-1]: "the code is mistyped or cut off; its checksum does not fit",
+    GOOD + "0": "the code is mistyped or cut off; its checksum does not fit",
+    GOOD + "A" * 100: f"the code has {len(GOOD) + 100} characters; the longest has 60",
+    "F1-U" + GOOD[4:]: "the code holds U, which no code has",
+    explorer.encode(State(9, 7), 1): "the code belongs to another model (0001); this one is beef",
+}
+
+
+def test_bad_codes_get_one_sentence(tmp_path):
+    for code, words in BAD.items():
+        with pytest.raises(UserError) as told:
+            explorer.decode(code, 0xBEEF)
+        assert str(told.value) == words
+    for i in range(3, len(GOOD)):  # every wrong letter is found
+        for letter in explorer.LETTERS.replace(GOOD[i], ""):
+            with pytest.raises(UserError):
+                explorer.decode(GOOD[:i] + letter + GOOD[i + 1 :], 0xBEEF)
+    if NODE:
+        script = f"return {list(BAD)}.map((code) => {{ try {{ core.decode(code, 0xbeef); }} catch (error) {{ return error.message; }} }});"
+        assert in_node(script, tmp_path) == list(BAD.values())
+
+
+def test_the_command_draws_a_code(tmp_path):
+    found = model.load_generator(ROOT / model.SHIPPED)
+    state = State(8, 12345, 90, 40, -20, (0, 3, 0, 0, 30), (0, 0, 15, 0, 0, 0, 0, -5))
+    code = explorer.encode(state, explorer.model_bits(found))
+    done = fashion_gan("sample", "--model", str(ROOT / model.SHIPPED), "--code", code, "--out", str(tmp_path / "x.png"))
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), explorer.draw(state, found)[0].numpy())
+    done = fashion_gan("sample", "--model", str(ROOT / model.SHIPPED), "--code", code[:-1], "--out", str(tmp_path / "y.png"))
+    assert (done.returncode, done.stderr) == (2, "error: the code is mistyped or cut off; its checksum does not fit\n")
+    assert not (tmp_path / "y.png").exists()
+
+
+def test_directions_are_at_right_angles_and_do_what_they_say(splits):
+    found = model.load_generator(ROOT / model.SHIPPED)
+    moves = torch.from_numpy(latent.directions(found.generator))
+    assert (moves @ moves.T - torch.eye(len(moves))).abs().max() < 2e-3
+    named = export.payload(found, splits[0])[0]["directions"]
+    assert sum(bool(d["less"]) for d in named) >= 3
+    z, labels = latent.draw(1000, found.generator.latent_dim, 99), latent.balanced_labels(1000)  # other samples than it was named on
+    before = export.traits(latent.generate(found.generator, z, labels))
+    for direction, move in zip(named, moves, strict=True):
+        if direction["less"]:
+            after = export.traits(latent.generate(found.generator, z + 2 * move, labels))
+            words = next(w for w in before if w[1] == direction["measured"])
+            change = float((after[words] - before[words]).mean())
+            print(f"{direction['less']} to {direction['more']}: {float(before[words].mean()):.3f} to {float(after[words].mean()):.3f}")
+            assert change * direction["effect"] > 0
+
+
+@pytest.fixture(scope="module")
+def twin(data_dir, tmp_path_factory):
+    """The page of the shipped model, on disk."""
+    folder = tmp_path_factory.mktemp("twin")
+    shutil.copy(ROOT / "reports" / "showcase" / "run.json", folder)
+    info, numbers = export.payload(model.load_generator(ROOT / model.SHIPPED), load_split(data_dir, "train"))
+    return report.write_explorer(Run(folder), info, numbers)
+
+
+TIMES = """async () => {
+  const stage = document.querySelector("canvas.stage"), input = document.querySelectorAll("input[type=range]")[1], times = [];
+  for (let k = 0; k < 60; k++) {
+    const before = stage.dataset.code, began = performance.now();
+    input.value = (k % 30) + 1;
+    input.dispatchEvent(new Event("input"));
+    while (stage.dataset.code === before) await new Promise((go) => setTimeout(go, 0));
+    await new Promise(requestAnimationFrame);
+    times.push(performance.now() - began);
+    await new Promise((go) => setTimeout(go, 30));
+  }
+  return times.sort((a, b) => a - b);
+}"""
+PIXELS = "() => [...document.querySelector('canvas.stage').getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 0)"
+
+
+@needs_browser
+def test_the_page_from_disk(twin, browser):  # noqa: F811
+    page, asked, said = browser.new_page(viewport={"width": 1100, "height": 1000}), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: message.type == "error" and said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    began = time.monotonic()
+    page.goto(twin.as_uri())
+    page.wait_for_selector("canvas.stage[data-code]")
+    opened = time.monotonic() - began
+    times = page.evaluate(TIMES)
+    print(f"opened in {opened:.2f} s; a slider's change is on screen in {times[30]:.0f} ms (median), {times[57]:.0f} ms (95 %)")
+    assert opened < 1.5 * SLACK
+    assert times[30] < 50 * SLACK
+    assert times[57] < 100 * SLACK
+
+    def shows(code):
+        page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code === code", arg=code)
+        return page.evaluate(PIXELS)
+
+    def press(name):
+        page.get_by_role("button", name=name, exact=True).click()
+
+    field, found = page.get_by_label("code of this garment"), model.load_generator(ROOT / model.SHIPPED)
+    bits = explorer.model_bits(found)
+    # a pasted code draws PyTorch's picture, is in the address, and undo brings back what was there
+    for state in some_states(8)[2:]:
+        before, code = field.input_value(), explorer.encode(state, bits)
+        field.fill(code)
+        field.press("Enter")
+        there = torch.tensor(shows(code))
+        assert (there - explorer.draw(state, found).flatten()).abs().max() <= 2
+        assert page.url.endswith("#" + code)
+        page.locator("canvas.stage").focus()
+        page.keyboard.press("Control+z")
+        shows(before)
+        page.keyboard.press("Control+Shift+Z")
+        assert torch.equal(torch.tensor(shows(code)), there)
+    for bad, words in ((code[:-1], "mistyped"), (explorer.encode(State(1, 1), bits ^ 1), "another model"), ("x" * 9, "begins with F1-")):
+        field.fill(bad)
+        press("Go to code")
+        assert words in page.locator(".alert").inner_text()
+
+    # by keyboard: class, a slider, the plane; what is pinned can be mixed; the alternative text names a class
+    press("Reset")
+    page.locator("canvas.stage").focus()
+    page.keyboard.press("1")
+    shows(explorer.encode(State(1, state.s), bits))
+    page.keyboard.press("ArrowRight")
+    shows(explorer.encode(State(1, state.s, x=10), bits))
+    press("Pin")
+    page.keyboard.press("8")
+    page.get_by_label("truncation").press("ArrowLeft")
+    shows(explorer.encode(State(8, state.s, t=99, x=10), bits))
+    assert page.get_by_label("truncation").get_attribute("aria-valuetext") == "0.99"
+    press("Pin")
+    page.get_by_label("mix A").fill("50")
+    shows(explorer.encode(State(1, state.s, t=100, x=10, mix=(8, state.s, 10, 0, 50)), bits))
+    page.wait_for_function("() => /Trouser|Bag|[A-Z].*% sure/.test(document.querySelector('canvas.stage').getAttribute('aria-label'))")
+    page.get_by_role("button", name="8 Bag").click()
+    page.wait_for_function("() => /Bag, \\d+ % sure/.test(document.querySelector('canvas.stage').getAttribute('aria-label'))")
+    assert page.get_by_text("Real images lie").count() == 1
+    with page.expect_download() as download:
+        press("Save strip")
+    assert Image.open(download.value.path()).size == (11 * 224, 224)
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [twin.as_uri()]
+    assert said == []
+    page.close()
+
+
+def test_a_run_leaves_the_page(project):
+    found = model.load_generator(ROOT / model.SHIPPED)
+    code = explorer.encode(State(3, 5), explorer.model_bits(found))
+    run = Run.create(Params.checked(TINY | {"code": code}), name="r", profile="tiny", notebooks=("05_explorer",))
+    assert pipeline.run_all(run, print) == 0
+    assert f'"code": "{code}"' in (run.folder / "explorer.html").read_text()
+    assert 'href="explorer.html"' in (run.folder / "index.html").read_text()
+    assert (run.folder / "notebooks" / "05_explorer.ipynb").stat().st_size < 500_000  # no weights of the widget in it
+    for page in ("index.html", "05_explorer.html"):
+        assert "<script" not in (run.folder / page).read_text()
+
+
+@needs_browser
+def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser):  # noqa: F811
+    _, address = lab
+    page, sent = browser.new_page(viewport={"width": 1400, "height": 1000}), []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.goto(f"{address}/lab/tree/notebooks/05_explorer.ipynb?reset")
+    page.wait_for_selector(IDLE, timeout=60_000)
+    time.sleep(1)  # the indicator says idle a moment before the kernel takes work
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    stage = page.locator("canvas.stage[data-code]")
+    stage.wait_for(timeout=120_000)
+    page.wait_for_selector(IDLE, timeout=120_000)
+    page.wait_for_timeout(3000)
+    stage.scroll_into_view_if_needed()
+    box, before, heard = stage.bounding_box(), stage.get_attribute("data-code"), len(sent)
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.down()
+    for i in range(100):
+        page.mouse.move(box["x"] + 50 + i % 70, box["y"] + 50 + i % 40)
+    page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code !== code", arg=before)
+    page.wait_for_timeout(1000)
+    while_dragging = len(sent) - heard
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    print(f"messages while dragging: {while_dragging}, after it: {len(sent) - heard - while_dragging}")
+    assert while_dragging == 0
+    assert len(sent) > heard  # only now the kernel is told the code
+    page.close()
