@@ -93,7 +93,7 @@ def traits(images: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
 
 def named(generator: Generator, sigma: float = 2.0, clear: float = 0.4) -> list[dict[str, Any]]:
     """The directions' names: the words for the trait that changes most where MEASURED samples are moved by `sigma`, in standard
-    deviations of that trait within a class; the clearest gets a trait first. A number where no change is `clear`."""
+    deviations of that trait within a class; the clearest gets a trait first, a second one gets it with a number. A number alone where no change is `clear`."""
     z, labels = latent.draw(MEASURED, generator.latent_dim, 1), latent.balanced_labels(MEASURED)
     before, found = traits(latent.generate(generator, z, labels)), []
     spread = {words: float(values.view(-1, len(CLASSES)).var(dim=0).mean().sqrt()) + 1e-9 for words, values in before.items()}
@@ -101,11 +101,12 @@ def named(generator: Generator, sigma: float = 2.0, clear: float = 0.4) -> list[
         after = traits(latent.generate(generator, z + sigma * direction, labels))
         found.append({words: float(after[words].mean() - before[words].mean()) / spread[words] for words in before})
     told: dict[int, dict[str, Any]] = {}
-    for effect, number, words in sorted(((e, i, w) for i, all_ in enumerate(found) for w, e in all_.items()), key=lambda t: -abs(t[0])):
-        if number in told or abs(effect) < clear or any(words[1] == t["measured"] for t in told.values()):
-            continue
-        mean = float(before[words].mean())
-        told[number] = {
-            "less": words[0], "more": words[1], "measured": words[1], "effect": effect, "before": mean, "after": mean + effect * spread[words],
-        }  # fmt: skip
+    ranked = sorted(((e, i, words) for i, effects in enumerate(found) for words, e in effects.items()), key=lambda t: -abs(t[0]))
+    for again in (False, True):  # a trait names a second direction where nothing else is clear of that one
+        for effect, number, words in ranked:
+            count = 1 + sum(words[1] == t["measured"] for t in told.values())
+            if number not in told and abs(effect) >= clear and (again or count == 1):
+                less, more = words if count == 1 else (f"{w} ({count})" for w in words)
+                means = {"before": float(before[words].mean()), "after": float(before[words].mean()) + effect * spread[words]}
+                told[number] = {"less": less, "more": more, "measured": words[1], "effect": effect} | means
     return [told.get(i, {"less": "", "more": f"direction {i + 1}", "measured": "nothing", "effect": 0.0}) for i in range(len(found))]
