@@ -1,4 +1,4 @@
-"""Where MLflow is: its address, the login, a client. Only this module, `sync`, `model`, `served` and `doctor` import mlflow."""
+"""Where MLflow is: its address, the login, a client. The package imports mlflow only here and in `served`."""
 
 import os
 import re

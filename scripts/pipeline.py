@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import copier
 from progress import Progress
 
-from fashion_gan import report, sync
+from fashion_gan import report
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock
 from fashion_gan.params import Params
@@ -158,7 +159,7 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
         say(f"the report was not written ({type(error).__name__}: {error})")
     run.finish(status, reason)
     if not wait_for_copier(run, say):
-        say(f"MLflow is not level: {sync.left(run)}")
+        say(f"MLflow is not level: {copier.left(run)}")
     shown = run.folder.relative_to(project_root())
     say(f"MLflow: {run.mlflow_url}")
     say(f"report: {shown}/index.html")
@@ -173,14 +174,14 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
 def wait_for_copier(run: Run, say: Callable[[str], None]) -> bool:
     """Wait for the copier's last look. False where it did not come to an end, or ended with MLflow not level."""
     lock, ended, told = Lock(run.folder / "sync.lock"), run.info["ended"], False
-    until = free_until = time.monotonic() + sync.CLOSING_SECONDS + 30
+    until = free_until = time.monotonic() + copier.CLOSING_SECONDS + 30
     while time.monotonic() < min(until, free_until):
         copy = run.copy()
         if copy.get("closed") == ended:
             return True
         if copy.get("trouble") and not told:
             told = True
-            say(f"MLflow: {copy['trouble']}; trying for {sync.CLOSING_SECONDS} s (what is not sent by then stays in the run folder)")
+            say(f"MLflow: {copy['trouble']}; trying for {copier.CLOSING_SECONDS} s (what is not sent by then stays in the run folder)")
         free_until = min(free_until, time.monotonic() + 15) if lock.is_free() else until  # one may be about to start
         time.sleep(0.2)
     return False

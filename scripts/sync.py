@@ -3,10 +3,11 @@
 import os
 import sys
 
+from copier import sync
+
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError
 from fashion_gan.run import all_runs, find
-from fashion_gan.sync import sync
 
 
 def main() -> None:

@@ -304,11 +304,13 @@ class Engine(Server):
 
 def differences(run):
     """What differs between a run folder and its copy in MLflow (by the environment's address), field by field; [] if none."""
-    from fashion_gan import report, store, sync
+    import copier
+
+    from fashion_gan import report, store
 
     client, found = store.make_client(), []
     (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
-    copies = client.search_runs([experiment.experiment_id], f"tags.`{sync.RUN_TAG}` = '{run.info['uuid']}'")
+    copies = client.search_runs([experiment.experiment_id], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'")
     if len(copies) != 1:
         return [f"{len(copies)} runs"]
     copy, info = copies[0], run.info
@@ -319,7 +321,7 @@ def differences(run):
     found += [f"tag {k}" for k, v in info["tags"].items() if copy.data.tags.get(k) != str(v)]
     if copy.data.tags.get("mlflow.note.content") != report.note(run):
         found.append("note")
-    for name in sync.POINTS:
+    for name in copier.POINTS:
         points = list(map(json.loads, (run.folder / name).read_text().splitlines())) if (run.folder / name).exists() else []
         for metric in {p["name"] for p in points}:
             there = Counter((m.step, m.timestamp, m.value) for m in client.get_metric_history(copy.info.run_id, metric))
@@ -330,7 +332,7 @@ def differences(run):
         import mlflow
 
         got = Path(mlflow.artifacts.download_artifacts(run_id=copy.info.run_id, dst_path=folder, tracking_uri=store.tracking_uri()))
-        for path in sync.files_of(run, final=True):
+        for path in copier.files_of(run, final=True):
             name = path.relative_to(run.folder)
             if not (got / name).exists() or digest(got / name) != digest(path):
                 found.append(f"artifact {name}")

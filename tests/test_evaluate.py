@@ -2,13 +2,14 @@
 
 import json
 
+import copier
 import numpy as np
 import pytest
 from conftest import TINY, fashion_gan
 from PIL import Image
+from registry import why_not_champion
 
-from fashion_gan import latent, model, store, sync
-from fashion_gan.model import why_not_champion
+from fashion_gan import latent, model, store
 from fashion_gan.params import Params
 from fashion_gan.run import Run
 
@@ -221,7 +222,7 @@ def test_champion_tells_who_and_why(three_runs):
     assert (none.returncode, none.stderr.count("\n")) == (2, 1)
     for name in ("a0", "a1", "b"):
         (three_runs / "reports" / name / "discriminator.safetensors").write_bytes(b"d")
-        sync.sync(Run(three_runs / "reports" / name))
+        copier.sync(Run(three_runs / "reports" / name))
     done = fashion_gan("champion", cwd=three_runs)
     assert done.returncode == 0, done.stderr
     assert "champion  version 3  run b" in done.stdout

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import urllib.request
 
+import copier
 import numpy as np
 import pytest
+import registry
 import torch
 
-from fashion_gan import UserError, latent, model, store, sync
+from fashion_gan import UserError, latent, model, store
 from fashion_gan.files import digest
 from fashion_gan.params import Params
 from fashion_gan.run import Run
@@ -34,7 +36,7 @@ def test_it_is_found_by_run_path_file_and_folder(run, project):
 
 def test_the_pyfunc_loads_without_pickle_and_without_the_package(run, tmp_path):
     """In another process that has neither this project's folder nor its installed package on its path."""
-    folder = model.save_pyfunc(run.folder)
+    folder = registry.save_pyfunc(run.folder)
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pickle")]
     code = f"""
 import sys
@@ -96,7 +98,7 @@ def test_the_registered_model_answers_a_request_with_images(run, project):
     """`mlflow models serve` on the champion, asked with the model's own input example."""
     from servers import free_ports, wait_until
 
-    sync.sync(run)
+    copier.sync(run)
     version = store.make_client().get_model_version_by_alias(store.MODEL_NAME, "champion")
     assert version.run_id == run.copy()["run_id"]
     assert version.tags["distance"] == "1.0"

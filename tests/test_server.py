@@ -134,11 +134,13 @@ def test_a_copied_folder_alone_gives_the_same_run_on_another_server(server, proj
 
 def fields(run):
     """All that MLflow holds of a run, without what belongs to a store (ids, addresses)."""
-    from fashion_gan import store, sync
+    import copier
+
+    from fashion_gan import store
 
     client = store.make_client()
     experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
-    (found,) = client.search_runs([experiment], f"tags.`{sync.RUN_TAG}` = '{run.info['uuid']}'")
+    (found,) = client.search_runs([experiment], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'")
     metrics = {
         n: sorted((m.step, m.timestamp, m.value) for m in client.get_metric_history(found.info.run_id, n)) for n in found.data.metrics
     }

@@ -7,11 +7,13 @@ import threading
 import time
 from pathlib import Path
 
+import copier
+import machine
 import pytest
 import torch
 from conftest import fashion_gan
 
-from fashion_gan import UserError, model, store, sync, system
+from fashion_gan import UserError, model, store
 from fashion_gan.networks import Discriminator, Generator
 from fashion_gan.params import Params
 from fashion_gan.run import Run, close_vanished
@@ -43,7 +45,7 @@ def fill(run, distance, seed=0):
 def find(run):
     client = store.make_client()
     experiment = client.get_experiment_by_name(store.EXPERIMENT)
-    found = client.search_runs([experiment.experiment_id], f"tags.`{sync.RUN_TAG}` = '{run.info['uuid']}'")
+    found = client.search_runs([experiment.experiment_id], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'")
     assert len(found) == 1
     return client, found[0]
 
@@ -55,9 +57,9 @@ def history(client, found, name):
 def test_one_mlflow_run_holds_it_all_and_again_adds_nothing(run):
     run.finish()
     for _ in range(2):
-        sync.sync(run)
+        copier.sync(run)
     (run.folder / "mlflow.json").unlink()  # even when the copier's memory is gone
-    sync.sync(run)
+    copier.sync(run)
     client, found = find(run)
     assert found.info.status == "FINISHED"
     assert found.data.params["seed"] == "0"
@@ -69,16 +71,16 @@ def test_one_mlflow_run_holds_it_all_and_again_adds_nothing(run):
 
 
 def test_a_point_is_not_doubled_after_a_copier_was_killed_between_batch_and_memory(run):
-    copier = sync.Copier(run, store.make_client())
-    copier.copy_points("metrics.jsonl")  # sent, not remembered
+    begun = copier.Copier(run, store.make_client())
+    begun.copy_points("metrics.jsonl")  # sent, not remembered
     run.finish()
-    sync.sync(run)
+    copier.sync(run)
     client, found = find(run)
     assert len(history(client, found, "loss_d")) == 3
 
 
 def test_following_ends_with_the_runs_own_status(run):
-    follower = threading.Thread(target=sync.sync, args=(Run(run.folder), True, print, 0.1))
+    follower = threading.Thread(target=copier.sync, args=(Run(run.folder), True, print, 0.1))
     follower.start()
     time.sleep(1)
     run.log_metrics({"loss_d": 0.1}, 4)
@@ -93,7 +95,7 @@ def test_following_ends_with_the_runs_own_status(run):
 
 def test_a_vanished_run_ends_failed(run):
     run.lock.release()  # as when its process is killed
-    sync.sync(run, follow=True)
+    copier.sync(run, follow=True)
     found = find(run)[1]
     assert (found.info.status, found.data.tags["reason"]) == ("FAILED", "its process vanished")
     assert run.info["status"] == "FAILED"
@@ -112,7 +114,7 @@ CHAMPIONS = [
 
 def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
     run.finish()
-    sync.sync(run)
+    copier.sync(run)
     client = store.make_client()
 
     def champion():
@@ -124,15 +126,15 @@ def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
         fill(other, distance, seed=int(name[1]))
         other.log_json({"measure": measure, "distance": distance}, "scores")
         other.finish()
-        sync.sync(other)
+        copier.sync(other)
         assert champion() == expected, name
 
 
 def test_a_longer_training_of_the_same_run_is_another_version_with_files_of_its_own(run):
     run.finish()
-    sync.sync(run)
+    copier.sync(run)
     fill(run, 1.0, seed=7)
-    sync.sync(run)
+    copier.sync(run)
     client, _ = find(run)
     versions = client.search_model_versions(f"name='{store.MODEL_NAME}'")
     assert len(versions) == 2
@@ -143,9 +145,9 @@ def test_a_longer_training_of_the_same_run_is_another_version_with_files_of_its_
 
 def test_a_copier_that_is_still_closing_is_waited_for(run):
     """A resume right after a kill: the earlier copier holds the lock; the new one waits, and MLflow ends with the truth."""
-    closing = sync.Lock(run.folder / "sync.lock")
+    closing = copier.Lock(run.folder / "sync.lock")
     assert closing.acquire()
-    follower = threading.Thread(target=sync.sync, args=(Run(run.folder), True, print, 0.1))
+    follower = threading.Thread(target=copier.sync, args=(Run(run.folder), True, print, 0.1))
     follower.start()
     time.sleep(0.7)
     closing.release()
@@ -157,9 +159,9 @@ def test_a_copier_that_is_still_closing_is_waited_for(run):
 
 def test_params_changed_by_a_resume_become_tags(run):
     run.finish()
-    sync.sync(run)
+    copier.sync(run)
     run.update(params=run.info["params"] | {"epochs": 99}, status="FINISHED")
-    sync.sync(run)
+    copier.sync(run)
     _, found = find(run)
     assert found.data.params["epochs"] == str(Params().epochs)
     assert found.data.tags["resumed.epochs"] == "99"
@@ -170,10 +172,10 @@ def test_a_store_that_does_not_answer_is_one_line_and_loses_nothing(run, monkeyp
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match="fashion-gan sync r1") as error:
-        sync.sync(run)
+        copier.sync(run)
     assert "\n" not in str(error.value)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    sync.sync(run)
+    copier.sync(run)
     assert find(run)[1].info.status == "FINISHED"
 
 
@@ -191,8 +193,8 @@ def test_the_default_store_is_the_projects_own(project, monkeypatch):
 
 
 def test_the_run_shows_its_data_note_host_and_system_metrics(run, monkeypatch):
-    monkeypatch.setattr(system, "EVERY", 0.3)
-    follower = threading.Thread(target=sync.sync, args=(Run(run.folder), True, print, 0.1))
+    monkeypatch.setattr(machine, "EVERY", 0.3)
+    follower = threading.Thread(target=copier.sync, args=(Run(run.folder), True, print, 0.1))
     follower.start()
     time.sleep(3)
     run.finish()
@@ -211,27 +213,27 @@ def test_the_run_shows_its_data_note_host_and_system_metrics(run, monkeypatch):
 
 def test_only_a_file_whose_content_changed_is_sent_again(run, monkeypatch):
     run.finish()
-    sync.sync(run)
+    copier.sync(run)
     _, sent = find(run)[0], []
-    real = sync.make_client().__class__.log_artifact
+    real = copier.make_client().__class__.log_artifact
     monkeypatch.setattr(
         "mlflow.MlflowClient.log_artifact",
         lambda self, run_id, path, *rest: (sent.append(Path(path).name), real(self, run_id, path, *rest)),
     )
     os.utime(run.folder / model.FILE)  # touched, not changed
     (run.folder / "scores.json").write_text('{"measure": "net-1000", "distance": 1.25}')
-    sync.sync(run)
+    copier.sync(run)
     assert sent == ["scores.json"]
 
 
 def test_two_stores_are_each_remembered(run, monkeypatch, tmp_path):
     run.finish()
-    sync.sync(run)
+    copier.sync(run)
     here = run.copy()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
-    assert sync.pending(run)[0] == 6
-    sync.sync(run)
-    assert sync.pending(run) == (0, 0)
+    assert copier.pending(run)[0] == 6
+    copier.sync(run)
+    assert copier.pending(run) == (0, 0)
     assert find(run)[1].info.status == "FINISHED"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert run.copy(store.shown_uri()) == here
@@ -241,11 +243,11 @@ def test_two_stores_are_each_remembered(run, monkeypatch, tmp_path):
 def test_what_is_left_is_counted_and_trouble_is_told(run, monkeypatch):
     """A store that is away for good: the copier gives up after its time, and says what is still to be sent."""
     run.finish()
-    monkeypatch.setattr(sync, "CLOSING_SECONDS", 1)
+    monkeypatch.setattr(copier, "CLOSING_SECONDS", 1)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    files = len(sync.files_of(run, final=True))
+    files = len(copier.files_of(run, final=True))
     with pytest.raises(UserError, match=rf"it cannot be reached; 6 points and {files} files are still to be sent: fashion-gan sync r1$"):
-        sync.sync(run, True, print, 0.1)
+        copier.sync(run, True, print, 0.1)
     assert run.mlflow_url == "not reached yet (it cannot be reached); later: fashion-gan sync r1"
 
 
@@ -253,7 +255,7 @@ def test_a_run_of_another_machine_is_not_closed(run):
     run.update(host="another-machine")
     run.lock.release()
     assert close_vanished(print) == []
-    sync.sync(run)
+    copier.sync(run)
     assert find(run)[1].info.status == "RUNNING"
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from machine import watch
 
-from fashion_gan import report
+from fashion_gan import model, report
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, digest, write_json
 from fashion_gan.run import Run, close_vanished
 from fashion_gan.store import experiment, first_line, is_server, make_client, shown_uri
-from fashion_gan.system import watch
 
 RUN_TAG = "fashion_gan.uuid"
 COPIED = ("images", "notebooks")  # folders that are copied whole; of checkpoints only the final and the best
@@ -152,11 +152,11 @@ class Copier:
 
     def close(self) -> None:
         """The last look: package and register the model if the run finished, then set the status."""
-        from fashion_gan.model import FILE, register
+        from registry import register
 
         self.copy(final=True)
         info = self.run.info
-        if info["status"] == "FINISHED" and (self.run.folder / FILE).exists():
+        if info["status"] == "FINISHED" and (self.run.folder / model.FILE).exists():
             register(self.client, self.run, self.run_id)
         ended = info.get("ended") or time.time()
         self.client.set_terminated(self.run_id, info["status"], int(ended * 1000))
