@@ -8,7 +8,7 @@ READY := .venv/.ready
 COMPOSE := docker compose --env-file .env $(if $(wildcard .env.local),--env-file .env.local)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test lab lint server server-down server-env server-backup server-restore server-upgrade showcase lock clean
+.PHONY: help setup data run test lab explore app lint server server-down server-env server-backup server-restore server-upgrade showcase lock clean
 
 help:  ## what make can do
 	@echo "fashion-gan: design clothes with a GAN. Targets:"
@@ -38,6 +38,12 @@ test: data  ## the whole test suite
 
 lab: data  ## JupyterLab on the notebooks (PORT=8888)
 	@$(BIN)/fashion-gan lab --port $(PORT)
+
+explore: data  ## play: JupyterLab on 05_explorer (PORT=8888)
+	@$(BIN)/fashion-gan lab --port $(PORT) --notebook 05_explorer
+
+app: data  ## play: the explorer as a page of its own, by Voilà, no code shown (PORT=8888)
+	@$(BIN)/fashion-gan app --port $(PORT)
 
 lint: $(READY)  ## ruff, and the check that notebooks are stripped
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

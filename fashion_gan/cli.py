@@ -22,6 +22,7 @@ COMMANDS = {
     "data": "get Fashion-MNIST and check it",
     "train-features": "train the shipped feature networks again",
     "lab": "JupyterLab on the notebooks",
+    "app": "the explorer as a page of its own, by Voilà",
 }
 
 

@@ -2,6 +2,8 @@
 
 import binascii
 import struct
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,19 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from fashion_gan import latent
-from fashion_gan.data import CLASSES, to_uint8
+from fashion_gan import features, latent, metrics, photo
+from fashion_gan.data import CLASSES, Split, to_uint8
 from fashion_gan.errors import UserError
 from fashion_gan.model import Model
+from fashion_gan.photo import GRID
 
-LETTERS, LONGEST, STEP = "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 60, 1e-2  # Crockford's base 32; characters; length of a step on the plane
+LETTERS, STEP = "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 1e-2  # Crockford's base 32; length of a step on the plane
 SCRIPT = Path(__file__).parent / "static" / "explorer.js"
 
 
 @dataclass(frozen=True)
 class State:
     """Class and seed; truncation in hundredths; place on the seed's plane; class, seed, place and share (hundredths) of a second
-    garment; directions in tenths of a sigma."""
+    garment; directions in tenths of a sigma; the latents of the first and the second garment (in 1/32 sigma) where they are no
+    seed's, but were found for a photo."""
 
     c: int
     s: int
@@ -30,6 +34,8 @@ class State:
     y: int = 0
     mix: tuple[int, int, int, int, int] | None = None
     d: tuple[int, ...] = (0,) * 8
+    z: tuple[int, ...] | None = None
+    mix_z: tuple[int, ...] | None = None
 
 
 def model_bits(found: Model) -> int:
@@ -40,23 +46,25 @@ def model_bits(found: Model) -> int:
 def encode(state: State, model: int) -> str:
     """A state as F1-...: packed, with a CRC-16, in base 32."""
     walk, moved = bool(state.x or state.y), any(state.d)
-    packed = struct.pack(">HBIB", model, state.c | 16 * walk | 32 * bool(state.mix) | 64 * moved, state.s, state.t)
+    packed = struct.pack(">HBIB", model, state.c | 16 * walk | 32 * bool(state.mix) | 64 * moved | 128 * bool(state.z), state.s, state.t)
     packed += struct.pack(">hh", state.x, state.y) if walk else b""
-    packed += struct.pack(">BIhhB", *state.mix) if state.mix else b""
+    packed += struct.pack(">BIhhB", state.mix[0] | 16 * bool(state.mix_z), *state.mix[1:]) if state.mix else b""
     packed += struct.pack(">8b", *state.d) if moved else b""
+    packed += b"".join(struct.pack(f">{len(z)}b", *z) for z in (state.z, state.mix_z) if z)
     packed += struct.pack(">H", binascii.crc_hqx(packed, 0))
     count = -(-8 * len(packed) // 5)
     number = int.from_bytes(packed) << (5 * count - 8 * len(packed))
     return "F1-" + "".join(LETTERS[number >> 5 * i & 31] for i in reversed(range(count)))
 
 
-def decode(code: str, model: int) -> State:
+def decode(code: str, model: int, latent_dim: int) -> State:
     """The state of a code. Raises UserError, in one sentence, where it is none, or another model's."""
+    longest = 56 - (-16 * latent_dim // 5)
     text = code.strip().upper()
     if not text.startswith("F1-"):
         raise UserError("this is no code of the explorer; one begins with F1-")
-    if len(text) > LONGEST:
-        raise UserError(f"the code has {len(text)} characters; the longest has {LONGEST}")
+    if len(text) > longest:
+        raise UserError(f"the code has {len(text)} characters; the longest has {longest}")
     letters = text[3:].translate(str.maketrans("OIL", "011"))
     if strange := next((letter for letter in letters if letter not in LETTERS), ""):
         raise UserError(f"the code holds {strange}, which no code has")
@@ -70,21 +78,26 @@ def decode(code: str, model: int) -> State:
     found, flags, seed, truncation = struct.unpack(">HBIB", packed[:8])
     if found != model:
         raise UserError(f"the code belongs to another model ({found:04x}); this one is {model:04x}")
-    parts, at = [], 8
-    for bit, form in ((16, ">hh"), (32, ">BIhhB"), (64, ">8b")):
-        here = at + struct.calcsize(form) * bool(flags & bit)
-        if here > size - 2:
+    at = 8
+
+    def taken(there: bool, form: str) -> tuple | None:
+        nonlocal at
+        start, at = at, at + struct.calcsize(form) * there
+        if at > size - 2:
             raise wrong
-        parts.append(struct.unpack(form, packed[at:here]) if here > at else None)
-        at = here
-    walk, mix, moved = parts
+        return struct.unpack(form, packed[start:at]) if there else None
+
+    walk, mix, moved = (taken(flags & bit > 0, form) for bit, form in ((16, ">hh"), (32, ">BIhhB"), (64, ">8b")))
+    z, mix_z = (taken(there, f">{latent_dim}b") for there in (flags & 128 > 0, bool(mix and mix[0] & 16)))
+    mix = (mix[0] & ~16, *mix[1:]) if mix else None
     if at != size - 2 or flags & 15 > 9 or truncation > 200 or (mix and (mix[0] > 9 or mix[4] > 100)):
         raise wrong
-    return State(flags & 15, seed, truncation, *(walk or (0, 0)), mix, moved or (0,) * 8)
+    return State(flags & 15, seed, truncation, *(walk or (0, 0)), mix, moved or (0,) * 8, z, mix_z)
 
 
-def _place(seed: int, x: int, y: int, size: int) -> np.ndarray:
+def _place(seed: int, x: int, y: int, own: tuple[int, ...] | None, size: int) -> np.ndarray:
     z, across, down = (latent.seeded(seed, size, stream) for stream in range(3))
+    z = np.array(own) / GRID if own else z
     u, v = x * STEP, y * STEP
     return (z + u * across + v * down) / np.sqrt(1 + u * u + v * v)
 
@@ -93,13 +106,13 @@ def _place(seed: int, x: int, y: int, size: int) -> np.ndarray:
 def draw(state: State, found: Model, moves: np.ndarray | None = None) -> torch.Tensor:
     """The picture uint8 (1, 28, 28) of a state. `moves`: latent.directions of the generator, where they are at hand."""
     generator = found.generator.cpu()
-    z, shares = _place(state.s, state.x, state.y, generator.latent_dim), torch.zeros(1, len(CLASSES))
+    z, shares = _place(state.s, state.x, state.y, state.z, generator.latent_dim), torch.zeros(1, len(CLASSES))
     share = state.mix[4] / 100 if state.mix else 0.0
     shares[0, state.c] = 1 - share
     if state.mix:
         c, seed, x, y, _ = state.mix
         shares[0, c] += share
-        ends = [torch.from_numpy(part) for part in (z, _place(seed, x, y, generator.latent_dim))]
+        ends = [torch.from_numpy(part) for part in (z, _place(seed, x, y, state.mix_z, generator.latent_dim))]
         z = latent.spherical(*ends, share)[0].numpy()
     if any(state.d):
         moves = latent.directions(generator) if moves is None else moves
@@ -109,14 +122,41 @@ def draw(state: State, found: Model, moves: np.ndarray | None = None) -> torch.T
     return to_uint8(generator.layers(hidden.view(1, -1, 7, 7)))[0]
 
 
-def widget(info: dict[str, Any], numbers: bytes, code: str = "") -> Any:
-    """The explorer as an ipywidget, of what export.payload gave. The page draws by itself; it tells `code` when a step is done."""
+def answered(asked: dict[str, Any], buffers: list[Any], found: Model, train: Split, fresh: Split, folder: Path) -> dict[str, Any]:
+    """The kernel's answer to the page. photo: an own photo's steps. find: its garment. near: the nearest of all training images, by
+    dev's features, which are kept in `folder`. What is wrong is told as `error`, a sentence."""
+    try:
+        if asked["what"] == "photo":
+            made = photo.prepared(bytes(buffers[0]), asked["negative"])
+            steps = [{"words": words, "side": len(levels), "levels": levels.flatten().tolist()} for words, levels in made.steps]
+            return {"what": "photo", "steps": steps, "negative": made.negative, "said": made.said}
+        image = torch.tensor(asked["levels"], dtype=torch.uint8).view(1, 1, 28, 28)
+        known, _ = features.extract_kept("dev", train.images, folder)
+        if asked["what"] == "find":
+            began = time.monotonic()
+            c, z, distance = photo.find(found.generator, image[0, 0])
+            real = torch.pdist(known[train.labels == c][:500]).median().item()
+            return {"what": "find", "c": c, "z": z, "distance": distance, "real": real, "seconds": time.monotonic() - began}
+        seen, unseen = (features.extract(features.load("dev"), images)[0] for images in (image, fresh.images))
+        distance, index = metrics.nearest(seen, known, 6)
+        near = [{"distance": d, "c": int(train.labels[i]), "number": i, "levels": train.images[i].flatten().tolist()}
+                for d, i in zip(distance[0].tolist(), index[0].tolist(), strict=True)]  # fmt: skip
+        return {"what": "near", "near": near, "count": len(train), "real": metrics.nearest(unseen, known)[0].median().item()}
+    except UserError as error:
+        return {"what": asked["what"], "error": f"{str(error)[:1].upper()}{str(error)[1:]}."}
+
+
+def widget(info: dict[str, Any], numbers: bytes, code: str, answer: Callable[[dict, list], dict]) -> Any:
+    """The explorer as an ipywidget, of what export.payload gave. The page draws by itself; it tells `code` when a step is done, and
+    asks for the `answer` that only a kernel has."""
     import anywidget
     import traitlets
 
     class Explorer(anywidget.AnyWidget):
-        _esm = SCRIPT
+        _esm, _css = SCRIPT, SCRIPT.with_suffix(".css")
         info, numbers = traitlets.Dict().tag(sync=True), traitlets.Bytes().tag(sync=True)
-        code, page = traitlets.Unicode().tag(sync=True), traitlets.Bool(False).tag(sync=True)
+        code, page, kernel = (kind.tag(sync=True) for kind in (traitlets.Unicode(), traitlets.Bool(False), traitlets.Bool(True)))
 
-    return Explorer(info=info, numbers=numbers, code=code)
+    made = Explorer(info=info, numbers=numbers, code=code)
+    made.on_msg(lambda _, asked, buffers: made.send(answer(asked, buffers)))
+    return made

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from PIL import Image
@@ -16,11 +17,13 @@ COLOURS = ("#3465a4", "#d9822b", "#4e9a06", "#a40000")
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with its alternative text, as a notebook cell shows it. `width` in page pixels; None: its own."""
+    """A PNG with its alternative text, as a notebook cell shows it. `width` in page pixels; None: its own. `svg`: the same as
+    a vector drawing, for the report, where that is smaller."""
 
     png: bytes
     alt: str
     width: int | None = None
+    svg: bytes = b""
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
         about = {"alt": self.alt} | ({"width": self.width} if self.width else {})
@@ -31,13 +34,19 @@ class Picture:
 
         with replacing(path) as temporary:
             temporary.write_bytes(self.png)
+        if self.svg:
+            path.with_suffix(".svg").write_bytes(self.svg)
 
 
 def picture(figure: Figure, alt: str) -> Picture:
     """A figure as a picture of twice the pixels that the page gives it, so that it is sharp on any screen."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=160, bbox_inches="tight", facecolor="white")
-    return Picture(stream.getvalue(), alt, width=int(figure.get_figwidth() * 80))
+    drawing = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fashion-gan", "font.sans-serif": ["DejaVu Sans", "sans-serif"]}):
+        figure.savefig(drawing, format="svg", bbox_inches="tight", facecolor="white", metadata={"Date": None})
+    smaller = len(drawing.getvalue()) < len(stream.getvalue())
+    return Picture(stream.getvalue(), alt, int(figure.get_figwidth() * 80), drawing.getvalue() if smaller else b"")
 
 
 def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2) -> Picture:

@@ -5,7 +5,6 @@ import base64
 import hashlib
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from markupsafe import Markup
 from fashion_gan.files import read_json, write_text
 from fashion_gan.run import Run
 
-FRAMES = 40  # pictures in the epoch slider at most; of longer runs every k-th, and the last
-PICTURES = ("samples_by_class", "ladder", "losses", "confusion_test", "distance", "nearest", "worst")  # on the index page, in this order
+FRAMES, FILM = 40, 10  # pictures in the epoch slider at most, and in the index page's; of longer runs every k-th, and the last
+PICTURES = ("uncurated", "worst", "nearest", "ladder", "distance", "losses", "confusion_test")  # on the index page, in this order
+LARGEST = 3_000_000  # bytes of the index page: where the explorer does not fit in, it is a page of its own
 STATIC = Path(__file__).parent / "static"
 
 
@@ -27,11 +27,12 @@ def clock(seconds: float) -> str:
 
 def rendered(template: str, run: Run, **values: Any) -> str:
     """A template of static/ for a run. Pages load nothing: their Content-Security-Policy allows inlined pictures, styles
-    and, by its digest, one `script`: the slider's where there are `frames`."""
+    and, by its digest, one script: the slider's and, where there is a `twin`, the explorer's."""
     loader = jinja2.FileSystemLoader(STATIC)
     templates = jinja2.Environment(loader=loader, autoescape=jinja2.select_autoescape(), trim_blocks=True, lstrip_blocks=True)
-    style, script = (Markup((STATIC / name).read_text(encoding="utf-8")) for name in ("report.css", "slider.js"))
-    script = values.pop("script", script)
+    parts = ["slider", *(["explorer", "host"] if values.get("twin") else [])]
+    script = Markup("".join("{" + _static(f"{name}.js").replace("export default", "var page =") + "}" for name in parts))
+    style = Markup(_static("report.css") + (_static("explorer.css") if values.get("twin") else ""))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     scores, last = run.read_json("scores"), {point["name"]: point["value"] for point in run.metrics()}
     lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement")}
@@ -42,11 +43,15 @@ def rendered(template: str, run: Run, **values: Any) -> str:
         "scores": scores,
         "last": last,
         "frames": [],
-        "explorer": "",
+        "twin": "",
         "clock": clock,
         "markdown": markdown,
     }
     return templates.get_template(template).render(known | {"style": style, "script": script, "script_digest": digest} | values)
+
+
+def _static(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
 
 
 def markdown(text: str) -> Markup:
@@ -77,34 +82,40 @@ def write_notebook_html(run: Run, notebook: Path) -> Path | None:
     return target
 
 
-def write_explorer(run: Run, info: dict[str, Any], numbers: bytes, code: str = "") -> Path:
-    """<run>/explorer.html: the explorer's static twin, of what export.payload gave; it begins at `code`. Returns its path."""
-    data = {"info": info, "numbers": base64.b64encode(numbers).decode(), "code": code, "page": True}
-    script, host = ((STATIC / name).read_text(encoding="utf-8") for name in ("explorer.js", "host.js"))
-    script = Markup("{" + script.replace("export default", "const page =") + host + "}")
-    told = Markup(json.dumps(data).replace("<", "\\u003c"))
-    write_text(run.folder / "explorer.html", rendered("explorer.html", run, explorer=told, script=script))
+def write_twin(run: Run, info: dict[str, Any], numbers: bytes, code: str = "") -> Path:
+    """Keep in the run folder what the explorer's static twin is made of (see export.payload; it begins at `code`), and write it as a
+    page of its own, explorer.html. Returns its path."""
+    run.log_json({"info": info, "numbers": base64.b64encode(numbers).decode(), "code": code, "page": True, "kernel": False}, "twin")
+    write_text(run.folder / "explorer.html", rendered("explorer.html", run, twin=twin_of(run)))
     return run.folder / "explorer.html"
+
+
+def twin_of(run: Run) -> Markup:
+    """The explorer's data as JSON that may stand in a page; "" where a run has none."""
+    found = run.read_json("twin")
+    return Markup(json.dumps(found, separators=(",", ":")).replace("<", "\\u003c") if found else "")
 
 
 def embedded(path: Path) -> str:
     """An image file's content as the source of an <img>."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    kind = "svg+xml" if path.suffix == ".svg" else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def frames_of(run: Run) -> list[tuple[int, str]]:
-    """The pictures of the epochs for the slider: the epoch, the embedded image."""
+def frames_of(run: Run, most: int = FRAMES) -> list[tuple[int, str]]:
+    """The pictures of the epochs for the slider, some `most` of them: the epoch, the embedded image."""
     paths = sorted((run.folder / "images").glob("epoch_*.png"))
-    every = max(1, math.ceil(len(paths) / FRAMES))
+    every = max(1, math.ceil(len(paths) / most))
     return [(int(p.stem[6:]), embedded(p)) for p in sorted({*paths[::every], *paths[-1:]})]
 
 
-def pictures_of(run: Run) -> list[dict[str, Any]]:
-    """The pictures of the index page: source, alternative text, width in page pixels."""
+def pictures_of(run: Run) -> dict[str, dict[str, Any]]:
+    """The pictures of the index page by name: source, alternative text, width in page pixels. A chart as SVG where that is smaller."""
     described = run.folder / "images" / "descriptions.json"
     known = read_json(described) if described.exists() else {}  # a kill may fall between a picture and its words
-    paths = [path for name in PICTURES if (path := run.folder / "images" / f"{name}.png").exists()]
-    return [{"alt": p.stem, "width": 560} | known.get(p.stem, {}) | {"source": embedded(p)} for p in paths]
+    both = {name: [run.folder / "images" / f"{name}{kind}" for kind in (".png", ".svg")] for name in PICTURES}
+    paths = {name: min(there, key=lambda p: p.stat().st_size) for name, two in both.items() if (there := [p for p in two if p.exists()])}
+    return {name: {"alt": name, "width": 560} | known.get(name, {}) | {"source": embedded(path)} for name, path in paths.items()}
 
 
 def write_report(run: Run) -> Path:
@@ -114,19 +125,12 @@ def write_report(run: Run) -> Path:
     frames, notebooks = frames_of(run), sorted((run.folder / "notebooks").glob("*.ipynb"))
     if frames:
         write_text(run.folder / "epochs.html", rendered("epochs.html", run, frames=frames))
-    bodies = {p.stem: unique_ids(notebook_body(p), p.stem) for p in notebooks}
-    write_text(
-        run.folder / "index.html",
-        rendered(
-            "index.html", run, frames=frames, playable=(run.folder / "explorer.html").exists(), pictures=pictures_of(run), notebooks=bodies
-        ),
-    )
+    told = {"frames": frames_of(run, FILM), "pictures": pictures_of(run), "notebooks": [p.stem for p in notebooks], "separate": False}
+    page = rendered("index.html", run, twin=twin_of(run), **told)
+    if len(page.encode()) > LARGEST:
+        page = rendered("index.html", run, **told | {"separate": (run.folder / "explorer.html").exists()})
+    write_text(run.folder / "index.html", page)
     return run.folder / "index.html"
-
-
-def unique_ids(body: str, prefix: str) -> Markup:
-    """Several notebooks on one page: their headings' ids must not meet."""
-    return Markup(re.sub(r'(id="|href="#)', rf"\g<1>{prefix}-", body))
 
 
 def note(run: Run) -> str:

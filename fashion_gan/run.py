@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -228,20 +227,3 @@ def find(name: str, tracked: bool = False) -> Run:
 def newest_finished() -> Run | None:
     done = [run for run in all_runs() if run.info["status"] == "FINISHED" and (run.folder / "generator.safetensors").exists()]
     return done[-1] if done else None
-
-
-def close_vanished(say: Callable[[str], None], runs: list[Run] | None = None) -> list[Run]:
-    """Mark those of `runs` (default: all) FAILED that say RUNNING but whose process is gone (power cut, kill -9). One of
-    another machine is left alone, since a lock does not tell from here whether it is alive."""
-    gone = []
-    for run in all_runs() if runs is None else runs:
-        if run.info["status"] != "RUNNING" or run.info.get("host", platform.node()) != platform.node() or not run.lock.acquire():
-            continue
-        if run.info["status"] == "RUNNING":  # nobody resumed it in between
-            run.update(status="FAILED", reason="its process vanished", ended=time.time())
-            gone.append(run)
-            say(f"run {run.name} had vanished; it is marked FAILED, go on with: fashion-gan resume {run.name}")
-        run.lock.release()
-        if runs is None and run in gone:
-            run.follow()  # so that MLflow is told as well, where its copier is gone too
-    return gone

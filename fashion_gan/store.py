@@ -1,4 +1,4 @@
-"""Where MLflow is: its address, the login, a client. The package imports mlflow only here and in `served`."""
+"""Where MLflow is: its address, the login, a client. Nothing else in the package imports mlflow."""
 
 import os
 import re
@@ -88,21 +88,6 @@ def make_client() -> Any:
         client = mlflow.MlflowClient(uri, uri)
         client.search_experiments(max_results=1)
     return client
-
-
-def experiment(client: Any) -> Any:
-    """The project's MLflow experiment, made where there is none yet, by one of several processes that ask at once."""
-    from mlflow.exceptions import MlflowException
-
-    uri = tracking_uri()
-    local = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-    if not client.get_experiment_by_name(EXPERIMENT):
-        try:
-            client.create_experiment(EXPERIMENT, artifact_location=local)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-    return client.get_experiment_by_name(EXPERIMENT)
 
 
 def first_line(error: BaseException) -> str:

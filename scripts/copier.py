@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import platform
 import threading
 import time
 from collections.abc import Callable
@@ -10,12 +11,13 @@ from typing import Any
 
 import jinja2
 from machine import watch
+from registry import experiment, register
 
 from fashion_gan import model, report
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, digest, write_json
-from fashion_gan.run import Run, close_vanished
-from fashion_gan.store import experiment, first_line, is_server, make_client, shown_uri
+from fashion_gan.run import Run, all_runs
+from fashion_gan.store import first_line, is_server, make_client, shown_uri
 
 RUN_TAG = "fashion_gan.uuid"
 COPIED = ("images", "notebooks")  # folders that are copied whole; of checkpoints only the final and the best
@@ -152,8 +154,6 @@ class Copier:
 
     def close(self) -> None:
         """The last look: package and register the model if the run finished, then set the status."""
-        from registry import register
-
         self.copy(final=True)
         info = self.run.info
         if info["status"] == "FINISHED" and (self.run.folder / model.FILE).exists():
@@ -224,3 +224,20 @@ def _follow(run: Run, say: Callable[[str], None], every: float) -> None:
         wake = time.monotonic() + pause
         while time.monotonic() < wake and (until or not run.lock.is_free()):
             time.sleep(0.2)
+
+
+def close_vanished(say: Callable[[str], None], runs: list[Run] | None = None) -> list[Run]:
+    """Mark those of `runs` (default: all) FAILED that say RUNNING but whose process is gone (power cut, kill -9). One of
+    another machine is left alone, since a lock does not tell from here whether it is alive."""
+    gone = []
+    for run in all_runs() if runs is None else runs:
+        if run.info["status"] != "RUNNING" or run.info.get("host", platform.node()) != platform.node() or not run.lock.acquire():
+            continue
+        if run.info["status"] == "RUNNING":  # nobody resumed it in between
+            run.update(status="FAILED", reason="its process vanished", ended=time.time())
+            gone.append(run)
+            say(f"run {run.name} had vanished; it is marked FAILED, go on with: fashion-gan resume {run.name}")
+        run.lock.release()
+        if runs is None and run in gone:
+            run.follow()  # so that MLflow is told as well, where its copier is gone too
+    return gone

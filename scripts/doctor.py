@@ -11,6 +11,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import registry
+
 from fashion_gan import store
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
@@ -45,7 +47,9 @@ def check_disk() -> str:
 
 
 def check_runs() -> str:
-    from fashion_gan.run import all_runs, close_vanished
+    from copier import close_vanished
+
+    from fashion_gan.run import all_runs
 
     said: list[str] = []
     close_vanished(said.append)
@@ -101,7 +105,7 @@ def check_artifacts() -> str:
         back.mkdir()
         path.write_text(word)
         try:
-            place = store.experiment(store.make_client()).artifact_location
+            place = registry.experiment(store.make_client()).artifact_location
             repository = get_artifact_repository(f"{place}/doctor-{word}", tracking_uri=store.tracking_uri())
             repository.log_artifact(str(path))
             same = Path(repository.download_artifacts(path.name, str(back))).read_text() == word

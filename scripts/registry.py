@@ -1,4 +1,4 @@
-"""A run's generator as an MLflow model, its versions in the registry, and who is champion. The copier calls it."""
+"""The project's experiment, a run's generator as an MLflow model, its versions in the registry, who is champion."""
 
 import json
 import time
@@ -8,9 +8,24 @@ from typing import Any
 from fashion_gan import model
 from fashion_gan.files import digest, read_json
 from fashion_gan.run import Run
-from fashion_gan.store import MODEL_NAME
+from fashion_gan.store import EXPERIMENT, MODEL_NAME, tracking_uri
 
 NEEDED = ("torch", "numpy", "safetensors", "pydantic", "pyyaml")  # to load and run the packaged model
+
+
+def experiment(client: Any) -> Any:
+    """The project's MLflow experiment, made where there is none yet, by one of several processes that ask at once."""
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri()
+    local = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
+    if not client.get_experiment_by_name(EXPERIMENT):
+        try:
+            client.create_experiment(EXPERIMENT, artifact_location=local)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+    return client.get_experiment_by_name(EXPERIMENT)
 
 
 def save_pyfunc(folder: Path) -> Path:
@@ -30,7 +45,7 @@ def save_pyfunc(folder: Path) -> Path:
     versions = read_json(folder / "run.json")["tags"]
     pyfunc.save_model(
         temporary,
-        python_model=str(package / "served.py"),
+        python_model=str(Path(__file__).with_name("served.py")),
         code_paths=[str(package)],
         artifacts={"generator": str(folder / model.FILE), "discriminator": str(folder / model.DISCRIMINATOR)},
         pip_requirements=[f"{p}=={versions['version.' + p].split('+')[0]}" for p in NEEDED],

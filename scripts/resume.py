@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 
 import pipeline
+from copier import close_vanished
 
 from fashion_gan import checkpoint
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.params import Params, read_overrides
 from fashion_gan.provenance import provenance
-from fashion_gan.run import Run, close_vanished, find
+from fashion_gan.run import Run, find
 
 
 def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:

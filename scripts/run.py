@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pipeline
+from copier import close_vanished
 
 from fashion_gan import params
 from fashion_gan.cli import guarded, parser_of
-from fashion_gan.run import Run, check_name, close_vanished
+from fashion_gan.run import Run, check_name
 
 
 def main() -> int:

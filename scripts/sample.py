@@ -51,7 +51,7 @@ def code_to_file(where: str, code: str, out: Path) -> str:
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}; make it first")
     found = model.find(where)
-    image = explorer.draw(explorer.decode(code, explorer.model_bits(found)), found)
+    image = explorer.draw(explorer.decode(code, explorer.model_bits(found), found.generator.latent_dim), found)
     with replacing(out) as temporary:
         Image.fromarray(image[0].numpy()).save(temporary, format="png")
     return f"the garment {code} from {found.source} is in {out}"

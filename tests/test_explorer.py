@@ -35,24 +35,27 @@ def in_node(script: str, folder, **files) -> object:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     head = 'import fs from "fs"; import page from "./explorer.mjs"; const core = page.core();'
-    (folder / "run.mjs").write_text(f"{head}\nconst work = () => {{ {script} }};\nconsole.log(JSON.stringify(work()));")
+    (folder / "run.mjs").write_text(f"{head}\nconst work = async () => {{ {script} }};\nconsole.log(JSON.stringify(await work()));")
     done = subprocess.run([NODE, "run.mjs"], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def some_states(count: int) -> list[State]:
+def some_states(count: int, size: int = 64) -> list[State]:
     dice = random.Random(0)
 
     def end():
         return dice.randrange(10), dice.randrange(2**32), dice.randint(-300, 300), dice.randint(-300, 300)
+
+    def own():
+        return tuple(dice.randint(-127, 127) for _ in range(size)) if dice.random() < 0.2 else None
 
     states = [State(0, 0), State(9, 2**32 - 1, 200, -32768, 32767)]
     while len(states) < count:
         c, s, x, y = end()
         mix = (*end(), dice.randrange(101)) if dice.random() < 0.5 else None
         d = tuple(dice.randint(-30, 30) for _ in range(8)) if dice.random() < 0.5 else (0,) * 8
-        states.append(State(c, s, dice.randint(30, 130), x * dice.randrange(2), y, mix, d))
+        states.append(State(c, s, dice.randint(30, 130), x * dice.randrange(2), y, mix, d, own(), own() if mix else None))
     return states
 
 
@@ -98,14 +101,15 @@ def found(request, tmp_path):
 
 @needs_node
 def test_the_pages_pictures_are_pytorchs(found, splits, tmp_path):
-    info, numbers = export.payload(found, splits[0])
-    bits, states = explorer.model_bits(found), some_states(64)
+    info, numbers = export.payload(found, *splits)
+    bits, size = explorer.model_bits(found), found.generator.latent_dim
+    states = some_states(64, size)
     codes = [explorer.encode(state, bits) for state in states]
     script = f"""const info = JSON.parse(fs.readFileSync("info")), raw = fs.readFileSync("numbers");
-    const net = core.open(info, raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.length));
-    return {codes}.map((code) => [...net.draw(core.inputs(core.decode(code, {bits}), info.latent_dim, net.directions))]);"""
+    const net = await core.open(info, raw);
+    return {codes}.map((code) => [...net.draw(core.inputs(core.decode(code, {bits}, {size}), info.latent_dim, net.directions))]);"""
     theirs = torch.tensor(in_node(script, tmp_path, info=json.dumps(info).encode(), numbers=numbers))
-    ours = torch.stack([explorer.draw(explorer.decode(code, bits), found).flatten() for code in codes]).int()
+    ours = torch.stack([explorer.draw(explorer.decode(code, bits, size), found).flatten() for code in codes]).int()
     apart = (theirs - ours).abs()
     print(f"grey levels apart: at most {apart.max()}, mean {apart.double().mean():.4f}")
     assert apart.max() <= 2
@@ -116,14 +120,14 @@ def test_the_pages_pictures_are_pytorchs(found, splits, tmp_path):
 def test_codes_are_the_same_in_both_languages(tmp_path):
     states, bits = some_states(200), 0xBEEF
     codes = [explorer.encode(state, bits) for state in states]
-    assert [explorer.decode(code, bits) for code in codes] == states
-    assert max(map(len, codes)) <= explorer.LONGEST
-    assert explorer.decode("f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits) == states[5]
-    theirs = in_node(f"return {codes}.map((c) => [core.decode(c, {bits}), core.encode(core.decode(c, {bits}), {bits})]);", tmp_path)
+    assert [explorer.decode(code, bits, 64) for code in codes] == states
+    assert explorer.decode("f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits, 64) == states[5]
+    theirs = in_node(f"return {codes}.map((c) => [core.decode(c, {bits}, 64), core.encode(core.decode(c, {bits}, 64), {bits})]);", tmp_path)
     assert [again for _, again in theirs] == codes
     for state, (read, _) in zip(states, theirs, strict=True):
         mix = tuple(read["mix"][name] for name in "csxym") if read["mix"] else None
-        assert State(*(read[name] for name in "cstxy"), mix, tuple(read["d"])) == state
+        z, mix_z = (tuple(found) if found else None for found in (read["z"], (read["mix"] or {}).get("z")))
+        assert State(*(read[name] for name in "cstxy"), mix, tuple(read["d"]), z, mix_z) == state
 
 
 GOOD = explorer.encode(State(9, 7), 0xBEEF)
@@ -133,7 +137,7 @@ BAD = {
     "F1-": "the code is mistyped or cut off; its checksum does not fit",
     GOOD[:-1]: "the code is mistyped or cut off; its checksum does not fit",
     GOOD + "0": "the code is mistyped or cut off; its checksum does not fit",
-    GOOD + "A" * 100: f"the code has {len(GOOD) + 100} characters; the longest has 60",
+    GOOD + "A" * 300: f"the code has {len(GOOD) + 300} characters; the longest has 261",
     "F1-U" + GOOD[4:]: "the code holds U, which no code has",
     explorer.encode(State(9, 7), 1): "the code belongs to another model (0001); this one is beef",
 }
@@ -142,14 +146,16 @@ BAD = {
 def test_bad_codes_get_one_sentence(tmp_path):
     for code, words in BAD.items():
         with pytest.raises(UserError) as told:
-            explorer.decode(code, 0xBEEF)
+            explorer.decode(code, 0xBEEF, 64)
         assert str(told.value) == words
     for i in range(3, len(GOOD)):  # every wrong letter is found
         for letter in explorer.LETTERS.replace(GOOD[i], ""):
             with pytest.raises(UserError):
-                explorer.decode(GOOD[:i] + letter + GOOD[i + 1 :], 0xBEEF)
+                explorer.decode(GOOD[:i] + letter + GOOD[i + 1 :], 0xBEEF, 64)
     if NODE:
-        script = f"return {list(BAD)}.map((code) => {{ try {{ core.decode(code, 0xbeef); }} catch (error) {{ return error.message; }} }});"
+        script = (
+            f"return {list(BAD)}.map((code) => {{ try {{ core.decode(code, 0xbeef, 64); }} catch (error) {{ return error.message; }} }});"
+        )
         assert in_node(script, tmp_path) == list(BAD.values())
 
 
@@ -165,11 +171,11 @@ def test_the_command_draws_a_code(tmp_path):
     assert not (tmp_path / "y.png").exists()
 
 
-def test_directions_are_at_right_angles_and_do_what_they_say(splits):
+def test_directions_are_at_right_angles_and_do_what_they_say():
     found = model.load_generator(ROOT / model.SHIPPED)
     moves = torch.from_numpy(latent.directions(found.generator))
     assert (moves @ moves.T - torch.eye(len(moves))).abs().max() < 2e-3
-    named = export.payload(found, splits[0])[0]["directions"]
+    named = export.named(found.generator)
     assert sum(bool(d["less"]) for d in named) >= 3
     z, labels = latent.draw(1000, found.generator.latent_dim, 99), latent.balanced_labels(1000)  # other samples than it was named on
     before = export.traits(latent.generate(found.generator, z, labels))

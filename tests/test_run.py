@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import copier
 import pytest
 
 from fashion_gan import UserError, plots
@@ -110,13 +111,13 @@ def test_a_run_whose_process_vanished_is_closed_by_the_next(project):
     subprocess.run([sys.executable, "-c", code], cwd=project, env=os.environ)
     assert runs.find("gone").info["status"] == "RUNNING"
     said = []
-    runs.close_vanished(said.append)
+    copier.close_vanished(said.append)
     assert runs.find("gone").info["status"] == "FAILED"
     assert "fashion-gan resume gone" in said[0]
 
 
 def test_a_run_that_is_alive_is_left_alone(run):
-    assert runs.close_vanished(print) == []
+    assert copier.close_vanished(print) == []
     assert run.info["status"] == "RUNNING"
 
 

@@ -42,7 +42,7 @@ def test_the_users_libraries_are_there():
 
 def test_make_alone_prints_what_it_can_do():
     said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("run", "test", "lab", "data", "setup"):
+    for target in ("run", "test", "lab", "explore", "app", "data", "setup"):
         assert f"make {target} " in said
 
 

@@ -16,7 +16,7 @@ from conftest import fashion_gan
 from fashion_gan import UserError, model, store
 from fashion_gan.networks import Discriminator, Generator
 from fashion_gan.params import Params
-from fashion_gan.run import Run, close_vanished
+from fashion_gan.run import Run
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_vanished_run_ends_failed(run):
     found = find(run)[1]
     assert (found.info.status, found.data.tags["reason"]) == ("FAILED", "its process vanished")
     assert run.info["status"] == "FAILED"
-    assert close_vanished(lambda _: None) == []
+    assert copier.close_vanished(lambda _: None) == []
 
 
 CHAMPIONS = [
@@ -254,7 +254,7 @@ def test_what_is_left_is_counted_and_trouble_is_told(run, monkeypatch):
 def test_a_run_of_another_machine_is_not_closed(run):
     run.update(host="another-machine")
     run.lock.release()
-    assert close_vanished(print) == []
+    assert copier.close_vanished(print) == []
     copier.sync(run)
     assert find(run)[1].info.status == "RUNNING"
 

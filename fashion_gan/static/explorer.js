@@ -1,7 +1,7 @@
 // The latent explorer: the generator runs in the page, in a worker. One file for all hosts: anywidget imports it (JupyterLab,
 // Voilà), the report inlines it with a stand-in for the kernel. `core` is also the worker's source: it uses nothing outside.
 function core() {
-  const LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ", LONGEST = 60; // Crockford's base 32: no I, L, O, U; characters of a code
+  const LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"; // Crockford's base 32: no I, L, O, U
   const STEP = 1e-2; // length of a step on a seed's plane
 
   // Random numbers: a 32-bit integer hash (lowbias32) of a counter; a normal number is the sum of 12 halves of 16 bits
@@ -24,11 +24,12 @@ function core() {
     return z;
   }
 
-  // A state: class c, seed s, truncation t (hundredths), place x, y on the seed's plane, directions d (tenths of a sigma), and
-  // where it is a mixture class, seed and place of a second garment and its share m (hundredths).
-  const fresh = (c, s) => ({ c, s, t: 100, x: 0, y: 0, mix: null, d: Array(8).fill(0) });
-  function place({ s, x, y }, size) {
-    const [z, across, down] = [0, 1, 2].map((stream) => seeded(s, size, stream));
+  // A state: class c, seed s, truncation t (hundredths), place x, y on the seed's plane, directions d (tenths of a sigma), the
+  // latent z (in 32nds) where it is no seed's but was found for a photo, and where it is a mixture class, seed, place and
+  // latent of a second garment and its share m (hundredths).
+  const fresh = (c, s) => ({ c, s, t: 100, x: 0, y: 0, z: null, mix: null, d: Array(8).fill(0) });
+  function place({ s, x, y, z: own }, size) {
+    const [z, across, down] = [0, 1, 2].map((stream) => (own && !stream ? Float64Array.from(own, (v) => v / 32) : seeded(s, size, stream)));
     const u = x * STEP, v = y * STEP, length = Math.sqrt(1 + u * u + v * v);
     return z.map((value, i) => (value + u * across[i] + v * down[i]) / length);
   }
@@ -61,10 +62,11 @@ function core() {
   function encode(state, model) { // model: 16 bits of its digest
     const b = [], put = (value, size) => { for (let k = size - 1; k >= 0; k--) b.push((value >>> (8 * k)) & 255); };
     const { mix } = state, walk = state.x || state.y, moved = state.d.some((v) => v);
-    put(model, 2); put(state.c | (walk ? 16 : 0) | (mix ? 32 : 0) | (moved ? 64 : 0), 1); put(state.s, 4); put(state.t, 1);
+    put(model, 2); put(state.c | (walk ? 16 : 0) | (mix ? 32 : 0) | (moved ? 64 : 0) | (state.z ? 128 : 0), 1); put(state.s, 4); put(state.t, 1);
     if (walk) { put(state.x, 2); put(state.y, 2); }
-    if (mix) { put(mix.c, 1); put(mix.s, 4); put(mix.x, 2); put(mix.y, 2); put(mix.m, 1); }
+    if (mix) { put(mix.c | (mix.z ? 16 : 0), 1); put(mix.s, 4); put(mix.x, 2); put(mix.y, 2); put(mix.m, 1); }
     if (moved) state.d.forEach((v) => put(v, 1));
+    for (const v of [...(state.z ?? []), ...(mix?.z ?? [])]) put(v, 1);
     put(crc(b), 2);
     let text = "", held = 0, bits = 0;
     for (const byte of [...b, 0]) { // the last 0 fills up; what is too much is cut off
@@ -73,10 +75,10 @@ function core() {
     }
     return "F1-" + text.slice(0, Math.ceil((8 * b.length) / 5));
   }
-  function decode(code, model) { // a state; throws an Error of one sentence
-    const text = code.trim().toUpperCase(), b = [];
+  function decode(code, model, size) { // a state; size: of the model's latent; throws an Error of one sentence
+    const text = code.trim().toUpperCase(), b = [], longest = 56 + Math.ceil((16 * size) / 5);
     if (!text.startsWith("F1-")) throw new Error("this is no code of the explorer; one begins with F1-");
-    if (text.length > LONGEST) throw new Error(`the code has ${text.length} characters; the longest has ${LONGEST}`);
+    if (text.length > longest) throw new Error(`the code has ${text.length} characters; the longest has ${longest}`);
     let held = 0, bits = 0, at = 0;
     for (const letter of text.slice(3).replace(/O/g, "0").replace(/[IL]/g, "1")) {
       const value = LETTERS.indexOf(letter);
@@ -87,8 +89,9 @@ function core() {
     }
     const wrong = new Error("the code is mistyped or cut off; its checksum does not fit");
     if (b.length < 10 || held || bits > 4 || crc(b.slice(0, -2)) !== b.at(-2) * 256 + b.at(-1)) throw wrong;
-    const get = (size) => { let v = 0; while (size--) v = v * 256 + b[at++]; return v; };
-    const signed = (size) => { const v = get(size), top = 2 ** (8 * size); return v < top / 2 ? v : v - top; };
+    const get = (bytes) => { let v = 0; while (bytes--) v = v * 256 + b[at++]; return v; };
+    const signed = (bytes) => { const v = get(bytes), top = 2 ** (8 * bytes); return v < top / 2 ? v : v - top; };
+    const latent = () => Array.from({ length: size }, () => signed(1));
     const found = get(2), hex = (v) => v.toString(16).padStart(4, "0");
     if (found !== model) throw new Error(`the code belongs to another model (${hex(found)}); this one is ${hex(model)}`);
     const flags = get(1), state = fresh(flags & 15, get(4));
@@ -96,15 +99,16 @@ function core() {
     if (flags & 16) { state.x = signed(2); state.y = signed(2); }
     if (flags & 32) state.mix = { c: get(1), s: get(4), x: signed(2), y: signed(2), m: get(1) };
     if (flags & 64) state.d = state.d.map(() => signed(1));
+    if (flags & 128) state.z = latent();
+    if (state.mix) { state.mix.z = state.mix.c & 16 ? latent() : null; state.mix.c &= ~16; }
     if (at !== b.length - 2 || state.c > 9 || state.t > 200 || (state.mix && (state.mix.c > 9 || state.mix.m > 100))) throw wrong;
     return state;
   }
 
-  function halves(buffer) { // float16 to float32: the bits shifted, then the exponent scaled, which is right for subnormals too
-    const from = new Uint16Array(buffer), to = new Float32Array(from.length), bits = new Uint32Array(to.buffer);
-    for (let i = 0; i < from.length; i++) bits[i] = ((from[i] & 0x8000) << 16) | ((from[i] & 0x7fff) << 13);
-    for (let i = 0; i < to.length; i++) to[i] *= 2 ** 112;
-    return to;
+  function halves(high, low) { // float16, its two bytes apart, to float32: bits shifted, then the exponent scaled, right for subnormals too
+    const to = new Float32Array(high.length), bits = new Uint32Array(to.buffer);
+    for (let i = 0; i < to.length; i++) bits[i] = ((high[i] & 0x80) << 24) | ((((high[i] & 0x7f) << 8) | low[i]) << 13);
+    return to.map((v) => v * 2 ** 112);
   }
   const ACTS = { relu: (v) => (v > 0 ? v : 0), tanh: Math.tanh, silu: (v) => v / (1 + Math.exp(-v)), none: (v) => v };
   // A convolution as a gather. x: side * side pixels of `cin` numbers; weight: (tap, cin, cout). "up" is transposed, 4x4, stride
@@ -144,8 +148,10 @@ function core() {
     }
     return out;
   }
-  function open(info, buffer) { // what export.payload made: its description, its numbers
-    const numbers = halves(buffer), w = {};
+  async function open(info, packed) { // what export.payload made: its description, its numbers
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const bytes = new Uint8Array(await new Response(stream).arrayBuffer()), n = info.numbers, w = {};
+    const numbers = halves(bytes.subarray(0, n), bytes.subarray(n, 2 * n)), tiles = bytes.subarray(2 * n);
     for (const [name, [start, size]] of Object.entries(info.tensors)) w[name] = numbers.subarray(start, start + size);
     function draw({ z, y }) { // 784 grey levels
       let x = linear([...z, ...(info.conditional ? y : [])], w.project, w.project_bias, "relu"), side = 7;
@@ -161,29 +167,61 @@ function core() {
       }
       const hidden = linear(x, w.hidden, w.hidden_bias, "silu"), raw = linear(hidden, w.head, w.head_bias, "none");
       const top = Math.max(...raw), shares = Array.from(raw, (v) => Math.exp(v - top)), total = shares.reduce((a, b) => a + b);
-      const size = hidden.length, near = Array.from({ length: w.tiles.length / size }, (_, i) => {
+      const size = hidden.length, near = info.tile_classes.map((_, i) => {
         let d = 0;
-        for (let j = 0; j < size; j++) d += (hidden[j] * info.scale - w.tiles[i * size + j]) ** 2;
+        for (let j = 0; j < size; j++) d += (hidden[j] * info.scale - w.tile_least[j] - w.tile_step[j] * tiles[i * size + j]) ** 2;
         return [Math.sqrt(d), i];
       }).sort((a, b) => a[0] - b[0]).slice(0, 6);
       return { shares: shares.map((v) => v / total), near };
     }
     return { draw, look, directions: w.directions };
   }
-  return { seeded, fresh, inputs, encode, decode, open };
+  // Pictures of 28x28 grey levels as a GIF that goes round, each pixel as times x times. LZW as GIF89a wants it.
+  function gif(frames, times, hundredths) {
+    const side = 28 * times, word = (v) => [v & 255, v >> 8], file = [...new TextEncoder().encode("GIF89a"), ...word(side), ...word(side), 0xf7, 0, 0];
+    for (let v = 0; v < 256; v++) file.push(v, v, v);
+    file.push(0x21, 0xff, 11, ...new TextEncoder().encode("NETSCAPE2.0"), 3, 1, 0, 0, 0);
+    for (const levels of frames) {
+      const bytes = [];
+      let held = 0, bits = 0, size = 9, next = 258, known = new Map(), before = -1;
+      const put = (code) => { held |= code << bits; for (bits += size; bits >= 8; bits -= 8, held >>>= 8) bytes.push(held & 255); };
+      put(256);
+      for (let i = 0; i < side * side; i++) {
+        const level = levels[28 * Math.floor(i / side / times) + Math.floor((i % side) / times)], pair = before * 256 + level;
+        if (before < 0) before = level;
+        else if (known.has(pair)) before = known.get(pair);
+        else {
+          put(before);
+          known.set(pair, next++);
+          if (next > 1 << size && size < 12) size++;
+          else if (next > 4095) { put(256); known = new Map(); size = 9; next = 258; }
+          before = level;
+        }
+      }
+      put(before); put(257);
+      if (bits) bytes.push(held & 255);
+      file.push(0x21, 0xf9, 4, 0, ...word(hundredths), 0, 0, 0x2c, 0, 0, 0, 0, ...word(side), ...word(side), 0, 8);
+      for (let i = 0; i < bytes.length; i += 255) { const part = bytes.slice(i, i + 255); file.push(part.length, ...part); }
+      file.push(0);
+    }
+    return Uint8Array.from([...file, 0x3b]);
+  }
+  return { seeded, fresh, inputs, encode, decode, open, gif };
 }
 
 // Work for the worker, one piece at a time. Of pieces with the same name only the newest is done, "draw" before all others.
-function engine(info, buffer) {
+function engine(info, packed) {
   const answer = (core, net, { image, state }) => (image ? net.look(image) : net.draw(core.inputs(state, info.latent_dim, net.directions)));
   const source = `const core = (${core})(), answer = ${answer}; let net, info;
-    onmessage = ({ data }) => data.info ? (net = core.open((info = data.info), data.buffer)) : postMessage(answer(core, net, data));`;
+    onmessage = async ({ data }) => { if (data.info) net = core.open((info = data.info), data.packed); else postMessage(answer(core, await net, data)); };`;
   const waiting = new Map();
   let address = "", worker = null, running = null, here = null, ended = false;
   const done = (result) => { const { resolve } = running; running = null; resolve(result); next(); };
-  const begin = () => {
-    if (worker) worker.postMessage(running.job);
-    else setTimeout(() => !ended && done(answer((here ??= core()), (here.net ??= here.open(info, buffer)), running.job)));
+  const begin = async () => {
+    if (worker) return worker.postMessage(running.job);
+    here ??= core();
+    const net = await (here.net ??= here.open(info, packed));
+    setTimeout(() => !ended && done(answer(here, net, running.job)));
   };
   function next() {
     if (running || ended || !waiting.size) return;
@@ -198,7 +236,7 @@ function engine(info, buffer) {
     worker = new Worker(address);
     worker.onmessage = ({ data }) => done(data);
     worker.onerror = without;
-    worker.postMessage({ info, buffer });
+    worker.postMessage({ info, packed });
   } catch { without(); }
   return {
     ask: (name, job) => new Promise((resolve) => { waiting.set(name, { job, resolve }); next(); }),
@@ -206,24 +244,13 @@ function engine(info, buffer) {
   };
 }
 
-const STYLE = `.fgx { display: grid; grid-template-columns: minmax(0, 19rem) minmax(0, 1fr); gap: 1rem 1.5rem; max-width: 60rem; }
-.fgx * { box-sizing: border-box; font: inherit; } .fgx > div { display: grid; gap: .6rem; align-content: start; min-width: 0; }
-.fgx canvas, .fgx .tile { image-rendering: pixelated; background: #000; display: block; border-radius: 4px; } .fgx .stage { width: 100%; aspect-ratio: 1; touch-action: none; cursor: move; }
-.fgx .row { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; } .fgx .wide { grid-column: 1 / -1; }
-.fgx button { padding: .3rem .6rem; min-height: 2rem; cursor: pointer; } .fgx .classes { display: grid; grid-template-columns: repeat(10, minmax(0, 1fr)); gap: .3rem; }
-.fgx .classes button { padding: .2rem; font-size: .75rem; overflow: hidden; text-overflow: ellipsis; } .fgx .classes canvas { width: 100%; }
-.fgx [aria-pressed=true] { outline: 3px solid #3b82d6; outline-offset: -1px; } .fgx :focus-visible { outline: 3px solid #d9822b; }
-.fgx label.slider { display: grid; grid-template-columns: 9.5rem minmax(0, 1fr) 8.5rem; gap: .5rem; align-items: center; } .fgx input[type=range] { width: 100%; }
-.fgx output { font-variant-numeric: tabular-nums; } .fgx input[type=text] { flex: 1; min-width: 8rem; font-family: monospace; } .fgx input[type=number] { width: 8.5rem; }
-.fgx figure { margin: 0; font-size: .85rem; width: 6.4rem; } .fgx figure button { padding: .1rem .5rem; } .fgx figure canvas { width: 100%; } .fgx h2 { font-size: 1rem; font-weight: 600; margin: .4rem 0 0; } .fgx p { margin: 0; } .fgx .alert { color: #c62828; min-height: 1.5em; } .fgx .alert.good { color: inherit; }
-@media (prefers-color-scheme: dark) { .fgx .alert:not(.good) { color: #ff8f8a; } }
-@media (max-width: 640px) { .fgx { grid-template-columns: minmax(0, 1fr); } .fgx .classes { grid-template-columns: repeat(5, minmax(0, 1fr)); } .fgx label.slider { grid-template-columns: 7rem minmax(0, 1fr) 6rem; } .fgx .stage { max-width: 16rem; } }`;
-
-// model: get, set, on, off, save_changes. It knows `info`, `numbers` (DataView or base64), `code`, and `page`: whether it has the page for itself.
+// model: get, set, on, off, save_changes, send. It knows `info`, `numbers` (DataView or base64), `code`, `page`: whether it is part of a
+// page that has an address, and `kernel`: whether somebody answers what is sent.
 function render({ model, el }) {
-  const info = model.get("info"), raw = model.get("numbers"), { encode, decode, fresh } = core(), names = info.classes;
-  const buffer = typeof raw === "string" ? Uint8Array.from(atob(raw), (c) => c.charCodeAt(0)).buffer : raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength);
-  const work = engine(info, buffer), page = model.get("page"), away = [];
+  const info = model.get("info"), raw = model.get("numbers"), { encode, decode, fresh, gif } = core(), names = info.classes;
+  const packed = typeof raw === "string" ? Uint8Array.from(atob(raw), (c) => c.charCodeAt(0)) : new Uint8Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
+  const work = engine(info, packed), page = model.get("page"), kernel = model.get("kernel"), away = [];
+  const coded = (some) => encode(some, info.model), read = (code) => decode(code, info.model, info.latent_dim);
   let state = fresh(9, 7), history = [], at = -1, pins = [], film = 0, image = null, looked = 0;
 
   function make(tag, about = {}, ...inside) {
@@ -236,7 +263,7 @@ function render({ model, el }) {
   const canvas = (about = {}) => make("canvas", { width: 28, height: 28, ...about });
   const listen = (target, name, work) => { target.addEventListener(name, work); away.push(() => target.removeEventListener(name, work)); };
   function paint(target, levels) {
-    const pixels = new ImageData(28, 28);
+    const pixels = new ImageData(target.width, target.height);
     levels.forEach((v, i) => pixels.data.set([v, v, v, 255], 4 * i));
     target.getContext("2d").putImageData(pixels, 0, 0);
   }
@@ -250,9 +277,10 @@ function render({ model, el }) {
   }
 
   const shown = [], stage = canvas({ class: "stage", role: "img", tabindex: "0" }), seen = make("p", { "aria-live": "polite" }), alert = make("p", { class: "alert", role: "alert" });
+  const sentence = (error) => say(error.message[0].toUpperCase() + error.message.slice(1) + ".");
   const say = (words, good = false) => { alert.textContent = words; alert.classList.toggle("good", good); };
   function draw() { // on screen soon; the rest of the page follows
-    const code = encode(state, info.model), now = state;
+    const code = coded(state), now = state;
     shown.forEach((show) => show());
     return work.ask("draw", { state: now }).then((levels) => {
       image = levels;
@@ -270,18 +298,38 @@ function render({ model, el }) {
       const best = shares.indexOf(Math.max(...shares)), words = `${names[best]}, ${Math.round(100 * shares[best])} % sure`;
       stage.setAttribute("aria-label", `generated garment: ${words}. Arrow keys or dragging walk to neighbours.`);
       seen.textContent = `A classifier sees: ${words}`;
-      near.forEach(([distance, i], k) => {
-        const context = tiles[k].firstChild.getContext("2d"), word = `${names[info.tile_classes[i]]}, ${distance.toFixed(2)}`;
-        context.drawImage(sprite, 28 * (i % 50), 28 * Math.floor(i / 50), 28, 28, 0, 0, 28, 28);
-        tiles[k].lastChild.textContent = word;
-        tiles[k].firstChild.setAttribute("aria-label", `training image ${info.tile_numbers[i]}: ${word} away`);
-      });
-      const ratio = near[0][0] / info.real_distance;
-      judged.textContent = `The nearest is ${near[0][0].toFixed(2)} away. Real images lie ${info.real_distance.toFixed(2)} (median) from their own nearest: this one is ${ratio.toFixed(1)} times as far.`;
+      neighbours(near.map(([distance, i]) => ({ distance, c: info.tile_classes[i], number: info.tile_numbers[i],
+        onto: (context) => context.drawImage(sprite, 28 * (i % 50), 28 * Math.floor(i / 50), 28, 28, 0, 0, 28, 28) })), info.tile_classes.length, info.real_distance);
     });
   }
+  function neighbours(near, count, real) { // training images beside the garment, with what real images have
+    near.forEach(({ distance, c, number, onto }, k) => {
+      const [small, caption] = tiles[k].children, words = `${names[c]}, ${distance.toFixed(2)}`;
+      onto(small.getContext("2d"));
+      caption.textContent = words;
+      small.setAttribute("aria-label", `training image ${number}: ${words} away`);
+    });
+    judged.textContent = `Of ${count.toLocaleString("en")} training images the nearest is ${near[0].distance.toFixed(2)} away, in a classifier's features. Unseen real images lie ${real.toFixed(2)} (median) from theirs: this garment is ${(near[0].distance / real).toFixed(1)} times as far.`;
+  }
+
+  // what only a kernel can do: one question at a time; it answers with `what` it was asked
+  let asked = null;
+  function ask(what, about, words, took, buffers) {
+    clearTimeout(asked?.late);
+    asked = { what, took, late: setTimeout(() => { asked = null; say("The kernel does not answer; run the notebook's cells again."); }, 90000) };
+    say(words, true);
+    model.send({ what, ...about }, undefined, buffers);
+  }
+  const heard = (answer) => {
+    if (asked?.what !== answer?.what) return;
+    clearTimeout(asked.late);
+    const { took } = asked;
+    asked = null;
+    if (answer.error) say(answer.error); else took(answer);
+  };
+  const NO_KERNEL = "needs a kernel: open notebooks/05_explorer.ipynb, by make explore";
   function keep() { // a step that undo goes back over; only now the kernel hears of it
-    const code = encode(state, info.model);
+    const code = coded(state);
     say("");
     if (code !== history[at]) { history = [...history.slice(0, at + 1), code]; at++; }
     told(code);
@@ -299,13 +347,13 @@ function render({ model, el }) {
     if (!(at + by in history)) return;
     stop();
     at += by;
-    state = decode(history[at], info.model);
+    state = read(history[at]);
     say("");
     told(history[at]);
     draw();
   }
   function go(code) {
-    try { change(decode(code, info.model)); } catch (error) { say(error.message[0].toUpperCase() + error.message.slice(1) + "."); }
+    try { change(read(code)); } catch (error) { sentence(error); }
   }
 
   // classes, each with the same latent in it
@@ -321,7 +369,7 @@ function render({ model, el }) {
   seed.onchange = () => {
     const value = Number(seed.value);
     if (!Number.isInteger(value) || value < 0 || value > 4294967295 || seed.value === "") return say("A seed is a whole number from 0 to 4294967295.");
-    change({ ...state, s: value, x: 0, y: 0, mix: null });
+    change({ ...state, s: value, x: 0, y: 0, z: null, mix: null });
   };
   shown.push(() => { seed.value = state.s; });
   const surprise = () => change({ ...fresh(state.c, crypto.getRandomValues(new Uint32Array(1))[0] % 1000000), t: state.t });
@@ -336,7 +384,7 @@ function render({ model, el }) {
     if (pins.length === 12) return say("Twelve pins are all that fit; remove one.");
     const one = { state, image };
     pins.push(one);
-    if (stage.dataset.code !== encode(state, info.model)) work.ask(`pin ${pins.length}`, { state }).then((levels) => { one.image = levels; listed(); }); // the picture is not there yet
+    if (stage.dataset.code !== coded(state)) work.ask(`pin ${pins.length}`, { state }).then((levels) => { one.image = levels; listed(); }); // the picture is not there yet
     listed();
     const plain = [...pins.keys()].filter((i) => !pins[i].state.mix); // the last two of those that can be mixed
     picked.forEach((select, k) => { if (plain.length && !state.mix) select.value = plain[Math.max(0, plain.length - 2 + k)] ?? plain[0]; });
@@ -353,7 +401,7 @@ function render({ model, el }) {
     const [a, b] = picked.map((select) => pins[select.value]?.state);
     if (!a || !b || a.mix || b.mix) { say(a?.mix || b?.mix ? "A mixture cannot be mixed again; pin two plain garments." : "Pin two garments first."); return null; }
     const between = (p, q) => Math.round(p + ((q - p) * m) / 100);
-    return { ...a, t: between(a.t, b.t), d: a.d.map((v, k) => between(v, b.d[k])), mix: { c: b.c, s: b.s, x: b.x, y: b.y, m } };
+    return { ...a, t: between(a.t, b.t), d: a.d.map((v, k) => between(v, b.d[k])), mix: { c: b.c, s: b.s, x: b.x, y: b.y, z: b.z, m } };
   }
   const share = slider("mix A → B", 0, 100, 1, () => state.mix?.m ?? 0, (m) => { stop(); state = mixed(m) ?? state; }, (m) => `${m} % of B`);
   const stop = () => { cancelAnimationFrame(film); film = 0; playing.textContent = "Play A → B"; };
@@ -383,10 +431,53 @@ function render({ model, el }) {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   };
-  async function strip() { // the way from A to B where two are pinned, else all classes
-    const way = pins.length > 1 && mixed(0), all = way ? Array.from({ length: 11 }, (_, i) => mixed(10 * i)) : info.conditional ? names.map((_, c) => ({ ...state, c, mix: null })) : [state];
-    save(await sheet(await Promise.all(all.map((now, i) => work.ask(`strip ${i}`, { state: now })))), `${way ? "from-A-to-B" : "classes"}.png`);
+  async function way(count) { // the pictures from A to B where two are pinned, else of all classes
+    const mixing = pins.length > 1 && mixed(0), steps = Array.from({ length: count }, (_, i) => Math.round((100 * i) / (count - 1)));
+    const all = mixing ? steps.map(mixed) : info.conditional ? names.map((_, c) => ({ ...state, c, mix: null })) : [state];
+    return { frames: await Promise.all(all.map((now, i) => work.ask(`way ${i}`, { state: now }))), name: mixing ? "from-A-to-B" : "classes" };
   }
+  async function strip() {
+    const { frames, name } = await way(11);
+    save(await sheet(frames), `${name}.png`);
+  }
+  async function moving() { // there and back
+    const { frames, name } = await way(31);
+    save(new Blob([gif([...frames, ...frames.slice(1, -1).reverse()], 4, name === "classes" ? 60 : 7)], { type: "image/gif" }), `${name}.gif`);
+  }
+
+  // an own photo: the kernel makes it as the data is, step by step, and finds it in the latent space
+  let photo = null;
+  const MEGABYTES = 8; // a larger message would break the connection to the kernel
+  const steps = make("div", { class: "row" }), file = make("input", { type: "file", accept: "image/*", "aria-label": "picture of a garment", disabled: !kernel });
+  const turn = button("Other way round", () => prepare(!photo.negative), { disabled: true }), found = make("p", { class: "quiet" });
+  const finding = button("Find it in the latent space", () => ask("find", { levels: photo.steps.at(-1).levels }, "Looking for it in the latent space …", ({ c, z, distance, real, seconds }) => {
+    const words = `Found in ${seconds.toFixed(1)} s: ${distance.toFixed(2)} from the photo in a classifier's features; two real images of ${names[c]} are ${real.toFixed(2)} (median) apart.`;
+    change({ ...fresh(c, 0), z }).then(() => { pin(); found.textContent = `${words} It is pinned.`; });
+  }), { disabled: true });
+  function shownPhoto(answer) {
+    photo = answer;
+    turn.disabled = finding.disabled = !photo;
+    found.textContent = photo?.said ?? "";
+    steps.replaceChildren(...(photo?.steps ?? []).map(({ words, side, levels }) => {
+      const target = canvas({ width: side, height: side, role: "img", "aria-label": words });
+      paint(target, levels);
+      return make("figure", {}, target, make("figcaption", {}, words));
+    }));
+  }
+  async function prepare(negative, some = photo.bytes) {
+    ask("photo", { negative }, "Reading the picture …", (answer) => { shownPhoto({ ...answer, bytes: some }); say(""); }, [some]);
+  }
+  async function take(some) {
+    if (!kernel || !some) return;
+    shownPhoto(null);
+    if (some.size > MEGABYTES * 1e6) say(`This file has ${Math.round(some.size / 1e6)} MB; at most ${MEGABYTES} MB are read.`);
+    else prepare(null, await some.arrayBuffer());
+  }
+  file.onchange = () => take(file.files[0]);
+  const drop = make("div", { class: "drop" }, file);
+  drop.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
+  drop.ondragleave = () => drop.classList.remove("over");
+  drop.ondrop = (event) => { event.preventDefault(); drop.classList.remove("over"); take(event.dataTransfer.files[0]); };
 
   // a walk on the seed's plane, by dragging or arrow keys
   const bound = (v) => Math.max(-32768, Math.min(32767, Math.round(v)));
@@ -400,39 +491,54 @@ function render({ model, el }) {
     if (to) { event.preventDefault(); walk(state.x + to[0], state.y + to[1]); keep(); }
   };
   listen(page ? document : el, "keydown", (event) => {
+    if (!el.contains(event.target) && event.target !== document.body) return;
     const typing = ["text", "number"].includes(event.target.type) || event.target.tagName === "SELECT";
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && event.target !== field) { event.preventDefault(); event.stopPropagation(); step(event.shiftKey ? 1 : -1); }
     else if (/^[0-9]$/.test(event.key) && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) { event.stopPropagation(); inClass(Number(event.key)); }
   });
 
-  const sprite = make("img", { src: info.sprite, alt: "" }), judged = make("p");
+  const sprite = make("img", { src: info.sprite, alt: "" }), judged = make("p", { class: "quiet" });
   const tiles = Array.from({ length: 6 }, () => make("figure", {}, canvas({ role: "img", "aria-label": "training image" }), make("figcaption")));
+  const all = button("Search all of them", () => ask("near", { levels: [...image] }, "Searching all training images …", ({ near, count, real }) => {
+    say("");
+    neighbours(near.map(({ distance, c, number, levels }) => ({ distance, c, number, onto: (context) => paint(context.canvas, levels) })), count, real);
+  }), { disabled: !kernel });
   const directions = info.directions.map(({ less, more, measured, effect }, k) => { // to the right is always more
-    const way = effect < 0 ? -1 : 1;
-    const one = slider(less ? `${less} ↔ ${more}` : more, -30, 30, 1, () => way * state.d[k], (v) => { stop(); state = { ...state, d: state.d.map((old, i) => (i === k ? way * v : old)) }; },
-      (v) => (v === 0 ? "0 σ" : `${less ? (v > 0 ? more : less) + " " : ""}${less ? Math.abs(v / 10) : v / 10} σ`));
-    one.title = `2 σ change ${measured} by ${Math.abs(effect).toFixed(2)} standard deviations`;
-    return one;
-  });
-  el.replaceChildren(make("style", {}, STYLE), make("div", { class: "fgx", tabindex: "-1" },
-    make("div", {}, stage, seen, make("div", { class: "row" }, back, forth, button("Reset", () => change(fresh(state.c, state.s))), button("Pin", pin)),
-      make("div", { class: "row" }, button("Copy PNG", () => copy(async () => navigator.clipboard.write([new ClipboardItem({ "image/png": await sheet([image]) })]), "The picture is copied.")),
-        button("Save PNG", async () => save(await sheet([image]), `${stage.dataset.code}.png`)), button("Save strip", strip))),
-    make("div", {}, make("div", { class: "row" }, make("label", {}, "seed ", seed), button("Surprise me", surprise)),
-      slider("truncation", 0, 150, 1, () => state.t, (t) => { stop(); state = { ...state, t }; }, (t) => (t / 100).toFixed(2)), ...directions,
-      make("div", { class: "row" }, field, button("Go to code", () => go(field.value)), button("Copy code", () => copy(() => navigator.clipboard.writeText(stage.dataset.code), "The code is copied."))), alert),
-    make("div", { class: "wide" }, make("h2", {}, info.conditional ? "The same latent in every class" : "This model cannot be asked for a class"), classes),
-    make("div", { class: "wide" }, make("h2", {}, "Pins"), shelf, make("div", { class: "row" }, make("label", {}, "A ", picked[0]), make("label", {}, "B ", picked[1]), playing), share),
-    make("div", { class: "wide" }, make("h2", {}, `The nearest of ${info.tile_classes.length.toLocaleString("en")} training images`), judged, make("div", { class: "row" }, ...tiles))));
+    const turn = effect < 0 ? -1 : 1;
+    const last = more.split(" ").at(-1), short = less.endsWith(` ${last}`) ? less.slice(0, -last.length - 1) : less; // less ↔ more sleeve
+    const one = slider(less ? `${short} ↔ ${more}` : more, -30, 30, 1, () => turn * state.d[k], (v) => { stop(); state = { ...state, d: state.d.map((old, i) => (i === k ? turn * v : old)) }; },
+      (v) => (v === 0 ? "0 σ" : less ? `${v > 0 ? more : less} ${Math.abs(v / 10)} σ` : `${v / 10} σ`));
+    one.title = `2 σ change ${measured} by ${Math.abs(effect).toFixed(2)} standard deviations within a class`;
+    return { one, clear: less ? Math.abs(effect) : 0 };
+  }).sort((a, b) => b.clear - a.clear);
+  const part = (title, open, ...inside) => make("details", { class: "wide", open }, make("summary", {}, title), make("div", {}, ...inside));
+  const row = (...inside) => make("div", { class: "row" }, ...inside), quiet = (text) => make("p", { class: "quiet" }, text);
+  const unnamed = directions.filter(({ clear }) => !clear).map(({ one }) => one);
+  el.replaceChildren(make("div", { class: "fgx", tabindex: "-1" },
+    make("div", { class: "wide" }, info.conditional ? quiet("The same latent in every class") : quiet("This model cannot be asked for a class."), classes),
+    make("div", {}, stage, seen, row(back, forth, button("Reset", () => change(fresh(state.c, state.s))), button("Pin", pin))),
+    make("div", {}, row(make("label", {}, "seed ", seed), button("Surprise me", surprise)), ...directions.filter(({ clear }) => clear).map(({ one }) => one),
+      slider("truncation", 0, 150, 1, () => state.t, (t) => { stop(); state = { ...state, t }; }, (t) => (t / 100).toFixed(2)),
+      row(field, button("Go to code", () => go(field.value)), button("Copy code", () => copy(() => navigator.clipboard.writeText(stage.dataset.code), "The code is copied."))), alert),
+    part("Does it copy? The nearest training images", true, judged, row(...tiles), row(all, kernel ? "" : quiet(`All ${info.train.toLocaleString("en")}: ${NO_KERNEL}.`))),
+    part("Pins, mixtures and a film", false, quiet("Pin garments, choose two of them, mix them or play the way from one to the other."), shelf,
+      row(make("label", {}, "A ", picked[0]), make("label", {}, "B ", picked[1]), playing), share),
+    part("An own photo", false, quiet("Choose or drop a picture of one garment on a plain ground. It stays on this machine."), drop, steps, found, row(turn, finding), kernel ? "" : quiet(`This ${NO_KERNEL}.`)),
+    part("Take it with you", false, row(button("Copy PNG", () => copy(async () => navigator.clipboard.write([new ClipboardItem({ "image/png": await sheet([image]) })]), "The picture is copied.")),
+      button("Save PNG", async () => save(await sheet([image]), `${stage.dataset.code.slice(0, 40)}.png`)), button("Save strip", strip), button("Save GIF", moving)),
+    quiet("Strip and GIF show the way from pin A to pin B, or the ten classes where fewer than two are pinned.")),
+    ...(unnamed.length ? [part("Directions without a clear effect", false, ...unnamed)] : [])));
   const given = () => { const code = model.get("code"); if (code && code !== history[at]) go(code); };
   model.on("change:code", given);
-  away.push(() => model.off("change:code", given));
-  if (page) listen(window, "hashchange", () => { const code = location.hash.slice(1); if (code && code !== history[at]) go(code); });
-  const first = (page && location.hash.slice(1)) || model.get("code");
+  model.on("msg:custom", heard);
+  away.push(() => { model.off("change:code", given); model.off("msg:custom", heard); });
+  const address = () => (page && location.hash.startsWith("#F1-") ? location.hash.slice(1) : "");
+  if (page) listen(window, "hashchange", () => { const code = address(); if (code && code !== history[at]) go(code); });
+  const first = address() || model.get("code");
   keep();
   if (first) go(first);
   if (at === 0) draw();
-  return () => { stop(); work.end(); away.forEach((leave) => leave()); };
+  return () => { stop(); work.end(); clearTimeout(asked?.late); away.forEach((leave) => leave()); };
 }
 
 export default { core, render };
