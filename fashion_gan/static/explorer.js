@@ -330,8 +330,11 @@ function render({ model, el }) {
   const NO_KERNEL = "needs a kernel: open notebooks/05_explorer.ipynb, by make explore";
   function keep() { // a step that undo goes back over; only now the kernel hears of it
     const code = coded(state);
-    say("");
-    if (code !== history[at]) { history = [...history.slice(0, at + 1), code]; at++; }
+    if (code !== history[at]) {
+      say("");
+      history = [...history.slice(0, at + 1), code];
+      at++;
+    }
     told(code);
   }
   function told(code) {
