@@ -8,7 +8,6 @@ from lab import checked_port
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 
-
 # Voilà's template links a style sheet elsewhere; a page that is for this machine asks nobody else.
 OWN = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 

@@ -1,19 +1,23 @@
 """The explorer: JavaScript in Node against Python, the page in Chromium from disk."""
 
+import io
 import json
 import random
+import re
 import shutil
+import socket
 import subprocess
 import time
 from dataclasses import replace
 
 import numpy as np
 import pipeline
+import psutil
 import pytest
 import torch
-from conftest import ROOT, TINY, fashion_gan
+from conftest import ROOT, TINY, command, fashion_gan
 from PIL import Image
-from test_lab import BROWSER, browser, lab  # noqa: F401 - two fixtures
+from test_lab import BROWSER, browser, lab, wait_until  # noqa: F401 - two fixtures
 
 from fashion_gan import explorer, export, latent, model, report
 from fashion_gan.data import load_split
@@ -424,8 +428,61 @@ def test_a_run_leaves_the_page(project):
     assert "<script" not in (run.folder / "05_explorer.html").read_text()
 
 
+def a_photo(data_dir, number: int = 0) -> bytes:
+    """A test image as somebody would photograph it: dark on white, larger, not in the middle, a JPEG."""
+    small = Image.fromarray(255 - load_split(data_dir, "test").images[number, 0].numpy())
+    whole = Image.new("L", (640, 480), 250)
+    whole.paste(small.resize((280, 280), Image.Resampling.BICUBIC), (90, 120))
+    stream = io.BytesIO()
+    whole.save(stream, format="jpeg", quality=90)
+    return stream.getvalue()
+
+
+def heap(page) -> float:
+    """Megabytes that the page's scripts hold, after a collection."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    session.send("Performance.enable")
+    return next(m["value"] for m in session.send("Performance.getMetrics")["metrics"] if m["name"] == "JSHeapUsedSize") / 1e6
+
+
+def drag(it, seconds: float) -> None:
+    """Walk on the picture for some seconds, the button held down."""
+    it.stage.scroll_into_view_if_needed()
+    box, until, k = it.stage.bounding_box(), time.monotonic() + seconds, 0
+    it.page.mouse.move(box["x"] + 50, box["y"] + 50)
+    it.page.mouse.down()
+    while time.monotonic() < until:
+        k += 1
+        it.page.mouse.move(box["x"] + 50 + k % 70, box["y"] + 50 + k % 40)
+    it.page.mouse.up()
+
+
+def kernel_does_its_part(it, data_dir) -> None:
+    """What only a kernel can do: the nearest of all training images, an own photo found and pinned, a bad file refused."""
+    for details in it.page.locator(".fgx details").all():
+        details.evaluate("d => d.open = true")
+    it.press("Search all of them")
+    it.page.get_by_text("Of 50,000 training images the nearest is").wait_for(timeout=90_000)
+    chooser = it.page.get_by_label("picture of a garment")
+    chooser.set_input_files({"name": "empty.png", "mimeType": "image/png", "buffer": b""})
+    it.page.get_by_text("This file is empty; choose a picture.").wait_for()
+    chooser.set_input_files({"name": "large.png", "mimeType": "image/png", "buffer": bytes(9_000_000)})
+    it.page.get_by_text("This file has 9 MB; at most 8 MB are read.").wait_for()
+    chooser.set_input_files({"name": "boot.jpg", "mimeType": "image/jpeg", "buffer": a_photo(data_dir)})
+    it.page.get_by_text("28×28 pixels", exact=True).wait_for()
+    it.press("Find it in the latent space")
+    it.page.get_by_text("It is pinned.").wait_for(timeout=90_000)
+    told = it.page.get_by_text("It is pinned.").inner_text()
+    distance, real = (float(number) for number in re.search(r"([0-9.]+) from the photo.* are ([0-9.]+) \(median\)", told).groups())
+    print(told)
+    assert "Ankle boot" in told
+    assert distance < real
+    assert it.page.locator(".fgx figure button", has_text="show 1").count() == 1
+
+
 @needs_browser
-def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser):  # noqa: F811
+def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, shipped):  # noqa: F811
     _, address = lab
     page, sent = browser.new_page(viewport={"width": 1400, "height": 1000}), []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
@@ -434,22 +491,56 @@ def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser):  # noqa: 
     time.sleep(1)  # the indicator says idle a moment before the kernel takes work
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
-    stage = page.locator("canvas.stage[data-code]")
-    stage.wait_for(timeout=120_000)
+    it = Explorer(page)
+    page.locator("canvas.stage[data-code]").wait_for(timeout=120_000)
     page.wait_for_selector(IDLE, timeout=120_000)
     page.wait_for_timeout(3000)
-    stage.scroll_into_view_if_needed()
-    box, before, heard = stage.bounding_box(), stage.get_attribute("data-code"), len(sent)
-    page.mouse.move(box["x"] + 50, box["y"] + 50)
-    page.mouse.down()
-    for i in range(100):
-        page.mouse.move(box["x"] + 50 + i % 70, box["y"] + 50 + i % 40)
+    drag(it, 1)  # what is made once is there
+    page.wait_for_timeout(1000)
+    before, held, heard = it.stage.get_attribute("data-code"), heap(page), len(sent)
+    drag(it, 10)
+    while_dragging = len(sent) - heard
     page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code !== code", arg=before)
     page.wait_for_timeout(1000)
-    while_dragging = len(sent) - heard
-    page.mouse.up()
-    page.wait_for_timeout(1000)
-    print(f"messages while dragging: {while_dragging}, after it: {len(sent) - heard - while_dragging}")
-    assert while_dragging == 0
-    assert len(sent) > heard  # only now the kernel is told the code
+    grown = heap(page) - held
+    print(
+        f"messages in 10 s of dragging: {while_dragging}, after it: {len(sent) - heard - while_dragging}; memory {held:.0f} MB, {grown:+.1f} MB"
+    )
+    assert while_dragging <= 1  # the one that says where it ended
+    assert 0 < len(sent) - heard <= 3
+    assert grown < 5
+    code = explorer.encode(State(4, 3), explorer.model_bits(shipped))
+    assert (torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()).abs().max() <= 2
+    kernel_does_its_part(it, data_dir)
     page.close()
+
+
+@needs_browser
+def test_in_voila(project, browser, data_dir, shipped):  # noqa: F811
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [command(), "app", "--no-browser", "--idle", "4", "--port", str(port)]
+    with (project / "app.log").open("w") as log:
+        server = subprocess.Popen(words, cwd=project, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: "is running at" in (project / "app.log").read_text(), 60)
+        kernels = lambda: [p for p in psutil.Process(server.pid).children(recursive=True) if "ipykernel_launcher" in p.cmdline()]  # noqa: E731
+        places = {c.laddr.ip for c in psutil.Process(server.pid).net_connections("tcp") if c.status == "LISTEN"}
+        assert places == {"127.0.0.1"}
+        page, answered = browser.new_page(viewport={"width": 1100, "height": 1000}), []
+        page.on("response", lambda response: answered.append(response.url))
+        page.goto(f"http://127.0.0.1:{port}", timeout=120_000)
+        page.locator("canvas.stage[data-code]").wait_for(timeout=120_000)
+        it, code = Explorer(page), explorer.encode(State(4, 3), explorer.model_bits(shipped))
+        assert (torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()).abs().max() <= 2
+        assert "from fashion_gan import" not in page.locator("body").inner_text()
+        assert "The explorer" in page.locator("body").inner_text()
+        kernel_does_its_part(it, data_dir)
+        assert {url.split("/")[2] for url in answered if url.startswith("http")} == {f"127.0.0.1:{port}"}
+        assert len(kernels()) == 1
+        page.close()
+        wait_until(lambda: not kernels(), 30)
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
