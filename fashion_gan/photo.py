@@ -39,12 +39,14 @@ def _opened(content: bytes) -> tuple[Image.Image, str]:
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
-            raise UserError(f"this picture has {image.width}×{image.height} pixels; at most {MOST_PIXELS / 1e6:.0f} million are read")
+            raise Image.DecompressionBombError
         said = ["It moves: its first picture is taken."] if getattr(image, "is_animated", False) else []
         said += ["It is in printing colours (CMYK): its greys are about right."] if image.mode == "CMYK" else []
         image.draft("L", (512, 512))  # a large JPEG is read at a fraction of its size
         rgba = ImageOps.contain(ImageOps.exif_transpose(image).convert("RGBA"), (512, 512))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:  # Pillow's own limit is three times as large
+        raise UserError(f"this picture has more than {MOST_PIXELS / 1e6:.0f} million pixels; make it smaller") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         raise UserError(f"this file is no picture that can be read, or it is damaged; {', '.join(FORMATS)} can be") from None
     said += ["What is transparent is taken for white ground."] if rgba.getextrema()[3][0] < 250 else []
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("L"), " ".join(said)

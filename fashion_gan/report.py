@@ -83,9 +83,11 @@ def write_notebook_html(run: Run, notebook: Path) -> Path | None:
 
 
 def write_twin(run: Run, info: dict[str, Any], numbers: bytes, code: str = "") -> Path:
-    """Keep in the run folder what the explorer's static twin is made of (see export.payload; it begins at `code`), and write it as a
-    page of its own, explorer.html. Returns its path."""
+    """Keep in the run folder what the explorer's static twin is made of (see export.payload; it begins at `code`). Returns where it
+    is seen: in the report that write_report makes, or, outside of a run, in explorer.html."""
     run.log_json({"info": info, "numbers": base64.b64encode(numbers).decode(), "code": code, "page": True, "kernel": False}, "twin")
+    if run.info["status"] != "SCRATCH":
+        return run.folder / "index.html"
     write_text(run.folder / "explorer.html", rendered("explorer.html", run, twin=twin_of(run)))
     return run.folder / "explorer.html"
 
@@ -128,7 +130,8 @@ def write_report(run: Run) -> Path:
     told = {"frames": frames_of(run, FILM), "pictures": pictures_of(run), "notebooks": [p.stem for p in notebooks], "separate": False}
     page = rendered("index.html", run, twin=twin_of(run), **told)
     if len(page.encode()) > LARGEST:
-        page = rendered("index.html", run, **told | {"separate": (run.folder / "explorer.html").exists()})
+        write_text(run.folder / "explorer.html", rendered("explorer.html", run, twin=twin_of(run)))
+        page = rendered("index.html", run, **told | {"separate": True})
     write_text(run.folder / "index.html", page)
     return run.folder / "index.html"
 

@@ -416,13 +416,41 @@ def test_it_asked_nobody_and_complained_of_nothing(opened, twin):
     assert twin.stat().st_size <= report.LARGEST
 
 
+@needs_browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("dark", 390)])
+def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width):  # noqa: F811
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here (pip install axe-playwright-python)")
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(twin.as_uri())
+    page.wait_for_selector("canvas.stage[data-code]")
+    page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    page.wait_for_function("() => document.querySelector('.fgx details').innerText.includes('Unseen real images lie')")
+    found = axe.Axe().run(page).response
+    told = {f"{v['id']}: {v['help']}": [n["html"][:120] for n in v["nodes"]][:3] for v in found["violations"]}
+    print(f"{scheme}, {width} px: {len(found['passes'])} rules pass; findings: {told or 'none'}")
+    assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.close()
+
+
+def test_where_the_explorer_does_not_fit_in_it_is_a_page_of_its_own(twin, monkeypatch):
+    monkeypatch.setattr(report, "LARGEST", 1_000_000)
+    before = twin.read_text()
+    try:
+        assert report.write_report(Run(twin.parent)).stat().st_size < 1_000_000
+        assert 'href="explorer.html"' in twin.read_text()
+        assert 'id="twin"' in (twin.parent / "explorer.html").read_text()
+    finally:
+        twin.write_text(before)
+
+
 def test_a_run_leaves_the_page(project):
     found = model.load_generator(ROOT / model.SHIPPED)
     code = explorer.encode(State(3, 5), explorer.model_bits(found))
     run = Run.create(Params.checked(TINY | {"code": code}), name="r", profile="tiny", notebooks=("05_explorer",))
     assert pipeline.run_all(run, print) == 0
-    for page in ("explorer.html", "index.html"):
-        assert f'"code":"{code}"' in (run.folder / page).read_text()
+    assert f'"code":"{code}"' in (run.folder / "index.html").read_text()
     assert (run.folder / "index.html").stat().st_size <= report.LARGEST
     assert (run.folder / "notebooks" / "05_explorer.ipynb").stat().st_size < 500_000  # no weights of the widget in it
     assert "<script" not in (run.folder / "05_explorer.html").read_text()
@@ -511,6 +539,11 @@ def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, 
     assert grown < 5
     code = explorer.encode(State(4, 3), explorer.model_bits(shipped))
     assert (torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()).abs().max() <= 2
+    it.stage.focus()  # keys that JupyterLab has commands for
+    page.keyboard.press("2")
+    it.shows(explorer.encode(State(2, 3), explorer.model_bits(shipped)))
+    page.keyboard.press("Control+z")
+    it.shows(code)
     kernel_does_its_part(it, data_dir)
     page.close()
 

@@ -1,0 +1,142 @@
+"""An own photo: made as the data is, found in the latent space; files that are no photo get one sentence."""
+
+import io
+import struct
+import zlib
+
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image, ImageDraw
+
+from fashion_gan import UserError, explorer, features, model, photo
+from fashion_gan.data import Split
+
+
+def shirt(mode: str = "RGB", ground="white", colour="navy", size=(300, 400)) -> Image.Image:
+    image = Image.new(mode, size, ground)
+    ImageDraw.Draw(image).polygon([(60, 120), (240, 120), (260, 200), (210, 200), (210, 320), (90, 320), (90, 200), (40, 200)], fill=colour)
+    return image
+
+
+def packed(image: Image.Image, kind: str = "png", **more) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format=kind, **more)
+    return stream.getvalue()
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A PNG whose header says that it is this large."""
+    content = bytearray(packed(Image.new("L", (8, 8))))
+    content[16:24] = struct.pack(">II", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+def test_a_photo_is_cut_out_light_on_black():
+    made = photo.prepared(packed(shirt()))
+    assert made.negative
+    assert made.said == ""
+    assert [words for words, _ in made.steps] == ["as it is", "light on black", "cut out", "28×28 pixels"]
+    assert made.image.shape == (28, 28)
+    assert made.image[0, 0] == 0
+    across, down = made.image.max(axis=0) > 100, made.image.max(axis=1) > 100
+    assert across.all()  # the longer side fills it
+    assert 22 <= down.sum() <= 27  # 220 to 200
+    assert not down[0]
+    assert not down[-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "negative", "said"),
+    [
+        (packed(shirt(), "jpeg"), True, ""),
+        (packed(shirt(ground="black", colour="white")), False, ""),
+        (packed(shirt("RGBA", (0, 0, 0, 0), (20, 20, 90, 255))), True, "What is transparent is taken for white ground."),
+        (
+            packed(shirt("CMYK", (0, 0, 0, 0), (90, 80, 10, 100)), "jpeg"),
+            True,
+            "It is in printing colours (CMYK): its greys are about right.",
+        ),
+        (packed(shirt(), "gif", save_all=True, append_images=[shirt(colour="red")]), True, "It moves: its first picture is taken."),
+        (packed(shirt(), "webp", save_all=True, append_images=[shirt(colour="red")]), True, "It moves: its first picture is taken."),
+    ],
+    ids=["jpeg", "light on black", "transparent", "CMYK", "animated GIF", "animated WebP"],
+)
+def test_what_a_file_is_like_is_said_and_the_garment_is_the_same(content, negative, said):
+    made, plain = photo.prepared(content), photo.prepared(packed(shirt()))
+    assert (made.negative, made.said) == (negative, said)
+    assert ((made.image > 100) == (plain.image > 100)).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "this file is empty; choose a picture"),
+        (b"a letter to a friend", "this file is no picture that can be read, or it is damaged; PNG, JPEG, WEBP, GIF, BMP, TIFF can be"),
+        (packed(shirt())[:200], "this file is no picture that can be read, or it is damaged; PNG, JPEG, WEBP, GIF, BMP, TIFF can be"),
+        (bytes(50_000_000), "this file has 50 MB; at most 8 MB are read"),
+        (claiming(30_000, 30_000), "this picture has more than 60 million pixels; make it smaller"),
+        (claiming(10_000, 10_000), "this picture has more than 60 million pixels; make it smaller"),
+        (packed(Image.new("L", (50, 50), 200)), "nothing in this picture is darker than its ground; try the other way round"),
+    ],
+    ids=["empty", "text", "cut off", "50 MB", "900 million pixels", "100 million", "one grey"],
+)
+def test_a_bad_file_gets_one_sentence(content, words):
+    with pytest.raises(UserError) as told:
+        photo.prepared(content)
+    assert str(told.value) == words
+
+
+def test_the_other_way_round():
+    with pytest.raises(UserError, match="nothing in this picture is lighter"):
+        photo.prepared(packed(shirt()), negative=False)
+
+
+def test_a_garment_of_the_generator_is_found_again_and_real_ones_are_come_near_to(splits):
+    train, fresh = splits
+    found = model.load_generator(ROOT / model.SHIPPED)
+    state = explorer.State(8, 5)
+    image = explorer.draw(state, found)
+    c, z, distance = photo.find(found.generator, image[0], starts=3, steps=60)
+    assert c == 8
+    assert len(z) == found.generator.latent_dim
+    again = explorer.draw(explorer.State(c, 0, z=z), found)
+    apart = features.extract(features.load("dev"), torch.stack([image, again]))[0]
+    assert float((apart[0] - apart[1]).norm()) == pytest.approx(distance, abs=0.05)  # what it tells is what a code draws
+    known, _ = features.extract(features.load("dev"), train.images)
+    bags = torch.pdist(known[train.labels == 8]).median()
+    assert distance < 0.3 * bags
+    assert (z, c) == photo.find(found.generator, image[0], starts=3, steps=60)[1::-1]  # the same again
+    boot = fresh.images[(fresh.labels == 9).nonzero()[0, 0], 0]
+    c, _, distance = photo.find(found.generator, boot, starts=3, steps=60)
+    assert c == 9
+    assert distance < torch.pdist(known[train.labels == 9]).median()
+
+
+def test_an_unconditional_generator_is_searched_too(splits):
+    from fashion_gan.networks import Generator
+
+    torch.manual_seed(0)
+    generator = Generator(8, 8, False).eval().requires_grad_(False)
+    c, z, _ = photo.find(generator, splits[0].images[0, 0], starts=2, steps=5)
+    assert (c, len(z)) == (0, 8)
+
+
+def test_the_kernels_answers(splits, tmp_path):
+    train, fresh = splits
+    found = model.load_generator(ROOT / model.SHIPPED)
+    about = {"found": found, "train": train, "fresh": Split(fresh.images[:100], fresh.labels[:100]), "folder": tmp_path}
+    levels = train.images[17].flatten().tolist()
+    near = explorer.answered({"what": "near", "levels": levels}, [], **about)
+    assert (near["near"][0]["number"], near["count"]) == (17, len(train))
+    assert near["near"][0]["distance"] == pytest.approx(0, abs=1e-3)
+    assert near["near"][0]["levels"] == levels
+    assert [n["distance"] for n in near["near"]] == sorted(n["distance"] for n in near["near"])
+    assert near["real"] > 0
+    read = explorer.answered({"what": "photo", "negative": None}, [memoryview(packed(shirt()))], **about)
+    assert [len(step["levels"]) for step in read["steps"]] == [112**2] * 3 + [784]
+    assert explorer.answered({"what": "photo", "negative": None}, [b""], **about) == {
+        "what": "photo",
+        "error": "This file is empty; choose a picture.",
+    }
