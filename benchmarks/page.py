@@ -42,7 +42,8 @@ def made(folder: Path) -> Path:
         model.find(str(project_root() / model.SHIPPED)), load_split(data, "train"), load_split(data, "validation", 1000)
     )
     report.write_twin(Run(folder), info, numbers)
-    return report.write_report(Run(folder))
+    index = report.write_report(Run(folder))
+    return index if not (folder / "explorer.html").exists() else folder / "explorer.html"
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from fashion_gan.explorer import model_bits
 from fashion_gan.model import Model
 from fashion_gan.networks import Generator
 
-TILES, MEASURED = 200, 1000  # training images of each class in the page; samples on which a direction is measured
+TILES, ROOM = (200, 100, 50), 2_450_000  # training images of each class in the page; characters that all of it takes in the page
+MEASURED = 1000  # samples on which a direction is measured
 
 
 def folded(layers: nn.Sequential) -> list[dict[str, Any]]:
@@ -39,18 +40,32 @@ def folded(layers: nn.Sequential) -> list[dict[str, Any]]:
 
 def payload(found: Model, train: Split, fresh: Split) -> tuple[dict[str, Any], bytes]:
     """The description (JSON) and the packed numbers that the page needs for a model; `train` gives the real images, `fresh` the
-    unseen ones that say how near to those a real image lies."""
+    unseen ones that say how near to those a real image lies. Beside a wide generator there is ROOM for fewer real images."""
     generator, network = found.generator.cpu(), features.load("dev")
+    parts, weights = weights_of(generator, network)
+    for count in TILES:
+        about, scales, tiles = real_ones(network, train, fresh, count)
+        tensors = weights | scales
+        numbers = packed(tensors, tiles)
+        if len(numbers) * 4 / 3 + len(about["sprite"]) < ROOM:
+            break
+    starts = np.cumsum([0, *(t.numel() for t in tensors.values())]).tolist()
+    about |= {
+        "model": model_bits(found), "source": found.source, "latent_dim": generator.latent_dim, "conditional": generator.conditional,
+        "scale": float(network.scale), "classes": CLASSES, "directions": named(generator), "train": len(train), "numbers": starts[-1],
+        "tensors": {name: (start, t.numel()) for (name, t), start in zip(tensors.items(), starts, strict=False)},
+    }  # fmt: skip
+    return parts | about, numbers
+
+
+def weights_of(generator: Generator, network: features.FeatureNetwork) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The layers of both networks, their weights by name, and those weights."""
     scale, shift = latent.affine(generator.layers[0])
     project = generator.project.weight.T.unflatten(1, (-1, 49)).transpose(1, 2) * scale  # (inputs, 49, 4C): pixel by pixel
     hidden = network.body[-2].weight.T.unflatten(0, (-1, 9)).transpose(0, 1)  # as there
-    chosen = torch.cat([(train.labels == c).nonzero().flatten()[:TILES] for c in range(len(CLASSES))])
-    real, unseen = (features.extract(network, images)[0] for images in (train.images[chosen], fresh.images))
-    least, step = real.min(dim=0).values, (real.max(dim=0).values - real.min(dim=0).values).clamp(min=1e-6) / 255
     tensors = {
         "project": project, "project_bias": shift.repeat(49), "hidden": hidden, "hidden_bias": network.body[-2].bias,
-        "head": network.head.weight.T, "head_bias": network.head.bias, "tile_least": least, "tile_step": step,
-        "directions": torch.from_numpy(latent.directions(generator)),
+        "head": network.head.weight.T, "head_bias": network.head.bias, "directions": torch.from_numpy(latent.directions(generator)),
     }  # fmt: skip
     parts = {"generator": folded(generator.layers), "classifier": folded(network.body)}
     for name, layers in parts.items():
@@ -58,15 +73,19 @@ def payload(found: Model, train: Split, fresh: Split) -> tuple[dict[str, Any], b
             layer["cin"], layer["cout"] = layer["weight"].shape[1:]
             for part in ("weight", "bias"):
                 tensors[f"{name}{i}.{part}"], layer[part] = layer[part], f"{name}{i}.{part}"
-    starts = np.cumsum([0, *(t.numel() for t in tensors.values())]).tolist()
-    info = parts | {
-        "model": model_bits(found), "source": found.source, "latent_dim": generator.latent_dim, "conditional": generator.conditional,
-        "scale": float(network.scale), "classes": CLASSES, "directions": named(generator), "sprite": sprite(train.images[chosen]),
-        "tile_classes": train.labels[chosen].tolist(), "tile_numbers": chosen.tolist(), "train": len(train), "numbers": starts[-1],
+    return parts, tensors
+
+
+def real_ones(network: features.FeatureNetwork, train: Split, fresh: Split, count: int) -> tuple[dict, dict, torch.Tensor]:
+    """`count` training images of each class: what there is to say about them, the scales of their features, those as uint8."""
+    chosen = torch.cat([(train.labels == c).nonzero().flatten()[:count] for c in range(len(CLASSES))])
+    real, unseen = (features.extract(network, images)[0] for images in (train.images[chosen], fresh.images))
+    least, step = real.min(dim=0).values, (real.max(dim=0).values - real.min(dim=0).values).clamp(min=1e-6) / 255
+    about = {
+        "sprite": sprite(train.images[chosen]), "tile_classes": train.labels[chosen].tolist(), "tile_numbers": chosen.tolist(),
         "real_distance": metrics.nearest(unseen, real)[0].median().item(),
-        "tensors": {name: (start, t.numel()) for (name, t), start in zip(tensors.items(), starts, strict=False)},
     }  # fmt: skip
-    return info, packed(tensors, ((real - least) / step).round().to(torch.uint8))
+    return about, {"tile_least": least, "tile_step": step}, ((real - least) / step).round().to(torch.uint8)
 
 
 def packed(tensors: dict[str, torch.Tensor], tiles: torch.Tensor) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, TINY, command, fashion_gan, make_project
 from test_checkpoint import bad_files
 
-from fashion_gan import checkpoint
+from fashion_gan import checkpoint, explorer
 from fashion_gan.files import digest
 from fashion_gan.params import Params
 from fashion_gan.run import Run
@@ -43,6 +43,8 @@ def world(tmp_path_factory, data_dir):
 
 
 SAMPLE = ["sample", "--model", "done", "--out", "x.npz"]
+CODE = ["sample", "--model", "reports/showcase/generator.safetensors", "--out", "x.png", "--code"]
+OTHERS = explorer.encode(explorer.State(9, 7), 1)
 CASES = {
     "unknown parameter": (["run", "typo.yaml"], "did you mean epochs"),
     "unknown override": (["run", "params/smoke.yaml", "-p", "chanels=3"], "did you mean channels"),
@@ -86,6 +88,15 @@ CASES = {
     "out of unknown ending": (["sample", "--out", "x.jpg"], "allowed: .npz, .png"),
     "out without ending": (["sample", "--out", "x"], "allowed: .npz, .png"),
     "model is none": (["sample", "--model", "README", "--out", "x.npz"], "no model 'README'"),
+    "code is none": ([*CODE, "hello"], "this is no code of the explorer"),
+    "code with a wrong letter": ([*CODE, "F1-V05GJ000003P97J8"], "the code is mistyped or cut off"),
+    "code too long": ([*CODE, "F1-" + "0" * 10_000], "the longest has"),
+    "code of another model": ([*CODE, OTHERS], "the code belongs to another model (0001)"),
+    "code without its model": (["sample", "--model", "nobody", "--out", "x.png", "--code", OTHERS], "no model 'nobody'"),
+    "code into an npz": ([*CODE[:3], "--out", "x.npz", "--code", OTHERS], "a code's garment goes to .png"),
+    "notebook unknown": (["lab", "--notebook", "09_dream"], "no notebook '09_dream'"),
+    "app's port": (["app", "--port", "70000"], "allowed: 1 to 65,535"),
+    "app's patience": (["app", "--idle", "0"], "allowed: 1 to 86,400"),
     "model is a checkpoint": (["sample", "--model", "bad/text.pt", "--out", "x.npz"], "no model of fashion-gan"),
     "model corrupted": (["sample", "--model", "corrupt.safetensors", "--out", "x.npz"], "damaged"),
     "model not registered": (["sample", "--model", "models:/fashion-gan@champion", "--out", "x.npz"], "in MLflow at"),

@@ -539,6 +539,7 @@ function render({ model, el }) {
   if (page) listen(window, "hashchange", () => { const code = address(); if (code && code !== history[at]) go(code); });
   const first = address() || model.get("code");
   keep();
+  if (!globalThis.DecompressionStream) say("This browser is too old to unpack the generator.");
   if (first) go(first);
   if (at === 0) draw();
   return () => { stop(); work.end(); clearTimeout(asked?.late); away.forEach((leave) => leave()); };
