@@ -67,8 +67,8 @@ server-upgrade:  ## after a change of the pinned MLflow version: build it, bring
 server-env:  ## write .env.local with random passwords for the team server
 	@$(PYTHON) scripts/server_env.py
 
-showcase: data  ## train the default profile and make reports/showcase again from it
-	@$(BIN)/fashion-gan run params/default.yaml && $(BIN)/python scripts/showcase.py latest
+showcase: data  ## train the runs of README's table (hours), compare them, make reports/showcase again from the best
+	@$(BIN)/python scripts/showcase.py --all
 
 lock:  ## write the lock files again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -o requirements.lock

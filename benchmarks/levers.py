@@ -71,7 +71,7 @@ def levers(params, split):
         "Adam a tensor at a time": turn_of(params, split, stock_adam),
         "one thread": turn_of(params, split, around=lambda: threads(1)),
         "bfloat16 convolutions": turn_of(params, split, around=bfloat16),
-        "with the Fréchet loss": turn_of(params, split, frechet=FrechetObjective(split, torch.device("cpu"))),
+        "with the Fréchet loss": turn_of(params, split, frechet=FrechetObjective(split, True, torch.device("cpu"))),
     }
     found = {}
     for name, turn in cases.items():

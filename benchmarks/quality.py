@@ -8,10 +8,12 @@ Prints one JSON line a seed; the same figures as 03_evaluate, without notebooks 
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 from fashion_gan import data, evaluation, latent, training
+from fashion_gan.files import write_json
 from fashion_gan.params import read_profile
 from fashion_gan.state import TrainingState
 
@@ -22,8 +24,10 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--folder", type=Path, help="keep checkpoints here, a folder a seed")
     parser.add_argument("--role", default="judge", choices=["judge", "dev"])
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write the figures of all seeds to a JSON file")
     parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
     args = parser.parse_args()
+    all_found = []
     for seed in args.seeds:
         params = read_profile(args.profile, [*args.overrides, f"seed={seed}"]).params
         train = data.load_split(Path(params.data_dir), "train", params.subset)
@@ -42,6 +46,10 @@ def main():
         found |= {"distance_train": record.metrics["validation_distance_train"], "distance_dev": record.metrics["validation_distance"]}
         found |= {"train_s": state.position.seconds, "wall_s": time.monotonic() - started, "images": state.position.images}
         print(json.dumps(found), flush=True)
+        all_found.append(found)
+    if args.keep:
+        figures = {key: [found.get(key) for found in all_found] for key in ("distance", "precision", "recall", "label_accuracy", "images")}
+        write_json(args.keep, {"command": f"python benchmarks/quality.py {' '.join(sys.argv[1:])}"} | figures)
 
 
 if __name__ == "__main__":

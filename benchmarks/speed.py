@@ -92,7 +92,7 @@ def loaders(split, params, folder):
 def profiles(split):
     """Images a second of each profile's steps, in turns."""
     default, baseline = read_profile(Path("params/default.yaml")).params, read_profile(Path("params/baseline_dcgan.yaml")).params
-    frechet = FrechetObjective(split, torch.device("cpu"))
+    frechet = FrechetObjective(split, True, torch.device("cpu"))
     cases = {
         "default, before the Fréchet loss": (default, None),
         "default, with the Fréchet loss": (default, frechet),

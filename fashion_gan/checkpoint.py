@@ -14,7 +14,7 @@ from fashion_gan.errors import UserError
 from fashion_gan.files import digest, replacing
 from fashion_gan.params import frozen_changes
 
-SCHEMA = 1
+SCHEMA = 2  # 2: the moments of the joint Fréchet loss
 NAME = re.compile(r"^(last|best)-(\d{10})-([0-9a-f]{12})\.pt$")
 
 

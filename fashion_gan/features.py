@@ -17,6 +17,7 @@ from fashion_gan.files import digest, read_json, replacing
 
 WEIGHTS = Path(__file__).parent / "weights"
 FEATURE_COUNT = 64
+HALFWAY, HALFWAY_COUNT = 8, 48  # layers of the `train` network up to halfway, after its second block, and that block's channels
 TOTAL_VARIANCE = 10.0  # features are scaled so that training images have this total variance
 
 
@@ -53,6 +54,11 @@ class FeatureNetwork(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         return self.body(images) * self.scale
+
+    def features_and_halfway(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`features`, and the channel means of the layer halfway, (N, HALFWAY_COUNT) in the `train` network."""
+        halfway = self.body[:HALFWAY](images)
+        return self.body[HALFWAY:](halfway) * self.scale, halfway.mean(dim=(2, 3))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(images))

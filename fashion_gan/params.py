@@ -40,8 +40,8 @@ class Params(BaseModel):
     r1: float = parameter(0.0, "weight of the gradient penalty on real images", frozen=True, ge=0, le=1000)
     r2: float = parameter(0.0, "weight of the gradient penalty on fake images", frozen=True, ge=0, le=1000)
     penalty_every: int = parameter(1, "a penalty each so many steps, scaled to the same weight", unit="steps", frozen=True, ge=1, le=64)  # fmt: skip
-    feature_loss: float = parameter(0.5, "weight of the Fréchet loss in the frozen train network", frozen=True, ge=0, le=100)  # fmt: skip
-    feature_from: int = parameter(100_000, "images seen before the Fréchet loss begins", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
+    feature_loss: float = parameter(2.0, "weight of the Fréchet loss in the frozen train network", frozen=True, ge=0, le=100)  # fmt: skip
+    feature_from: int = parameter(50_000, "images seen before the Fréchet loss begins", unit="images", frozen=True, ge=0, le=10**9)  # fmt: skip
 
     epochs: int = parameter(10, "passes over the training images", unit="epochs", ge=1, le=100_000)
     batch_size: int = parameter(64, "images in a step", unit="images", frozen=True, ge=16, le=4096)

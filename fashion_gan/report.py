@@ -44,7 +44,7 @@ def rendered(template: str, run: Run, **values: Any) -> str:
     style = Markup(_static("report.css") + (_static("explorer.css") if values.get("twin") else ""))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     scores, last = run.read_json("scores"), {point["name"]: point["value"] for point in run.metrics()}
-    lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement")}
+    lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement", "plain")}
     known = {
         "lenses": lenses,
         "run": run,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.functional import one_hot
 
 from fashion_gan import data, features, metrics, objectives
 from fashion_gan.augment import augment
@@ -46,9 +47,9 @@ class FakeMoments:
 
     KEEP = 0.98  # of the running moments, a step; at 0.999 the loss no longer sees a collapse
 
-    def __init__(self, device: torch.device):
-        self.mean = torch.zeros(features.FEATURE_COUNT, device=device)
-        self.second = torch.zeros(features.FEATURE_COUNT, features.FEATURE_COUNT, device=device)
+    def __init__(self, width: int, device: torch.device):
+        self.mean = torch.zeros(width, device=device)
+        self.second = torch.zeros(width, width, device=device)
         self.weight = torch.zeros((), device=device)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -83,7 +84,7 @@ class TrainingState:
         self.optimizer_g = self._adam(self.generator, params.lr_g, params)
         self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
         self.random = torch.Generator().manual_seed(params.seed)  # on CPU: the same draws whatever the device
-        self.moments = FakeMoments(self.device)
+        self.moments = FakeMoments(FrechetObjective.width(params.conditional), self.device)
         self.position = Position()
         self.losses = torch.zeros(4, device=self.device)  # sums of loss_d, loss_g, right on real, right on fake
 
@@ -130,7 +131,7 @@ def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params:
     g = loss_g(paired, logits)
     (gradient,) = torch.autograd.grad(g, fake)
     if frechet and state.position.images >= params.feature_from:
-        gradient = objectives.blend(gradient, frechet.gradient(fake, state.moments), params.feature_loss)
+        gradient = objectives.blend(gradient, frechet.gradient(fake, asked, state.moments), params.feature_loss)
     state.optimizer_g.zero_grad(set_to_none=True)
     fake.backward(gradient)
     state.optimizer_g.step()
@@ -141,16 +142,33 @@ def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params:
 
 
 class FrechetObjective:
-    """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`)."""
+    """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`): on its features, on channel means of
+    a layer halfway, and, where the generator is conditional, on the class that was asked for beside them, so that garment
+    and class must go together as they do in real images (the joint distance of DeVries et al. 2019)."""
 
-    def __init__(self, train: data.Split, device: torch.device):
-        self.network = features.load("train", str(device))
-        hidden, _ = features.extract(self.network, train.images)
-        self.mean = hidden.mean(dim=0).float().to(device)
-        self.root = metrics.symmetric_root(torch.cov(hidden.T)).float().to(device)
+    def __init__(self, train: data.Split, conditional: bool, device: torch.device):
+        self.network, self.conditional, self.halfway_scale = features.load("train", str(device)), conditional, 1.0
+        with torch.no_grad():
+            parts = zip(train.images.split(1000), train.labels.split(1000), strict=True)
+            seen = torch.cat([self.look(data.make_transform()(x.to(device)), y.to(device)) for x, y in parts]).double().cpu()
+        halfway = slice(features.FEATURE_COUNT, features.FEATURE_COUNT + features.HALFWAY_COUNT)
+        self.halfway_scale = (features.TOTAL_VARIANCE / seen[:, halfway].var(dim=0).sum()).sqrt().item()  # as much as the features
+        seen[:, halfway] *= self.halfway_scale
+        self.mean = seen.mean(dim=0).float().to(device)
+        self.root = metrics.symmetric_root(torch.cov(seen.T)).float().to(device)
 
-    def gradient(self, fake: torch.Tensor, moments: FakeMoments) -> torch.Tensor:
-        mean, cov = moments.update(self.network.features(fake))
+    @staticmethod
+    def width(conditional: bool) -> int:
+        return features.FEATURE_COUNT + features.HALFWAY_COUNT + len(data.CLASSES) * conditional
+
+    def look(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Images (N, 1, 28, 28) and their classes (N,) to (N, width)."""
+        hidden, halfway = self.network.features_and_halfway(images)
+        seen = [hidden, self.halfway_scale * halfway]
+        return torch.cat([*seen, one_hot(labels, len(data.CLASSES)).float()] if self.conditional else seen, dim=1)
+
+    def gradient(self, fake: torch.Tensor, asked: torch.Tensor, moments: FakeMoments) -> torch.Tensor:
+        mean, cov = moments.update(self.look(fake, asked))
         return torch.autograd.grad(objectives.frechet_loss(mean, cov, self.mean, self.root), fake)[0]
 
 

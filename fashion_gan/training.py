@@ -98,7 +98,7 @@ def train(
     Each record is yielded before its checkpoint is written, so a record that was not logged is made again on resume.
     Raises KeyboardInterrupt after a whole step and a checkpoint; UserError when a loss is NaN or infinite."""
     reference = {role: features.extract(features.load(role, str(state.device)), validation.images)[0] for role in ("dev", "train")}
-    frechet = FrechetObjective(train_split, state.device) if params.feature_loss else None
+    frechet = FrechetObjective(train_split, params.conditional, state.device) if params.feature_loss else None
     position, per_epoch = state.position, len(train_split) // params.batch_size
     keeper = Keeper(state, params, folder, params.epochs * per_epoch * params.batch_size)
     deadline = time.monotonic() + params.max_minutes * 60 if params.max_minutes else float("inf")

@@ -5,7 +5,7 @@ import socket
 import subprocess
 
 import pytest
-from conftest import ROOT, TINY, command, fashion_gan, make_project
+from conftest import ROOT, TINY, command, fashion_gan, fashion_gan_here, make_project
 from test_checkpoint import bad_files
 
 from fashion_gan import checkpoint, explorer
@@ -122,7 +122,7 @@ def tree(root):
 def test_one_line_and_nothing_half_written(world, case):
     words, expected = CASES[case]
     before = tree(world)
-    done = fashion_gan(*words, cwd=world)
+    done = fashion_gan_here(*words, cwd=world)
     assert_refused(done, expected)
     assert tree(world) == before
 
