@@ -8,9 +8,12 @@ frame after the picture was put on the canvas; three times 100 changes."""
 import argparse
 import shutil
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+import pages
 from playwright.sync_api import sync_playwright
 
 from fashion_gan import export, model, report
@@ -42,7 +45,7 @@ def made(folder: Path) -> Path:
         model.find(str(project_root() / model.SHIPPED)), load_split(data, "train"), load_split(data, "validation", 1000)
     )
     report.write_twin(Run(folder), info, numbers)
-    index = report.write_report(Run(folder))
+    index = pages.write_report(Run(folder))
     return index if not (folder / "explorer.html").exists() else folder / "explorer.html"
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pages
 from machine import watch
 from registry import experiment, register
 
-from fashion_gan import model, report
+from fashion_gan import model
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, digest, write_json
 from fashion_gan.run import Run, all_runs
@@ -103,7 +104,7 @@ class Copier:
         told = {"reason": info.get("reason", ""), "attempts": info.get("attempts", 1), "host": info.get("host", "")}
         tags = info["tags"] | changed | told
         with contextlib.suppress(KeyError, TypeError, jinja2.TemplateError):  # scores of another version of the program
-            tags["mlflow.note.content"] = report.note(self.run)
+            tags["mlflow.note.content"] = pages.note(self.run)
         new = [RunTag(k, str(v)) for k, v in tags.items() if known.tags.get(k) != str(v)]
         if params or new:
             self.client.log_batch(self.run_id, params=params, tags=new)

@@ -198,10 +198,10 @@ def show(scores: dict[str, Any]) -> None:
 def report(args: Namespace) -> dict[str, Any]:
     """Run 03_evaluate on it into the folder --html, with the report that a run has. Returns its scores."""
     import pipeline
+    from pages import write_report
     from progress import Progress
 
     from fashion_gan.provenance import provenance
-    from fashion_gan.report import write_report
     from fashion_gan.run import RUN_VARIABLE, Run
 
     folder = Path(args.html).resolve()

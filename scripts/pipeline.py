@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import copier
+import pages
 from progress import Progress
 
-from fashion_gan import report
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock
 from fashion_gan.params import Params
@@ -100,7 +100,7 @@ def run_notebook(run: Run, source: Path, progress: Progress) -> str:
     except papermill.exceptions.PapermillExecutionError as error:
         failure = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
     progress.end(failure or "done")
-    report.write_notebook_html(run, output)
+    pages.write_notebook_html(run, output)
     return failure
 
 
@@ -154,7 +154,7 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
     """Write the report, set the status, wait for MLflow's copy, say where everything is. Returns the exit code."""
     run.update(status=status, reason=reason)
     try:
-        report.write_report(run)
+        pages.write_report(run)
     except Exception as error:
         say(f"the report was not written ({type(error).__name__}: {error})")
     run.finish(status, reason)

@@ -305,8 +305,9 @@ class Engine(Server):
 def differences(run):
     """What differs between a run folder and its copy in MLflow (by the environment's address), field by field; [] if none."""
     import copier
+    import pages
 
-    from fashion_gan import report, store
+    from fashion_gan import store
 
     client, found = store.make_client(), []
     (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
@@ -319,7 +320,7 @@ def differences(run):
     if copy.data.params != {k: str(v) for k, v in info["params"].items()}:
         found.append("params")
     found += [f"tag {k}" for k, v in info["tags"].items() if copy.data.tags.get(k) != str(v)]
-    if copy.data.tags.get("mlflow.note.content") != report.note(run):
+    if copy.data.tags.get("mlflow.note.content") != pages.note(run):
         found.append("note")
     for name in copier.POINTS:
         points = list(map(json.loads, (run.folder / name).read_text().splitlines())) if (run.folder / name).exists() else []

@@ -234,7 +234,9 @@ def test_champion_tells_who_and_why(three_runs):
 @pytest.mark.timeout(900)
 def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
     """Trained on 500 images for long: its report says so. The shipped generator, held against the same 500: no sign."""
-    from fashion_gan import evaluation, report, training
+    import pages
+
+    from fashion_gan import evaluation, training
     from fashion_gan.data import load_split
     from fashion_gan.state import TrainingState
 
@@ -250,4 +252,4 @@ def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
     run = Run.create(params, name="overfitted", notebooks=())
     run.log_json(overfitted, "scores")
     run.finish()
-    assert "It memorises" in report.write_report(run).read_text()
+    assert "It memorises" in pages.write_report(run).read_text()

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pages
 import pipeline
 import psutil
 import pytest
@@ -214,7 +215,7 @@ def twin(data_dir, shipped, tmp_path_factory):
     shutil.copytree(ROOT / "reports" / "showcase", folder)
     info, numbers = export.payload(shipped, load_split(data_dir, "train"), load_split(data_dir, "validation", 1000))
     report.write_twin(Run(folder), info, numbers)
-    return report.write_report(Run(folder))
+    return pages.write_report(Run(folder))
 
 
 def playable(index):
@@ -428,7 +429,7 @@ def test_it_asked_nobody_and_complained_of_nothing(opened, twin):
     _, asked, said = opened
     assert {url.split("#")[0] for url in asked if not url.startswith(("data:", "blob:"))} == {playable(twin).as_uri()}
     assert said == []
-    assert twin.stat().st_size <= report.LARGEST
+    assert twin.stat().st_size <= pages.LARGEST
 
 
 @needs_browser
@@ -450,10 +451,10 @@ def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width): 
 
 
 def test_where_the_explorer_does_not_fit_in_it_is_a_page_of_its_own(twin, monkeypatch):
-    monkeypatch.setattr(report, "LARGEST", 1_000_000)
+    monkeypatch.setattr(pages, "LARGEST", 1_000_000)
     before, there = twin.read_text(), playable(twin)
     try:
-        assert report.write_report(Run(twin.parent)).stat().st_size < 1_000_000
+        assert pages.write_report(Run(twin.parent)).stat().st_size < 1_000_000
         assert 'href="explorer.html"' in twin.read_text()
         assert 'id="twin"' in (twin.parent / "explorer.html").read_text()
     finally:
@@ -468,7 +469,7 @@ def test_a_run_leaves_the_page(project):
     run = Run.create(Params.checked(TINY | {"code": code}), name="r", profile="tiny", notebooks=("05_explorer",))
     assert pipeline.run_all(run, print) == 0
     assert f'"code":"{code}"' in (run.folder / "index.html").read_text()
-    assert (run.folder / "index.html").stat().st_size <= report.LARGEST
+    assert (run.folder / "index.html").stat().st_size <= pages.LARGEST
     assert (run.folder / "notebooks" / "05_explorer.ipynb").stat().st_size < 500_000  # no weights of the widget in it
     assert "<script" not in (run.folder / "05_explorer.html").read_text()
 

@@ -124,15 +124,17 @@ def test_run_all_in_jupyterlab(lab, browser, name):
 
 def test_the_report_opens_from_disk_without_asking_anyone(lab, browser):
     """The notebook run above made a run; its pages are written and looked at, in light, dark and on a phone."""
-    from fashion_gan import report, run
+    import pages
+
+    from fashion_gan import run
 
     root, _ = lab
     made = run.find("latest")
     for path in (root / "notebooks").glob("0*.ipynb"):
         (made.folder / "notebooks").mkdir(exist_ok=True)
         shutil.copy(path, made.folder / "notebooks")
-        report.write_notebook_html(made, path)
-    report.write_report(made)
+        pages.write_notebook_html(made, path)
+    pages.write_report(made)
     asked = []
     for scheme, width in (("light", 1200), ("dark", 1200), ("light", 390)):
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)

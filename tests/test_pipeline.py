@@ -201,7 +201,7 @@ def test_an_interrupt_while_a_kernel_starts_is_said_like_any_other(project, monk
     assert "KILLED" in (run.folder / "index.html").read_text()
 
 
-@pytest.mark.parametrize("where", ["papermill.execute_notebook", "fashion_gan.report.write_notebook_html"])
+@pytest.mark.parametrize("where", ["papermill.execute_notebook", "pages.write_notebook_html"])
 def test_a_fault_of_a_library_still_ends_the_run(project, monkeypatch, where):
     def broken(*_, **__):
         raise OSError("No space left on device")
