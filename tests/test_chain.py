@@ -110,6 +110,7 @@ def test_html_asks_nobody_for_anything(finished):
     for path in run.folder.glob("*.html"):
         text = path.read_text()
         assert "default-src 'none'" in text
+        assert path.stat().st_size <= (3_000_000 if path.name == "index.html" else 2_000_000), path
         assert not re.search(r"""(src|href)=["']?(https?:)?//""", re.sub(r"<p>.*?</p>", "", text)), path
         assert "<script src" not in text
         for tag in re.findall(r"<img[^>]{0,400}", text):

@@ -529,7 +529,7 @@ def kernel_does_its_part(it, data_dir) -> None:
 
 @needs_browser
 def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, shipped):  # noqa: F811
-    _, address = lab
+    root, address = lab
     page, sent = browser.new_page(viewport={"width": 1400, "height": 1000}), []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
     page.goto(f"{address}/lab/tree/notebooks/05_explorer.ipynb?reset")
@@ -563,6 +563,8 @@ def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, 
     page.keyboard.press("Control+z")
     it.shows(code)
     kernel_does_its_part(it, data_dir)
+    page.screenshot(path=str(root / "explorer.png"))
+    assert (root / "reports" / "scratch" / "explore" / "explorer.html").exists()
     page.close()
 
 
@@ -571,7 +573,7 @@ def test_in_voila(project, browser, data_dir, shipped):  # noqa: F811
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [command(), "app", "--no-browser", "--idle", "4", "--port", str(port)]
+    words, began = [command(), "app", "--no-browser", "--idle", "4", "--port", str(port)], time.monotonic()
     with (project / "app.log").open("w") as log:
         server = subprocess.Popen(words, cwd=project, stdout=log, stderr=log)
     try:
@@ -583,6 +585,9 @@ def test_in_voila(project, browser, data_dir, shipped):  # noqa: F811
         page.on("response", lambda response: answered.append(response.url))
         page.goto(f"http://127.0.0.1:{port}", timeout=120_000)
         page.locator("canvas.stage[data-code]").wait_for(timeout=120_000)
+        page.locator("label.slider input").first.fill("5")
+        page.wait_for_function("() => document.querySelector('.fgx output').value !== '0 σ'")
+        print(f"{time.monotonic() - began:.0f} s from the command to a slider that was moved")
         it, code = Explorer(page), explorer.encode(State(4, 3), explorer.model_bits(shipped))
         assert (torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()).abs().max() <= 2
         assert "from fashion_gan import" not in page.locator("body").inner_text()
@@ -590,6 +595,7 @@ def test_in_voila(project, browser, data_dir, shipped):  # noqa: F811
         kernel_does_its_part(it, data_dir)
         assert {url.split("/")[2] for url in answered if url.startswith("http")} == {f"127.0.0.1:{port}"}
         assert len(kernels()) == 1
+        page.screenshot(path=str(project / "app.png"), full_page=True)
         page.close()
         wait_until(lambda: not kernels(), 30)
     finally:
