@@ -1,8 +1,8 @@
 """Held-out garments found in the shipped generator's latent space, as the explorer finds an own photo: how near, how fast.
 
-python benchmarks/inversion.py [--count 50]
+python benchmarks/inversion.py [--count 50] [--threads 2]
 
-Images of the test split, as many of each class; two threads. An image counts as found when it took at most 5 s and its distance lies below
+Images of the test split, as many of each class. An image counts as found when it took at most 5 s and its distance lies below
 the median distance between two real images of its class. dev is what the search looks through; judge takes no part in it."""
 
 import argparse
@@ -20,9 +20,10 @@ LONGEST = 5.0  # seconds
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=50, help="images, a multiple of 10")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--model", default=str(project_root() / model.SHIPPED))
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(args.threads)
     found, data = model.find(args.model), project_root() / "data"
     test, train = load_split(data, "test"), load_split(data, "train", 10_000)
     chosen = torch.cat([(test.labels == c).nonzero().flatten()[: args.count // 10] for c in range(10)])
@@ -43,7 +44,7 @@ def main() -> None:
         near = apart < real[labels]
         missed = ", ".join(sorted({CLASSES[c] for c in labels[~near]})) or "none"
         print(
-            f"{role}: {int((near & fast).sum())} of {len(images)} found; median {(apart / real[labels]).median():.2f} of two real images' distance; too far: {missed}"
+            f"{role}: {int((near & fast).sum())} of {len(images)} found, {int(near.sum())} with all the time that it took; median {(apart / real[labels]).median():.2f} of two real images' distance; too far: {missed}"
         )
     print(
         f"seconds an image: median {torch.tensor(seconds).median():.1f}, largest {max(seconds):.1f}; {int(fast.sum())} within {LONGEST:g} s"
