@@ -1,6 +1,7 @@
 """The committed results: the README's numbers are theirs, and the shipped generator is what they say."""
 
 import re
+import statistics
 
 import pytest
 from conftest import ROOT
@@ -63,11 +64,19 @@ def test_the_shipped_generator_scores_what_is_written(data_dir):
 
 
 def test_the_promised_quality_holds():
-    """At equal seconds the default's distance is at most a fifth of the textbook DCGAN's, and garments have their class."""
+    """Over three seeds, at equal seconds: the default's distance is at most a fifteenth of the textbook DCGAN's, with variety, and
+    garments have their class as often as real ones, or nearly; no lucky seed; no sign of memorising."""
     by_profile = {}
     for result in read_json(SHOWCASE / "seeds.json"):
         by_profile.setdefault(result["profile"], []).append(result)
     default, baseline = by_profile["default"], by_profile["baseline_dcgan"]
     assert len(default) == len(baseline) == 3
-    assert max(r["distance"] for r in default) * 5 <= min(r["distance"] for r in baseline)
-    assert min(r["label_accuracy"] for r in default) >= 0.80
+    distance = [statistics.mean(r["distance"] for r in some) for some in (default, baseline)]
+    assert distance[0] <= min(0.12, distance[1] / 15)
+    assert statistics.mean(r["seconds"] for r in default) <= statistics.mean(r["seconds"] for r in baseline)
+    assert statistics.stdev(r["distance"] for r in default) <= 0.15 * distance[0]
+    assert min(r["recall"] for r in default) >= 0.75
+    assert min(r["precision"] for r in default) >= 0.80
+    real = read_json(SHOWCASE / "scores.json")["real"]
+    assert all(abs(r["label_accuracy"] - real["label_accuracy"]) <= 0.03 for r in default)
+    assert all(r["memorised"][0] <= real["memorised"][2] for r in default)
