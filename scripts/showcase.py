@@ -153,7 +153,8 @@ def results() -> str:
 def seeds_told() -> list[str]:
     lines = [
         "",
-        "Three seeds of each profile, mean ± standard deviation, measured as above; every run is trained alone on the same 2 cores:",
+        "Three seeds of each profile, mean ± standard deviation, measured as above. Each run had one core to itself (`OMP_NUM_THREADS=1`), a default "
+        "beside a baseline, so the seconds are those of one core:",
         "",
         "| profile | images seen | seconds of training | Fréchet distance | precision | recall | label accuracy | command |",
         "|---|---|---|---|---|---|---|---|",
