@@ -12,7 +12,7 @@ from fashion_gan.files import read_json, write_text
 from fashion_gan.report import rendered, twin_of
 from fashion_gan.run import Run
 
-FRAMES, FILM = 40, 10  # pictures in the epoch slider at most, and in the index page's; of longer runs every k-th, and the last
+FRAMES, FILM = 40, 6  # pictures in the epoch slider at most, and in the index page's; of longer runs every k-th, and the last
 PICTURES = (
     "uncurated",
     "samples_by_class",
