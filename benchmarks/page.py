@@ -21,9 +21,9 @@ from fashion_gan.data import load_split
 from fashion_gan.errors import project_root
 from fashion_gan.run import Run
 
-TIMES = """async () => {
+TIMES = """async (count) => {
   const stage = document.querySelector("canvas.stage"), input = document.querySelector("label.slider input"), times = [];
-  for (let k = 0; k < 100; k++) {
+  for (let k = 0; k < count; k++) {
     const before = stage.dataset.code, began = performance.now();
     input.value = (k % 30) + 1;
     input.dispatchEvent(new Event("input"));
@@ -32,21 +32,24 @@ TIMES = """async () => {
     times.push(performance.now() - began);
     await new Promise((go) => setTimeout(go, 20));
   }
-  return times;
+  return times.sort((a, b) => a - b);
 }"""
 DRAWN = "() => { const stage = document.querySelector('canvas.stage'); return stage && stage.dataset.code ? performance.now() : 0; }"
 
 
 def made(folder: Path) -> Path:
-    """The report of the shipped model in `folder`."""
+    """The report of the shipped model in `folder`. Returns its index page."""
     shutil.copytree(project_root() / "reports" / "showcase", folder)
     data = project_root() / "data"
-    info, numbers = export.payload(
-        model.find(str(project_root() / model.SHIPPED)), load_split(data, "train"), load_split(data, "validation", 1000)
-    )
-    report.write_twin(Run(folder), info, numbers)
-    index = pages.write_report(Run(folder))
-    return index if not (folder / "explorer.html").exists() else folder / "explorer.html"
+    shipped = model.find(str(project_root() / model.SHIPPED))
+    report.write_twin(Run(folder), *export.payload(shipped, load_split(data, "train"), load_split(data, "validation", 1000)))
+    return pages.write_report(Run(folder))
+
+
+def playable(index: Path) -> Path:
+    """The page with the explorer: that of a very wide generator has no room in the report."""
+    separate = index.with_name("explorer.html")
+    return separate if separate.exists() else index
 
 
 def main() -> None:
@@ -55,7 +58,7 @@ def main() -> None:
     args = parser.parse_args()
     browser_path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        page_path = Path(args.page).resolve() if args.page else made(Path(folder) / "showcase")
+        page_path = Path(args.page).resolve() if args.page else playable(made(Path(folder) / "showcase"))
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         opened, times = [], []
         for _ in range(3):
@@ -63,7 +66,7 @@ def main() -> None:
             page.goto(page_path.as_uri())
             opened.append(page.wait_for_function(DRAWN, polling="raf").json_value() / 1000)
             page.wait_for_timeout(1000)
-            times += page.evaluate(TIMES)
+            times += page.evaluate(TIMES, 100)
             page.close()
         browser.close()
         times.sort()

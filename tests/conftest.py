@@ -17,7 +17,7 @@ import pytest
 # Before torch is imported: networks this small are slowed by a second thread, and threads that spin slow everybody.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 TINY = {
     "subset": 256,
     "epochs": 3,

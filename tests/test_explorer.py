@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import page as page_benchmark
 import pages
 import pipeline
 import psutil
@@ -20,7 +21,7 @@ from conftest import ROOT, TINY, command, fashion_gan
 from PIL import Image
 from test_lab import BROWSER, browser, lab, wait_until  # noqa: F401 - two fixtures
 
-from fashion_gan import explorer, export, latent, model, report
+from fashion_gan import explorer, export, latent, model
 from fashion_gan.data import load_split
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import State
@@ -209,34 +210,11 @@ def shipped():
 
 
 @pytest.fixture(scope="module")
-def twin(data_dir, shipped, tmp_path_factory):
+def twin(data_dir, tmp_path_factory):
     """The report of the shipped model, on disk."""
-    folder = tmp_path_factory.mktemp("twin") / "showcase"
-    shutil.copytree(ROOT / "reports" / "showcase", folder)
-    info, numbers = export.payload(shipped, load_split(data_dir, "train"), load_split(data_dir, "validation", 1000))
-    report.write_twin(Run(folder), info, numbers)
-    return pages.write_report(Run(folder))
+    return page_benchmark.made(tmp_path_factory.mktemp("twin") / "showcase")
 
 
-def playable(index):
-    """The page with the explorer: that of a very wide generator has no room in the report."""
-    separate = index.with_name("explorer.html")
-    return separate if separate.exists() else index
-
-
-TIMES = """async () => {
-  const stage = document.querySelector("canvas.stage"), input = document.querySelector("label.slider input"), times = [];
-  for (let k = 0; k < 60; k++) {
-    const before = stage.dataset.code, began = performance.now();
-    input.value = (k % 30) + 1;
-    input.dispatchEvent(new Event("input"));
-    while (stage.dataset.code === before) await new Promise((go) => setTimeout(go, 0));
-    await new Promise(requestAnimationFrame);
-    times.push(performance.now() - began);
-    await new Promise((go) => setTimeout(go, 30));
-  }
-  return times.sort((a, b) => a - b);
-}"""
 PIXELS = "() => [...document.querySelector('canvas.stage').getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 0)"
 
 
@@ -278,7 +256,7 @@ def opened(twin, browser):  # noqa: F811
     page.on("console", lambda message: message.type == "error" and said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     began = time.monotonic()
-    page.goto(playable(twin).as_uri())
+    page.goto(page_benchmark.playable(twin).as_uri())
     page.wait_for_selector("canvas.stage[data-code]")
     page.opened = time.monotonic() - began
     page.evaluate("document.querySelectorAll('.fgx details').forEach((d) => (d.open = true))")
@@ -289,7 +267,7 @@ def opened(twin, browser):  # noqa: F811
 @needs_browser
 def test_it_draws_soon_and_follows_the_slider(opened):
     explorer_page, _, _ = opened
-    times = explorer_page.page.evaluate(TIMES)
+    times = explorer_page.page.evaluate(page_benchmark.TIMES, 60)
     opened_in = explorer_page.page.opened
     print(f"opened in {opened_in:.2f} s; a slider's change is on screen in {times[30]:.0f} ms (median), {times[57]:.0f} ms (95 %)")
     assert opened_in < 1.5 * SLACK
@@ -342,7 +320,7 @@ def test_by_keyboard(opened, shipped):
 @needs_browser
 def test_dragging_on_the_picture_walks_and_is_one_step_back(opened, shipped):
     it, bits = opened[0], explorer.model_bits(shipped)
-    it.go(explorer.encode(State(3, 11), bits))
+    before, walked = it.go(explorer.encode(State(3, 11), bits)), State(3, 11, x=40, y=20)
     it.stage.scroll_into_view_if_needed()
     box = it.stage.bounding_box()
     it.page.mouse.move(box["x"] + 60, box["y"] + 60)
@@ -350,9 +328,11 @@ def test_dragging_on_the_picture_walks_and_is_one_step_back(opened, shipped):
     for k in range(1, 11):
         it.page.mouse.move(box["x"] + 60 + 4 * k, box["y"] + 60 + 2 * k)
     it.page.mouse.up()
-    it.shows(explorer.encode(State(3, 11, x=40, y=20), bits))
+    after = it.shows(explorer.encode(walked, bits))
+    assert after != before
+    assert (torch.tensor(after) - explorer.draw(walked, shipped).flatten()).abs().max() <= 2
     it.press("Undo")
-    it.shows(explorer.encode(State(3, 11), bits))
+    assert it.shows(explorer.encode(State(3, 11), bits)) == before
 
 
 @needs_browser
@@ -427,7 +407,7 @@ def test_what_needs_a_kernel_is_off_and_says_why(opened):
 @needs_browser
 def test_it_asked_nobody_and_complained_of_nothing(opened, twin):
     _, asked, said = opened
-    assert {url.split("#")[0] for url in asked if not url.startswith(("data:", "blob:"))} == {playable(twin).as_uri()}
+    assert {url.split("#")[0] for url in asked if not url.startswith(("data:", "blob:"))} == {page_benchmark.playable(twin).as_uri()}
     assert said == []
     assert twin.stat().st_size <= pages.LARGEST
 
@@ -437,7 +417,7 @@ def test_it_asked_nobody_and_complained_of_nothing(opened, twin):
 def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width):  # noqa: F811
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here (pip install axe-playwright-python)")
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.goto(playable(twin).as_uri())
+    page.goto(page_benchmark.playable(twin).as_uri())
     page.wait_for_selector("canvas.stage[data-code]")
     page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
     page.get_by_role("button", name="Pin", exact=True).click()
@@ -452,7 +432,7 @@ def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width): 
 
 def test_where_the_explorer_does_not_fit_in_it_is_a_page_of_its_own(twin, monkeypatch):
     monkeypatch.setattr(pages, "LARGEST", 1_000_000)
-    before, there = twin.read_text(), playable(twin)
+    before, there = twin.read_text(), page_benchmark.playable(twin)
     try:
         assert pages.write_report(Run(twin.parent)).stat().st_size < 1_000_000
         assert 'href="explorer.html"' in twin.read_text()

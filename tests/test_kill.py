@@ -1,15 +1,9 @@
 """kill -9 at random moments: what is resumed equals what was never stopped. benchmarks/kill.py runs as many as asked."""
 
-import sys
-
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
+import kill
 
 
 def test_killed_runs_resume_to_the_same_bits(project):
-    import kill
-
     results = kill.harness(project, count=3, seed=1)
     assert [r.problem for r in results] == [""] * 3
     assert {r.target for r in results} == {"kernel", "parent", "both"}
