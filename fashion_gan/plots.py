@@ -32,10 +32,12 @@ class Picture:
     def save(self, path: Path) -> None:
         from fashion_gan.files import replacing
 
-        with replacing(path) as temporary:
-            temporary.write_bytes(self.png)
-        if self.svg:
-            path.with_suffix(".svg").write_bytes(self.svg)
+        for target, content in ((path, self.png), (path.with_suffix(".svg"), self.svg)):
+            if content:
+                with replacing(target) as temporary:
+                    temporary.write_bytes(content)
+            else:
+                target.unlink(missing_ok=True)  # an earlier attempt's drawing would be shown in place of this picture
 
 
 def picture(figure: Figure, alt: str) -> Picture:

@@ -57,6 +57,14 @@ def test_figures_are_kept_with_their_words_and_given_back(run):
     assert "from 0.5 to 0.25" in json.loads((run.folder / "images" / "descriptions.json").read_text())["losses"]["alt"]
 
 
+def test_a_drawing_of_an_earlier_attempt_does_not_stand_in_for_a_new_picture(run):
+    earlier = plots.curves({"loss": ([1, 2], [0.5, 0.25])}, "Losses", "loss")
+    run.log_figure(earlier, "losses")
+    assert (run.folder / "images" / "losses.svg").read_bytes() == earlier.svg
+    run.log_figure(plots.Picture(earlier.png, earlier.alt), "losses")
+    assert not (run.folder / "images" / "losses.svg").exists()
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", "../x", "", "scratch", "-x", "a b", "latest"])
 def test_bad_names(project, name):
     with pytest.raises(UserError, match="not allowed"):
