@@ -192,17 +192,3 @@ def batches(split: Split, batch_size: int, seed: int, epoch: int, start: int = 0
     for i in range(start, len(split) // batch_size):
         index = order[i * batch_size : (i + 1) * batch_size]
         yield transform(split.images[index].to(device)), split.labels[index].to(device)
-
-
-def class_index(value: int | str) -> int:
-    """0..9 from a number or a class name (case and punctuation do not count). Raises UserError for anything else."""
-    text = str(value).strip()
-    if text.isdecimal() and int(text) < len(CLASSES):
-        return int(text)
-    plain = {"".join(filter(str.isalnum, name.lower())): i for i, name in enumerate(CLASSES)}
-    key = "".join(filter(str.isalnum, text.lower()))
-    plain |= {"tshirt": 0, "top": 0, "boot": 9}
-    if key in plain:
-        return plain[key]
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(CLASSES))
-    raise UserError(f"no class {text!r}; classes are: {names}")

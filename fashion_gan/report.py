@@ -29,7 +29,7 @@ def rendered(template: str, run: Run, **values: Any) -> str:
     script = Markup("".join("{" + _static(f"{name}.js").replace("export default", "var page =") + "}" for name in parts))
     style = Markup(_static("report.css") + (_static("explorer.css") if values.get("twin") else ""))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    scores, last = run.read_json("scores"), {point["name"]: point["value"] for point in run.metrics()}
+    scores, last = run.read_json("scores"), run.last()
     lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement", "plain")}
     known = {
         "lenses": lenses,

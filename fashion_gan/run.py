@@ -146,6 +146,10 @@ class Run:
         points = [(p["step"], p["value"]) for p in self.metrics() if p["name"] == name]
         return [s for s, _ in points], [v for _, v in points]
 
+    def last(self) -> dict[str, float]:
+        """The last value of each metric."""
+        return {p["name"]: p["value"] for p in self.metrics()}
+
     def log_figure(self, picture: Any, name: str) -> Any:
         """Save a plots.Picture as images/<name>.png with its alternative text and width; gives it back, so that a cell shows it."""
         picture.save(self.folder / "images" / f"{name}.png")

@@ -9,6 +9,7 @@ import pipeline
 from progress import Progress
 
 from fashion_gan.cli import guarded, parser_of
+from fashion_gan.comparison import told
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import write_json
 from fashion_gan.params import Params
@@ -21,12 +22,8 @@ def show(compared: dict) -> None:
         print(f"{i + 1}: {name}")
     print(f"{'':18}" + "".join(f"{i + 1:>22}" for i in range(len(groups))))
     for key in compared["figures"][groups[0]]:
-        cells = []
-        for name in groups:
-            value, mark = compared["figures"][name][key], "*" if compared["best"].get(key) == name else " "
-            spread = f" ± {value[1]:.4f}" if value and value[1] is not None else ""
-            cells.append(f"{value[0]:.4f}{spread}{mark}" if value else "– ")
-        print(f"{key:18}" + "".join(f"{cell:>22}" for cell in cells))
+        cells = [told(compared["figures"][name][key], compared["best"].get(key) == name) for name in groups]
+        print(f"{key:18}" + "".join(f"{cell if cell.endswith('*') else cell + ' ':>22}" for cell in cells))
     print("* better than every other one by more than the spread")
 
 

@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
+import images
 import numpy as np
 from PIL import Image
 
 from fashion_gan import explorer, latent, model, plots
 from fashion_gan.cli import guarded, parser_of
-from fashion_gan.data import class_index
 from fashion_gan.errors import UserError
 from fashion_gan.files import replacing
 
@@ -28,7 +28,7 @@ def sample_to_file(where: str, count: int, seed: int, classes: str, truncation: 
     ):
         if not good:
             raise UserError(words)
-    chosen = [class_index(name) for name in classes.split(",")] if classes else None
+    chosen = [images.class_index(name) for name in classes.split(",")] if classes else None
     found = model.find(where)
     if chosen and not found.generator.conditional:
         raise UserError(f"the model ({found.source}) is unconditional: it cannot be asked for a class; leave --classes out")

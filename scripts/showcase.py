@@ -7,7 +7,6 @@ python scripts/showcase.py --readme        only README, from what the showcase h
 """
 
 import argparse
-import json
 import re
 import shutil
 import statistics
@@ -62,7 +61,7 @@ def compare(runs: list[Run]) -> None:
     """seeds.json, and the pictures of 06_compare."""
     seeds = []
     for run in runs:
-        last = {p["name"]: p["value"] for p in run.metrics()}
+        last = run.last()
         about = {"profile": run.info["profile"], "seed": run.info["params"]["seed"], "command": run.info["tags"]["command"]}
         seeds.append(about | {"images": last["images"], "seconds": last["seconds"]} | run.read_json("scores"))
     write_json(SHOWCASE / "seeds.json", [{k: v for k, v in each.items() if k in TOLD} for each in seeds])
@@ -128,7 +127,7 @@ def rows(scores: dict) -> list[str]:
 def results() -> str:
     """README's results, in Markdown, from the showcase's JSON alone."""
     scores, run = read_json(SHOWCASE / "scores.json"), read_json(SHOWCASE / "run.json")
-    last = {p["name"]: p["value"] for p in map(json.loads, (SHOWCASE / "metrics.jsonl").read_text().splitlines())}
+    last = Run(SHOWCASE).last()
     judged = scores["discriminator"]
     (rr, rf), (fr, ff) = judged["confusion_percent"]
     lines = [

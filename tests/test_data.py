@@ -1,6 +1,7 @@
 import gzip
 import shutil
 
+import images
 import pytest
 import torch
 from conftest import fashion_gan
@@ -94,13 +95,13 @@ def test_the_transform_and_back(splits):
 
 @pytest.mark.parametrize(("given", "index"), [("9", 9), (0, 0), ("Ankle boot", 9), ("ankle-boot", 9), ("t-shirt", 0), ("BAG", 8)])
 def test_class_names(given, index):
-    assert data.class_index(given) == index
+    assert images.class_index(given) == index
 
 
 @pytest.mark.parametrize("given", ["10", "-1", "hat", ""])
 def test_unknown_classes(given):
     with pytest.raises(UserError, match="no class"):
-        data.class_index(given)
+        images.class_index(given)
 
 
 def test_the_data_command(data_dir, tmp_path):
