@@ -3,7 +3,6 @@
 import os
 import pickle
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,19 +86,6 @@ def load_last(folder: Path, say: Callable[[str], None] = print, kind: str = "las
     if paths and kind == "last":
         raise UserError(f"none of the {len(paths)} checkpoints in {folder} is whole; start a new run")
     return None
-
-
-def rewind(folder: Path, path: Path) -> None:
-    """Make the checkpoint `path` the newest in `folder`; the ones after it are kept, renamed to aside-..."""
-    images, mark = load(path)["images"], digest(path)[:12]
-    target = folder / f"last-{images:010d}-{mark}.pt"
-    with replacing(folder / "rewound.pt") as temporary:
-        shutil.copyfile(path, temporary)
-    for other in [*found(folder, "last"), *found(folder, "best")]:
-        seen = int(NAME.match(other.name)[2])
-        if seen > images or (seen == images and other.name.startswith("last-") and other != target):
-            other.rename(folder / f"aside-{other.name}")
-    os.replace(folder / "rewound.pt", target)
 
 
 def check_same(stored: dict[str, Any], params: dict[str, Any]) -> None:

@@ -65,6 +65,5 @@ def best_of(found: Figures) -> dict[str, str]:
 
 def told(figure: tuple[float, float | None] | None, best: bool) -> str:
     """A figure in words, with a star where it is the best."""
-    if not figure:
-        return "–"
-    return f"{figure[0]:.4f}" + (f" ± {figure[1]:.4f}" if figure[1] is not None else "") + "*" * best
+    spread = f" ± {figure[1]:.4f}" if figure and figure[1] is not None else ""
+    return f"{figure[0]:.4f}{spread}" + "*" * best if figure else "–"

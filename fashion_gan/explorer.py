@@ -1,6 +1,7 @@
 """The latent explorer's state as a short code, the picture that a code stands for, and the widget. explorer.js does the same in the page."""
 
 import binascii
+import functools
 import struct
 import time
 from collections.abc import Callable
@@ -122,28 +123,48 @@ def draw(state: State, found: Model, moves: np.ndarray | None = None) -> torch.T
     return to_uint8(generator.layers(hidden.view(1, -1, 7, 7)))[0]
 
 
-def answered(asked: dict[str, Any], buffers: list[Any], found: Model, train: Split, fresh: Split, folder: Path) -> dict[str, Any]:
-    """The kernel's answer to the page. photo: an own photo's steps. find: its garment. near: the nearest of all training images, by
+@dataclass
+class Kernel:
+    """The kernel's answers to the page. photo: an own photo's steps. find: its garment. near: the nearest of all training images, by
     dev's features, which are kept in `folder`. What is wrong is told as `error`, a sentence."""
-    try:
-        if asked["what"] == "photo":
-            made = photo.prepared(bytes(buffers[0]), asked["negative"])
-            steps = [{"words": words, "side": len(levels), "levels": levels.flatten().tolist()} for words, levels in made.steps]
-            return {"what": "photo", "steps": steps, "negative": made.negative, "said": made.said}
+
+    found: Model
+    train: Split
+    fresh: Split
+    folder: Path
+
+    @functools.cached_property
+    def known(self) -> torch.Tensor:
+        return features.extract_kept("dev", self.train.images, self.folder)[0]
+
+    @functools.cached_property
+    def usual(self) -> float:
+        """How far unseen real images lie from their nearest training image, at the median."""
+        return metrics.nearest(features.extract(features.load("dev"), self.fresh.images)[0], self.known)[0].median().item()
+
+    def __call__(self, asked: dict[str, Any], buffers: list[Any]) -> dict[str, Any]:
+        try:
+            return {"what": asked["what"]} | {"photo": self.prepare, "find": self.find, "near": self.near}[asked["what"]](asked, buffers)
+        except UserError as error:
+            return {"what": asked["what"], "error": f"{str(error)[:1].upper()}{str(error)[1:]}."}
+
+    def prepare(self, asked: dict[str, Any], buffers: list[Any]) -> dict[str, Any]:
+        made = photo.prepared(bytes(buffers[0]), asked["negative"])
+        steps = [{"words": words, "side": len(grey), "levels": grey.flatten().tolist()} for words, grey in made.steps]
+        return {"steps": steps, "negative": made.negative, "said": made.said}
+
+    def find(self, asked: dict[str, Any], _: list[Any]) -> dict[str, Any]:
+        began = time.monotonic()
+        c, z, distance = photo.find(self.found.generator, torch.tensor(asked["levels"], dtype=torch.uint8).view(28, 28))
+        real = torch.pdist(self.known[self.train.labels == c][:500]).median().item()
+        return {"c": c, "z": z, "distance": distance, "real": real, "seconds": time.monotonic() - began}
+
+    def near(self, asked: dict[str, Any], _: list[Any]) -> dict[str, Any]:
         image = torch.tensor(asked["levels"], dtype=torch.uint8).view(1, 1, 28, 28)
-        known, _ = features.extract_kept("dev", train.images, folder)
-        if asked["what"] == "find":
-            began = time.monotonic()
-            c, z, distance = photo.find(found.generator, image[0, 0])
-            real = torch.pdist(known[train.labels == c][:500]).median().item()
-            return {"what": "find", "c": c, "z": z, "distance": distance, "real": real, "seconds": time.monotonic() - began}
-        seen, unseen = (features.extract(features.load("dev"), images)[0] for images in (image, fresh.images))
-        distance, index = metrics.nearest(seen, known, 6)
-        near = [{"distance": d, "c": int(train.labels[i]), "number": i, "levels": train.images[i].flatten().tolist()}
+        distance, index = metrics.nearest(features.extract(features.load("dev"), image)[0], self.known, 6)
+        near = [{"distance": d, "c": int(self.train.labels[i]), "number": i, "levels": self.train.images[i].flatten().tolist()}
                 for d, i in zip(distance[0].tolist(), index[0].tolist(), strict=True)]  # fmt: skip
-        return {"what": "near", "near": near, "count": len(train), "real": metrics.nearest(unseen, known)[0].median().item()}
-    except UserError as error:
-        return {"what": asked["what"], "error": f"{str(error)[:1].upper()}{str(error)[1:]}."}
+        return {"near": near, "count": len(self.train), "real": self.usual}
 
 
 def widget(info: dict[str, Any], numbers: bytes, code: str, answer: Callable[[dict, list], dict]) -> Any:

@@ -1,5 +1,7 @@
 """fashion-gan resume"""
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,9 +11,23 @@ from copier import close_vanished
 from fashion_gan import checkpoint
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
+from fashion_gan.files import digest, replacing
 from fashion_gan.params import Params, read_overrides
 from fashion_gan.provenance import provenance
 from fashion_gan.run import Run, find
+
+
+def rewind(folder: Path, path: Path) -> None:
+    """Make the checkpoint `path` the newest in `folder`; the ones after it are kept, renamed to aside-..."""
+    images, mark = checkpoint.load(path)["images"], digest(path)[:12]
+    target = folder / f"last-{images:010d}-{mark}.pt"
+    with replacing(folder / "rewound.pt") as temporary:
+        shutil.copyfile(path, temporary)
+    for other in [*checkpoint.found(folder, "last"), *checkpoint.found(folder, "best")]:
+        seen = int(checkpoint.NAME.match(other.name)[2])
+        if seen > images or (seen == images and other.name.startswith("last-") and other != target):
+            other.rename(folder / f"aside-{other.name}")
+    os.replace(folder / "rewound.pt", target)
 
 
 def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
@@ -31,7 +47,7 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
     pipeline.preflight(params)
     if path:
         checkpoint.check_same(checkpoint.load(path)["params"], params.model_dump())
-        checkpoint.rewind(run.folder / "checkpoints", path)
+        rewind(run.folder / "checkpoints", path)
     done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]  # what follows is made again
     command = " ".join([info["tags"]["command"], *(f"-p {name}={value}" for name, value in changes.items())])
     tags = provenance(project_root(), info["profile"], info["notebooks"], command)

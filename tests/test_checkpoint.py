@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import resume
 import torch
 
 from fashion_gan import UserError, checkpoint
@@ -103,15 +104,15 @@ except UserError as error:
 
 def test_rewind_makes_an_older_one_the_newest_and_keeps_the_rest(tmp_path):
     paths = [write(tmp_path / "c", images, best=images == 30) for images in (10, 20, 30)]
-    checkpoint.rewind(tmp_path / "c", paths[0])
+    resume.rewind(tmp_path / "c", paths[0])
     assert checkpoint.load_last(tmp_path / "c")["images"] == 10
     assert sorted(p.name[:10] for p in (tmp_path / "c").glob("aside-*")) == ["aside-best", "aside-last", "aside-last"]
     best = write(tmp_path / "b", 10, best=True)
     write(tmp_path / "b", 20)
-    checkpoint.rewind(tmp_path / "b", best)
+    resume.rewind(tmp_path / "b", best)
     assert [p.name[:4] for p in checkpoint.found(tmp_path / "b", "best")] == ["best"]  # it is still the best there was
     write(tmp_path / "elsewhere", 20).rename(tmp_path / "mine.pt")
-    checkpoint.rewind(tmp_path / "c", tmp_path / "mine.pt")
+    resume.rewind(tmp_path / "c", tmp_path / "mine.pt")
     assert checkpoint.load_last(tmp_path / "c")["images"] == 20
 
 

@@ -126,17 +126,14 @@ def test_an_unconditional_generator_is_searched_too(splits):
 def test_the_kernels_answers(splits, tmp_path):
     train, fresh = splits
     found = model.load_generator(ROOT / model.SHIPPED)
-    about = {"found": found, "train": train, "fresh": Split(fresh.images[:100], fresh.labels[:100]), "folder": tmp_path}
+    kernel = explorer.Kernel(found, train, Split(fresh.images[:100], fresh.labels[:100]), tmp_path)
     levels = train.images[17].flatten().tolist()
-    near = explorer.answered({"what": "near", "levels": levels}, [], **about)
+    near = kernel({"what": "near", "levels": levels}, [])
     assert (near["near"][0]["number"], near["count"]) == (17, len(train))
     assert near["near"][0]["distance"] == pytest.approx(0, abs=1e-3)
     assert near["near"][0]["levels"] == levels
     assert [n["distance"] for n in near["near"]] == sorted(n["distance"] for n in near["near"])
     assert near["real"] > 0
-    read = explorer.answered({"what": "photo", "negative": None}, [memoryview(packed(shirt()))], **about)
+    read = kernel({"what": "photo", "negative": None}, [memoryview(packed(shirt()))])
     assert [len(step["levels"]) for step in read["steps"]] == [112**2] * 3 + [784]
-    assert explorer.answered({"what": "photo", "negative": None}, [b""], **about) == {
-        "what": "photo",
-        "error": "This file is empty; choose a picture.",
-    }
+    assert kernel({"what": "photo", "negative": None}, [b""]) == {"what": "photo", "error": "This file is empty; choose a picture."}
