@@ -13,13 +13,13 @@ PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "papermill", "matplotlib"
 
 
 def hardware() -> str:
-    """Cores, processor, and the GPU where there is one."""
+    """Cores, processor, threads that torch uses, and the GPU where there is one."""
     import torch
 
     known = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", known.read_text()) if known.exists() else []
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), {gpu}"
+    return f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), torch threads: {torch.get_num_threads()}, {gpu}"
 
 
 def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: str) -> dict[str, str]:

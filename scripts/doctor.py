@@ -155,10 +155,14 @@ def check_clocks() -> str | None:
 
     if not store.is_server():
         return None
-    before = time.time()
-    date = parsedate_to_datetime(requests.get(f"{store.tracking_uri().rstrip('/')}/health", timeout=5).headers["Date"]).timestamp()
-    apart = clock_difference(date, before, time.time())
-    if abs(apart) > CLOCK_SECONDS:
+    for _ in range(5):  # a busy server writes an old date: it makes one a second, when it comes to it
+        before = time.time()
+        date = parsedate_to_datetime(requests.get(f"{store.tracking_uri().rstrip('/')}/health", timeout=5).headers["Date"]).timestamp()
+        apart = clock_difference(date, before, time.time())
+        if abs(apart) <= CLOCK_SECONDS:
+            break
+        time.sleep(1)
+    else:
         raise UserError(f"the server's clock is {apart:+.0f} s off this one; set both by NTP, or points and runs sort wrongly")
     return f"the server's is less than {CLOCK_SECONDS} s off"
 

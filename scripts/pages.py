@@ -13,16 +13,7 @@ from fashion_gan.report import rendered, twin_of
 from fashion_gan.run import Run
 
 FRAMES, FILM = 40, 6  # pictures in the epoch slider at most, and in the index page's; of longer runs every k-th, and the last
-PICTURES = (
-    "uncurated",
-    "samples_by_class",
-    "worst",
-    "nearest",
-    "ladder",
-    "distance",
-    "losses",
-    "confusion_test",
-)  # on the index page, in this order
+PICTURES = ("uncurated", "samples_by_class", "worst", "nearest", "ladder", "distance", "losses", "confusion_test")  # on the index page
 LARGEST = 3_000_000  # bytes of the index page: where the explorer does not fit in, it is a page of its own
 
 

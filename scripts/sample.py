@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-import images
 import numpy as np
+from images import class_index
 from PIL import Image
 
 from fashion_gan import explorer, latent, model, plots
@@ -28,7 +28,7 @@ def sample_to_file(where: str, count: int, seed: int, classes: str, truncation: 
     ):
         if not good:
             raise UserError(words)
-    chosen = [images.class_index(name) for name in classes.split(",")] if classes else None
+    chosen = [class_index(name) for name in classes.split(",")] if classes else None
     found = model.find(where)
     if chosen and not found.generator.conditional:
         raise UserError(f"the model ({found.source}) is unconditional: it cannot be asked for a class; leave --classes out")

@@ -7,6 +7,7 @@ python scripts/showcase.py --readme        only README, from what the showcase h
 """
 
 import argparse
+import os
 import re
 import shutil
 import statistics
@@ -43,18 +44,26 @@ PICTURES = (
 MARKS = re.compile(r"(<!-- results: made by scripts/showcase.py -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
+def begun(profile: str, seed: int) -> subprocess.Popen[bytes] | None:
+    """A run of README's table, with one core to itself, begun or gone on with; None where it is finished."""
+    name, words = f"{profile}-{seed}", ["-p", f"seed={seed}"] if seed else []
+    if not (ROOT / "reports" / name).exists():
+        words = ["run", f"params/{profile}.yaml", *words, "--name", name]
+    elif find(name).info["status"] != "FINISHED":
+        words = ["resume", name]
+    else:
+        return None
+    return subprocess.Popen([FASHION_GAN, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
 def train() -> list[Run]:
-    """The runs of README's table. One that is there is not made again; one that was stopped goes on."""
-    runs = []
-    for profile in COMPARED:
-        for seed in SEEDS:
-            name, words = f"{profile}-{seed}", ["-p", f"seed={seed}"] if seed else []
-            if not (ROOT / "reports" / name).exists():
-                subprocess.run([FASHION_GAN, "run", f"params/{profile}.yaml", *words, "--name", name], cwd=ROOT, check=True)
-            elif find(name).info["status"] != "FINISHED":
-                subprocess.run([FASHION_GAN, "resume", name], cwd=ROOT, check=True)
-            runs.append(find(name))
-    return runs
+    """The runs of README's table, the profiles of a seed beside each other."""
+    for seed in SEEDS:
+        beside = [started for profile in COMPARED if (started := begun(profile, seed))]
+        codes = [process.wait() for process in beside]
+        if any(codes):
+            raise SystemExit("a run failed; its own words are above; run this again to go on")
+    return [find(f"{profile}-{seed}") for profile in COMPARED for seed in SEEDS]
 
 
 def compare(runs: list[Run]) -> None:
@@ -131,8 +140,8 @@ def results() -> str:
     judged = scores["discriminator"]
     (rr, rf), (fr, ff) = judged["confusion_percent"]
     lines = [
-        f"One run, `{run['tags']['command']}` (seed {run['params']['seed']}): {last['images']:,.0f} images seen in {clock(last['seconds'])} of training "
-        f"on one core. {scores['draws']} draws of {scores['samples']:,} samples against the test split, through the *judge*; the same of fresh real images:",
+        f"One run, `{run['tags']['command']}` (seed {run['params']['seed']}): {last['images']:,.0f} images seen in {clock(last['seconds'])} of training. "
+        f"{scores['draws']} draws of {scores['samples']:,} samples against the test split, through the *judge*; the same of fresh real images:",
         "",
         "| figure | generated | real |",
         "|---|---|---|",
@@ -151,9 +160,9 @@ def results() -> str:
 
 
 def on_two_cores(profile: str, images: float, speed: dict) -> float:
-    """Seconds of training by speeds measured on 2 idle cores."""
-    before = Params().feature_from if profile == "default" else 0
-    return before / speed["default_before"] + (images - before) / speed[profile]
+    """Seconds of training by speeds measured on 2 idle cores: before the Fréchet loss sets in, and with it where there is one."""
+    before = Params().feature_from
+    return before / speed.get(f"{profile}_before", speed[profile]) + (images - before) / speed[profile]
 
 
 def seeds_told() -> list[str]:

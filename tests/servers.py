@@ -1,5 +1,5 @@
 """The team server for the tests: by docker compose where an engine runs, else the same three programs as processes, started
-by the same scripts. Also a field-by-field comparison of a run folder with its copy in MLflow."""
+by the same scripts."""
 
 import contextlib
 import json
@@ -12,15 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 import boto3
 import psutil
 from conftest import ROOT
 from dotenv import dotenv_values
-
-from fashion_gan.files import digest, read_json
 
 SERVICES = ("postgres", "store", "mlflow")
 FIXED = {
@@ -300,52 +297,3 @@ class Engine(Server):
 
     def remove(self):
         self.compose("down", "--volumes")
-
-
-def differences(run):
-    """What differs between a run folder and its copy in MLflow (by the environment's address), field by field; [] if none."""
-    import copier
-    import pages
-
-    from fashion_gan import store
-
-    client, found = store.make_client(), []
-    (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
-    copies = client.search_runs([experiment.experiment_id], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'")
-    if len(copies) != 1:
-        return [f"{len(copies)} runs"]
-    copy, info = copies[0], run.info
-    if copy.info.status != info["status"]:
-        found.append(f"status {copy.info.status} for {info['status']}")
-    if copy.data.params != {k: str(v) for k, v in info["params"].items()}:
-        found.append("params")
-    found += [f"tag {k}" for k, v in info["tags"].items() if copy.data.tags.get(k) != str(v)]
-    if copy.data.tags.get("mlflow.note.content") != pages.note(run):
-        found.append("note")
-    for name in copier.POINTS:
-        points = list(map(json.loads, (run.folder / name).read_text().splitlines())) if (run.folder / name).exists() else []
-        for metric in {p["name"] for p in points}:
-            there = Counter((m.step, m.timestamp, m.value) for m in client.get_metric_history(copy.info.run_id, metric))
-            wanted = Counter((p["step"], int(p["time"] * 1000), p["value"]) for p in points if p["name"] == metric)
-            if there != wanted:
-                found.append(f"{metric}: {(wanted - there).total()} lost, {(there - wanted).total()} doubled or new, of {wanted.total()}")
-    with tempfile.TemporaryDirectory() as folder:
-        import mlflow
-
-        got = Path(mlflow.artifacts.download_artifacts(run_id=copy.info.run_id, dst_path=folder, tracking_uri=store.tracking_uri()))
-        for path in copier.files_of(run, final=True):
-            name = path.relative_to(run.folder)
-            if not (got / name).exists() or digest(got / name) != digest(path):
-                found.append(f"artifact {name}")
-    if info["status"] == "FINISHED" and (run.folder / "generator.safetensors").exists():
-        versions = client.search_model_versions(f"run_id = '{copy.info.run_id}'")
-        mark = digest(run.folder / "generator.safetensors")
-        if [v.tags.get("generator") for v in versions] != [mark]:
-            found.append(f"model versions: {versions}")
-    return found
-
-
-def remembered(run):
-    """What the copier remembers of its last copy."""
-    memory = read_json(run.folder / "mlflow.json")
-    return memory["copies"][memory["last"]]

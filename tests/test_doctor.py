@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 
 import doctor
 import pytest
@@ -93,21 +94,22 @@ def strange():
         do_POST = do_GET  # noqa: N815
 
         def date_time_string(self, timestamp=None):
-            import time
-
-            return super().date_time_string(time.time() - 86_400)
+            late = self.server.late
+            return super().date_time_string(time.time() - (late.pop(0) if len(late) > 1 else late[0]))
 
         def log_message(self, *_):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.late = [86_400]  # seconds, an answer each; the last for all that follow
+        server.address = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield server
         server.shutdown()
 
 
 def test_a_login_that_is_refused_and_a_clock_that_is_wrong(project, strange):
-    found = examined(project, MLFLOW_TRACKING_URI=strange)
+    found = examined(project, MLFLOW_TRACKING_URI=strange.address)
     assert found["login"][0] == "fault"
     assert "refuses the login (401); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in found["login"][1]
     assert found["clocks"][0] == "fault"
@@ -123,9 +125,16 @@ def test_a_slow_answer_is_no_wrong_clock(date, before, after, apart):
     assert doctor.clock_difference(date, before, after) == pytest.approx(apart)
 
 
+def test_a_date_that_a_busy_server_wrote_too_early_is_no_wrong_clock(strange, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", strange.address)
+    strange.late[:] = [20, 12, 0]
+    assert doctor.check_clocks() == f"the server's is less than {doctor.CLOCK_SECONDS} s off"
+    assert strange.late == [0]
+
+
 def test_keys_that_the_store_does_not_take(project, strange):
     keys = {"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b", "S3_BUCKET": "c", "S3_ENDPOINT_URL": "http://127.0.0.1:9"}
-    state, words = examined(project, MLFLOW_TRACKING_URI=strange, **keys)["S3 keys"]
+    state, words = examined(project, MLFLOW_TRACKING_URI=strange.address, **keys)["S3 keys"]
     assert state == "fault"
     assert "the store at http://127.0.0.1:9" in words
 

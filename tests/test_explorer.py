@@ -511,7 +511,7 @@ def kernel_does_its_part(it, data_dir) -> None:
 def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, shipped):  # noqa: F811
     root, address = lab
     page, sent = browser.new_page(viewport={"width": 1400, "height": 1000}), []
-    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append((time.monotonic(), frame))))
     page.goto(f"{address}/lab/tree/notebooks/05_explorer.ipynb?reset")
     page.wait_for_selector(IDLE, timeout=60_000)
     time.sleep(1)  # the indicator says idle a moment before the kernel takes work
@@ -520,9 +520,8 @@ def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, 
     it = Explorer(page)
     page.locator("canvas.stage[data-code]").wait_for(timeout=120_000)
     page.wait_for_selector(IDLE, timeout=120_000)
-    page.wait_for_timeout(3000)
     drag(it, 1)  # what is made once is there
-    page.wait_for_timeout(1000)
+    wait_until(lambda: page.wait_for_timeout(100) or time.monotonic() - sent[-1][0] > 3, 60)  # the page says no more of it
     before, held, heard = it.stage.get_attribute("data-code"), heap(page), len(sent)
     drag(it, 10)
     while_dragging = len(sent) - heard

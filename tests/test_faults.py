@@ -8,7 +8,8 @@ import time
 
 import pytest
 from conftest import ROOT, fashion_gan, make_project
-from servers import Processes, differences, wait_until
+from copies import differences
+from servers import Processes, wait_until
 
 from fashion_gan.files import Lock
 from fashion_gan.model import load_generator

@@ -19,7 +19,8 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from conftest import ROOT, TINY, command, fashion_gan, make_project
-from servers import Engine, Processes, differences, wait_until
+from copies import differences
+from servers import Engine, Processes, wait_until
 
 from fashion_gan.files import Lock, digest
 from fashion_gan.run import Run
