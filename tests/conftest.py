@@ -34,6 +34,14 @@ TINY = {
 }
 
 
+LONGEST = ("test_server", "test_faults", "test_kill", "test_evaluate", "test_lab", "test_explorer", "test_chain")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes first: with a file a worker, one begun late is waited for by all the others."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The real data set, fetched as `make data` fetches it."""

@@ -25,6 +25,7 @@ FLAGS = [
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: chromium-headless-shell)")
 # With their defaults these take minutes; in the browser they run at a small size, the others as they are.
 SMALLER = {
+    "03_evaluate": {"draws: int = 5": "draws: int = 2"},
     "02_train": {"epochs: int = 10": "epochs: int = 1", "subset: int = 50000": "subset: int = 1000", "channels: int = 32": "channels: int = 8"},
     "03_evaluate": {"draws: int = 5": "draws: int = 2"},
 }  # fmt: skip
