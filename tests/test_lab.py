@@ -25,9 +25,8 @@ FLAGS = [
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: chromium-headless-shell)")
 # With their defaults these take minutes; in the browser they run at a small size, the others as they are.
 SMALLER = {
-    "03_evaluate": {"draws: int = 5": "draws: int = 2"},
     "02_train": {"epochs: int = 10": "epochs: int = 1", "subset: int = 50000": "subset: int = 1000", "channels: int = 32": "channels: int = 8"},
-    "03_evaluate": {"draws: int = 5": "draws: int = 2"},
+    "03_evaluate": {"draws: int = 5": "draws: int = 2", "samples: int = 10000": "samples: int = 2000"},
 }  # fmt: skip
 
 
@@ -112,7 +111,7 @@ def test_run_all_in_jupyterlab(lab, browser, name):
         time.sleep(1.5)
         return finished(path)
 
-    wait_until(saved_and_done, 150)
+    wait_until(saved_and_done, 300)
     outputs = [o for c in nbformat.read(path, as_version=4).cells for o in c.get("outputs", [])]
     assert [o.evalue for o in outputs if o.output_type == "error"] == []
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 3
