@@ -12,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+from profiles import read_profile
+
 from fashion_gan import data, evaluation, latent, training
 from fashion_gan.files import write_json
-from fashion_gan.params import read_profile
 from fashion_gan.state import TrainingState
 
 

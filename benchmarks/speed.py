@@ -8,18 +8,22 @@ times drift on a shared machine, ratios taken side by side do not.
 
 import itertools
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 from keep import keep
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+from profiles import read_profile
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import FashionMNIST
 
 from fashion_gan import data, objectives, training
-from fashion_gan.params import Params, read_profile
+from fashion_gan.params import Params
 from fashion_gan.state import FrechetObjective, TrainingState, average, step
 
 TURNS, STEPS = 9, 25

@@ -12,6 +12,7 @@ from fashion_gan.errors import UserError
 COMMANDS = {
     "run": "run the notebooks of a profile in order, print where the report is",
     "resume": "go on where a run stopped, or train a finished one for more epochs",
+    "sweep": "many runs over a space of parameters, on this machine or on a Ray cluster",
     "sample": "draw images from a generator into x.npz or x.png",
     "evaluate": "score any images: an .npz, a folder of PNGs, a run, a registered model",
     "compare": "set runs beside each other, seeds as spread",

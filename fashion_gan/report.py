@@ -36,6 +36,7 @@ def rendered(template: str, run: Run, **values: Any) -> str:
         "run": run,
         "info": run.info,
         "scores": scores,
+        "swept": run.read_json("swept"),
         "last": last,
         "frames": [],
         "twin": "",

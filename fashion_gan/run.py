@@ -33,7 +33,9 @@ class Run:
         self._known: set[tuple[str, int]] | None = None
 
     @classmethod
-    def create(cls, params: Params, *, name: str = "", profile: str = "", notebooks: tuple[str, ...] = (), command: str = "") -> "Run":
+    def create(
+        cls, params: Params, *, name: str = "", profile: str = "", notebooks: tuple[str, ...] = (), command: str = "", **tags: str
+    ) -> "Run":
         """A new run folder under reports/, locked by this process. Raises UserError where the name is taken or bad."""
         from fashion_gan.data import described
 
@@ -45,7 +47,7 @@ class Run:
             raise UserError(f"run {name!r} is there already; choose another --name, or go on with: fashion-gan resume {name}")
         run = cls(folder)
         run.lock.acquire(f"run {name} is being made by another process")
-        tags = provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}")
+        tags |= provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}")
         told = {"schema": SCHEMA, "uuid": uuid.uuid4().hex, "name": name, "profile": profile, "notebooks": list(notebooks)}
         told |= {"params": params.model_dump(), "status": "RUNNING", "created": time.time(), "attempts": 1, "tags": tags}
         told |= {"host": platform.node(), "datasets": described(params.subset)}

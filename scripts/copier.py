@@ -83,13 +83,16 @@ class Copier:
             return f"{uri.rstrip('/')}/{path}"
         return f"http://127.0.0.1:5000/{path} (after: .venv/bin/mlflow ui --backend-store-uri {uri})"
 
+    def _copy_of(self, uuid: str) -> Any | None:
+        """The copy of a run in this store, if it has one."""
+        return next(iter(self.client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{uuid}'")), None)
+
     def _find_or_make(self) -> str:
         info = self.run.info
-        found = self.client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{info['uuid']}'")
-        if found:
-            if found[0].info.status != "RUNNING" and info["status"] == "RUNNING":
-                self.client.update_run(found[0].info.run_id, status="RUNNING")
-            return found[0].info.run_id
+        if found := self._copy_of(info["uuid"]):
+            if found.info.status != "RUNNING" and info["status"] == "RUNNING":
+                self.client.update_run(found.info.run_id, status="RUNNING")
+            return found.info.run_id
         begun, tags = int(info["created"] * 1000), {RUN_TAG: info["uuid"]}
         return self.client.create_run(self.experiment_id, begun, tags, info["name"]).info.run_id
 
@@ -103,6 +106,8 @@ class Copier:
         changed = {f"resumed.{k}": str(v) for k, v in info["params"].items() if known.params.get(k, str(v)) != str(v)}
         told = {"reason": info.get("reason", ""), "attempts": info.get("attempts", 1), "host": info.get("host", "")}
         tags = info["tags"] | changed | told
+        if "within" in tags and "mlflow.parentRunId" not in known.tags and (parent := self._copy_of(tags["within"])):
+            tags["mlflow.parentRunId"] = parent.info.run_id
         with contextlib.suppress(KeyError, TypeError, jinja2.TemplateError):  # scores of another version of the program
             tags["mlflow.note.content"] = pages.note(self.run)
         new = [RunTag(k, str(v)) for k, v in tags.items() if known.tags.get(k) != str(v)]

@@ -118,6 +118,7 @@ def preflight(params: Params) -> None:
 
 
 def on_terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would come while the run is being closed
     raise KeyboardInterrupt
 
 
@@ -145,9 +146,11 @@ def run_all(run: Run, say: Callable[[str], None] = print) -> int:
     except Exception as error:  # a full disk, a broken library: the run still has to say so
         status, reason = "FAILED", f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
-        signal.signal(signal.SIGTERM, before)
         os.environ.pop(RUN_VARIABLE, None)
-    return close(run, status, reason, say)
+    try:
+        return close(run, status, reason, say)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int:

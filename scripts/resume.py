@@ -4,15 +4,17 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pipeline
 from copier import close_vanished
+from profiles import read_overrides
 
 from fashion_gan import checkpoint
 from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import digest, replacing
-from fashion_gan.params import Params, read_overrides
+from fashion_gan.params import Params
 from fashion_gan.provenance import provenance
 from fashion_gan.run import Run, find
 
@@ -50,8 +52,20 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
         rewind(run.folder / "checkpoints", path)
     done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]  # what follows is made again
     command = " ".join([info["tags"]["command"], *(f"-p {name}={value}" for name, value in changes.items())])
-    tags = provenance(project_root(), info["profile"], info["notebooks"], command)
+    tags = info["tags"] | provenance(project_root(), info["profile"], info["notebooks"], command)
     run.update(params=params.model_dump(), done=done, status="RUNNING", reason="", ended=None, attempts=info["attempts"] + 1, tags=tags)
+
+
+def resume_sweep(run: Run, changes: Any) -> int:
+    """The trials of a sweep that have not ended, or failed."""
+    import sweep
+
+    if changes:
+        raise UserError(f"{run.name} is a sweep, it goes on as it was begun; leave -p and --checkpoint out")
+    known = sweep.Sweep(**run.read_json("sweep"))
+    sweep.ready(known)
+    run.update(status="RUNNING", reason="", ended=None, attempts=run.info["attempts"] + 1, done=[])
+    return sweep.go_on(run, known)
 
 
 def main() -> int:
@@ -63,6 +77,8 @@ def main() -> int:
     close_vanished(lambda _: None)
     again = find(args.run, tracked=True)
     again.lock.acquire(f"run {again.name} is being worked on by another process; wait for it, or stop it")
+    if again.read_json("sweep"):
+        return resume_sweep(again, args.overrides or args.checkpoint)
     prepare(again, read_overrides(args.overrides), Path(args.checkpoint) if args.checkpoint else None)
     return pipeline.run_all(again)
 

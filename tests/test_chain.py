@@ -8,10 +8,10 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import TINY, fashion_gan, make_project
+from profiles import NOTEBOOKS
 
 from fashion_gan import store
 from fashion_gan.files import read_json
-from fashion_gan.params import NOTEBOOKS
 from fashion_gan.run import Run
 
 OVERRIDES = [word for name, value in TINY.items() for word in ("-p", f"{name}={value}")]

@@ -10,8 +10,7 @@ import urllib.request
 
 import nbformat
 import pytest
-
-from fashion_gan.params import NOTEBOOKS
+from profiles import NOTEBOOKS
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [

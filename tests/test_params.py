@@ -3,9 +3,10 @@ import warnings
 import papermill
 import pytest
 from conftest import ROOT, fashion_gan
+from profiles import NOTEBOOKS, read_profile
 
 from fashion_gan import UserError, params
-from fashion_gan.params import NOTEBOOKS, Params, allowed, frozen_changes, meta, read_profile
+from fashion_gan.params import Params, allowed, frozen_changes, meta
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -1,0 +1,179 @@
+"""Sweeps on a real Ray: two nodes of which one is killed, an interruption, early stops, wrong files."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import psutil
+import pytest
+import yaml
+from conftest import TINY, command, fashion_gan, fashion_gan_here
+from copies import differences
+
+from fashion_gan import store, sweeps
+from fashion_gan.run import Run, find
+
+pytestmark = [pytest.mark.timeout(600)]
+SWEEP = {"base": "params/tiny.yaml", "space": {"lr_g": {"choice": ["1e-4", "1e-3"]}}, "trials": 1, "seeds": [0, 1], "scheduler": "none"}
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    yield pytest.importorskip("ray", reason="no Ray here (pip install -e .[ray])")
+
+
+def written(project, size=None, **changes):
+    base = TINY | {"subset": 2048, "epochs": 4, "channels": 16, "draws": 1, "notebooks": ["02_train", "03_evaluate"]} | (size or {})
+    (project / "params" / "tiny.yaml").write_text(yaml.safe_dump(base))
+    path = project / "params" / "sweep.yaml"
+    path.write_text(yaml.safe_dump({name: value for name, value in (SWEEP | changes).items() if value is not None}))
+    return path
+
+
+def begun(project, path, *words):
+    log = (project / "sweep.log").open("w")
+    return subprocess.Popen([command(), "sweep", str(path), "--name", "s", *words], cwd=project, stdout=log, stderr=log)
+
+
+def wait_until(condition, seconds, project):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, (project / "sweep.log").read_text()
+        time.sleep(0.2)
+    return found
+
+
+def trainer_of(project, name):
+    """The process of a trial's run, once it trains."""
+    folder = project / "reports" / name
+    if not (folder / "run.json").exists() or not Run(folder).series("validation_distance")[1]:
+        return None
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if name in words and any(word.endswith("run.py") for word in words):
+            return process
+    return None
+
+
+def whole(run):
+    """Whether each epoch of a finished run stands in its record once."""
+    return run.info["status"] == "FINISHED" and set(Counter((p["name"], p["step"]) for p in run.metrics()).values()) == {1}
+
+
+def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
+    from ray.cluster_utils import Cluster
+
+    soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 5}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": soon})
+    other = cluster.add_node(num_cpus=1)
+    sweep = begun(project, written(project, trials=2, seeds=[0]), "--address", cluster.address)
+    try:
+        first = wait_until(lambda: trainer_of(project, "s-001"), 120, project)
+        for process in [*first.children(recursive=True), first]:
+            process.kill()
+        wait_until(lambda: any(Run(project / "reports" / n).info["status"] == "RUNNING" for n in ("s-002", "s-003") if (project / "reports" / n / "run.json").exists()), 120, project)  # fmt: skip
+        cluster.remove_node(other, allow_graceful=False)
+        assert sweep.wait(300) == 0, (project / "sweep.log").read_text()
+    finally:
+        sweep.kill()
+        cluster.shutdown()
+    run = find("s")
+    runs = sweeps.trials(run)
+    assert [each.name for each in runs] == ["s-001", "s-002", "s-003"]
+    assert all(whole(each) for each in runs), {each.name: each.info["status"] for each in runs}
+    assert runs[0].info["params"]["lr_g"] == 2e-4  # the base comes first
+    assert runs[0].info["attempts"] == 2
+    assert "s-001 (seed=0, lr_g=0.0002): died; it will be tried again" in (project / "sweep.log").read_text()
+    client = store.make_client()
+    copies = {r.info.run_name: r for r in client.search_runs([e.experiment_id for e in client.search_experiments()])}
+    assert {copies[each.name].data.tags["mlflow.parentRunId"] for each in runs} == {copies["s"].info.run_id}
+    for each in runs:
+        assert differences(each) == []
+        assert (each.folder / "index.html").exists()
+    assert run.info["status"] == "FINISHED"
+    words = run.read_json("swept")["verdict"]
+    assert words in (run.folder / "07_sweep.html").read_text().replace("&#39;", "'")
+    assert (run.folder / "images" / "by_lr_g.png").exists()
+
+
+def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, project):
+    size = {"subset": 4096, "epochs": 6, "channels": 8, "notebooks": ["02_train"]}
+    one_by_one = {"cores": os.cpu_count(), "seeds": [0]}  # so that the poor one is held against a good one that has ended
+    path = written(project, size, scheduler="asha", factor=2, space={"lr_g": {"choice": ["1e-6"]}}, **one_by_one)
+    sweep = begun(project, path)
+    wait_until(lambda: trainer_of(project, "s-001"), 120, project)
+    children = psutil.Process(sweep.pid).children(recursive=True)
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait(120) == 130, (project / "sweep.log").read_text()
+    wait_until(lambda: not [p for p in children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 30, project)
+    assert find("s").info["status"] == "KILLED"
+    assert "go on with: fashion-gan resume s" in (project / "sweep.log").read_text()
+    before = {run.name: run.info for run in sweeps.trials(find("s"))}
+    assert {info["status"] for info in before.values()} <= {"KILLED", "FINISHED"}
+    done = fashion_gan("resume", "s", cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ends = {row["trial"]: row["end"] for row in sweeps.rows(find("s"))}
+    assert ends == {"s-001": "finished", "s-002": "stopped early"}
+    for run in sweeps.trials(find("s")):
+        assert (run.folder / "index.html").exists()
+        if before.get(run.name, {}).get("status") == "FINISHED":
+            assert run.info["attempts"] == before[run.name]["attempts"]
+    assert "stopped early" in (find("s").folder / "07_sweep.html").read_text()
+
+
+CASES = {
+    "parameter unknown": ({"space": {"lr_q": {"choice": ["1"]}}}, "unknown parameter 'lr_q'; did you mean lr_g?"),
+    "value not allowed": ({"space": {"lr_g": {"choice": ["1e-4", "7"]}}}, "parameter lr_g is '7'; allowed: float over 0 to 1"),
+    "metric unknown": ({"metric": "judge"}, "metric: input should be 'validation_distance'"),
+    "word unknown": ({"tries": 3}, "tries: extra inputs are not permitted"),
+    "no trials": ({"trials": 0}, "trials: input should be greater than or equal to 1"),
+    "no space": ({"space": {}}, "space: dictionary should have at least 1 item"),
+    "range falls": ({"space": {"lr_g": {"range": ["1e-2", "1e-3"]}}}, "lr_g: range must be two rising numbers"),
+    "range of one": ({"space": {"lr_g": {"log": ["1e-2"]}}}, "lr_g: log must be two rising numbers, over 0"),
+    "range of words": ({"space": {"loss": {"range": ["hinge", "relativistic"]}}}, "loss: range must be two rising numbers"),
+    "log of nothing": ({"space": {"r1": {"log": ["0", "1"]}}}, "r1: log must be two rising numbers, over 0"),
+    "two kinds": ({"space": {"lr_g": {"log": ["1e-5", "1"], "grid": ["1"]}}}, "space.lr_g: dictionary should have at most 1 item"),
+    "kind unknown": ({"space": {"lr_g": {"normal": ["1e-5", "1"]}}}, "space.lr_g.normal"),
+    "seed in the space": ({"space": {"seed": {"grid": ["1"]}}}, "seed is in the space and in seeds"),
+    "twice": ({"set": {"lr_g": "1e-3"}}, "lr_g is in the space and in set"),
+    "base missing": ({"base": "params/none.yaml"}, "no profile params/none.yaml"),
+    "no base": ({"base": None}, "base: field required"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wrong_files_get_one_line(project, case):
+    changes, words = CASES[case]
+    done = fashion_gan_here("sweep", str(written(project, **changes)), cwd=project)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert words in done.stderr
+    assert list((project / "reports").iterdir()) == [project / "reports" / "showcase"]
+
+
+def test_no_cluster_and_too_small_a_cluster(ray, project):
+    began = time.monotonic()
+    done = fashion_gan("sweep", str(written(project)), "--address", "127.0.0.1:9", cwd=project)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "no Ray cluster answers at 127.0.0.1:9" in done.stderr
+    assert time.monotonic() - began < 15
+    done = fashion_gan("sweep", str(written(project, cores=999)), cwd=project)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"a trial takes 999 cores and 0 GPUs; the cluster's machines have {os.cpu_count()} cores, 0 GPUs" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ({"a": [0.5, 0.52], "b": [0.3, 0.31]}, "Better: b: 0.3050; the base's own, a: 0.5100; spread over seeds 0.0141."),
+        ({"a": [0.5, 0.6], "b": [0.5, 0.55]}, "Not shown to be better: b"),
+        ({"a": [0.5, 0.6], "b": [0.7]}, "No point is better than the base's own"),
+        ({"a": [0.5, 0.6], "b": [0.3]}, "Not shown: b: 0.3000"),
+        ({"b": [0.3]}, "nothing to compare with"),
+        ({"a": [0.3, 0.4]}, "Only the base's own setting"),
+    ],
+)
+def test_the_verdict(points, words):
+    assert words in sweeps.verdict(points, "a")
