@@ -67,7 +67,8 @@ def read(path: Path) -> Sweep:
             raise UserError(f"{path}: {name} is in the space and in {'seeds' if name == 'seed' else 'set'}; keep one")
         for kind, texts in dimension.items():
             values = [value_of(sweep, name, text) for text in texts]
-            if kind in ("range", "log") and not (len(values) == 2 and isinstance(values[0], int | float) and 0 + (kind == "range") * -1e300 < values[0] < values[1]):  # fmt: skip
+            rising = len(values) == 2 and all(type(value) in (int, float) for value in values) and values[0] < values[1]
+            if kind in ("range", "log") and not (rising and (kind == "range" or values[0] > 0)):
                 raise UserError(f"{path}: {name}: {kind} must be two rising numbers{', over 0' if kind == 'log' else ''}: [low, high]")
     return sweep
 
@@ -163,6 +164,7 @@ def interruptions(run: Run) -> Iterator[list[bool]]:
     Ctrl-C nothing is left to see afterwards). Gives a list that is filled then."""
     asked, flag = [], run.folder / STOPPING
     flag.unlink(missing_ok=True)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Ray Tune listens to it
 
     def stop(*_: object) -> None:
         asked.append(True)
@@ -184,7 +186,8 @@ def go_on(run: Run, sweep: Sweep, say: Callable[[str], None] = print) -> int:
     run.follow()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what dies is told in a line
     with interruptions(run) as asked:
-        found = tuner_of(run, sweep, say).fit()
+        tuner = tuner_of(run, sweep, say)
+        found = None if asked else tuner.fit()
         ray.shutdown()
         until = time.monotonic() + PATIENCE  # Ray gives what it stops at its end 10 s; a run takes longer to close
         while time.monotonic() < until and not all(trial.lock.is_free() for trial in trials(run)):

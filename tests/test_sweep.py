@@ -155,6 +155,7 @@ CASES = {
     "range falls": ({"space": {"lr_g": {"range": ["1e-2", "1e-3"]}}}, "lr_g: range must be two rising numbers"),
     "range of one": ({"space": {"lr_g": {"log": ["1e-2"]}}}, "lr_g: log must be two rising numbers, over 0"),
     "range of words": ({"space": {"loss": {"range": ["hinge", "relativistic"]}}}, "loss: range must be two rising numbers"),
+    "range of truths": ({"space": {"refine": {"range": ["false", "true"]}}}, "refine: range must be two rising numbers"),
     "log of nothing": ({"space": {"r1": {"log": ["0", "1"]}}}, "r1: log must be two rising numbers, over 0"),
     "two kinds": ({"space": {"lr_g": {"log": ["1e-5", "1"], "grid": ["1"]}}}, "space.lr_g: dictionary should have at most 1 item"),
     "kind unknown": ({"space": {"lr_g": {"normal": ["1e-5", "1"]}}}, "space.lr_g.normal"),
