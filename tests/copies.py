@@ -1,9 +1,11 @@
 """A run folder and its copy in MLflow, compared field by field."""
 
 import json
+import os
 import tempfile
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import copier
 import mlflow
@@ -14,8 +16,13 @@ from fashion_gan.files import digest
 
 
 def differences(run):
-    """What differs in the copy that lies where the environment says; [] if nothing."""
-    client = store.make_client()
+    """What differs in the copy that lies where the environment says; [] if nothing. Reading tries again where a busy server drops a
+    connection; the program's own client does not, since its copier does."""
+    with mock.patch.dict(os.environ, MLFLOW_HTTP_REQUEST_MAX_RETRIES="3"):
+        return _differences(run, store.make_client())
+
+
+def _differences(run, client):
     (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
     copies = client.search_runs([experiment.experiment_id], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'")
     if len(copies) != 1:
