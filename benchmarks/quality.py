@@ -7,6 +7,8 @@ Prints one JSON line a seed; the same figures as 03_evaluate, without notebooks 
 """
 
 import argparse
+import copy
+import functools
 import json
 import sys
 import time
@@ -20,6 +22,19 @@ from fashion_gan.files import write_json
 from fashion_gan.state import TrainingState
 
 
+def average_all(average, others, state, params):
+    """The average that is trained with, and `others`: networks by half-life."""
+    average(state, params)
+    own = state.averaged
+    for half_life, state.averaged in others.items():
+        average(state, params.model_copy(update={"ema_half_life": half_life}))
+    state.averaged = own
+
+
+def drawn(state, params, labels):
+    return latent.sample(training.averaged_generator(state, params), params.samples, params.sample_seed, labels)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profile", type=Path)
@@ -28,6 +43,10 @@ def main():
     parser.add_argument("--role", default="judge", choices=["judge", "dev"])
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write the figures of all seeds to a JSON file")
     parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--then", action="append", default=[], metavar="NAME=VALUE", help="train on with these, another batch_size for one")
+    parser.add_argument(
+        "--averages", type=int, nargs="+", default=[], metavar="IMAGES", help="score averages of other half-lives too; 0: none"
+    )
     args = parser.parse_args()
     all_found = []
     for seed in args.seeds:
@@ -35,18 +54,32 @@ def main():
         train = data.load_split(Path(params.data_dir), "train", params.subset)
         validation = data.load_split(Path(params.data_dir), "validation")
         state = TrainingState(params)
+        others = {half_life: copy.deepcopy(state.averaged) for half_life in args.averages}
+        average = training.average
+        training.average = functools.partial(average_all, average, others)
         started = time.monotonic()
-        for record in training.train(state, train, validation, params, args.folder and args.folder / str(seed)):
-            kept = {k: round(v, 3) for k, v in record.metrics.items()}
-            print(f"  seed {seed} epoch {record.epoch}: {kept}", flush=True)
+        stages = [params]
+        if args.then:
+            changed = {text.partition("=")[0] for text in args.then}
+            kept = [text for text in args.overrides if text.partition("=")[0] not in changed]
+            stages.append(read_profile(args.profile, [*kept, *args.then, f"seed={seed}"]).params)
+        for stage in stages:
+            for record in training.train(state, train, validation, stage, args.folder and args.folder / str(seed)):
+                kept = {k: round(v, 3) for k, v in record.metrics.items()}
+                print(f"  seed {seed} epoch {record.epoch}: {kept}", flush=True)
+        training.average = average
         labels = latent.balanced_labels(params.samples)
-        images = latent.sample(training.averaged_generator(state, params), params.samples, params.sample_seed, labels)
+        images = drawn(state, params, labels)
         against = "test" if args.role == "judge" else "validation"
         evaluator = evaluation.Evaluator(Path(params.data_dir), params.subset, args.role, against)
-        found = evaluator.scores([(images, labels if params.conditional else None)])[0]
+        asked = labels if params.conditional else None
+        found = evaluator.scores([(images, asked)])[0]
         found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}
         found |= {"distance_train": record.metrics["validation_distance_train"], "distance_dev": record.metrics["validation_distance"]}
         found |= {"train_s": state.position.seconds, "wall_s": time.monotonic() - started, "images": state.position.images}
+        found["averages"] = {}
+        for half_life, state.averaged in others.items():
+            found["averages"][half_life] = evaluator.scores([(drawn(state, params, labels), asked)])[0]
         print(json.dumps(found), flush=True)
         all_found.append(found)
     if args.keep:

@@ -16,9 +16,12 @@ from sweep import PATIENCE, STOPPING
 from fashion_gan.run import Run
 
 
-def die_with_parent() -> None:
-    """Linux: SIGTERM where the process that started this one is killed, so that a run does not outlive its trial."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+def as_by_hand() -> None:
+    """In the run's process, before it begins: Ctrl-C is let through again, which Ray blocks and a run stops its kernels by; on
+    Linux, SIGTERM where the trial's process is killed, so that the run does not outlive it."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 class Trial(tune.Trainable):
@@ -29,7 +32,7 @@ class Trial(tune.Trainable):
         self.log = Path(about["root"]) / "reports" / about["sweep"] / f"{run_name(about['sweep'], self.trial_id)}.log"
         self.run = Run(Path(about["root"]) / "reports" / run_name(about["sweep"], self.trial_id))
         begun = (self.run.folder / "run.json").exists()
-        self.told = len(self._values()) if begun else 0
+        self.told = 0  # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
         if begun and self.run.info["status"] == "FINISHED":
             return
         values = [*about["overrides"], *(f"{name}={value}" for name, value in config.items())]
@@ -45,7 +48,7 @@ class Trial(tune.Trainable):
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fashion_gan.cli", *words], cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=os.environ | {"OMP_NUM_THREADS": cores, "CI": "true"}, start_new_session=True,
-                preexec_fn=die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=as_by_hand,
             )  # fmt: skip
 
     def _values(self) -> list[float]:
@@ -58,13 +61,13 @@ class Trial(tune.Trainable):
             if len(values) > self.told:
                 self.told += 1
                 return {"epoch": self.told, self.metric: values[self.told - 1]}
-            if ended and self.process and self.process.returncode:
-                raise RuntimeError(self._last_words())
-            if ended:
+            if ended and not (self.process and self.process.returncode):
                 return {"epoch": self.told, self.metric: values[-1], "done": True}
             if self.log.with_name(STOPPING).exists():
                 self.cleanup()
                 time.sleep(PATIENCE)  # Ray ends this process, and knows the trial as one that has not ended
+            if ended:
+                raise RuntimeError(self._last_words())
             time.sleep(0.3)
 
     def _last_words(self) -> str:
@@ -93,6 +96,7 @@ class Told(tune.Callback):
 
     def __init__(self, sweep: Run, metric: str, say: Callable[[str], None]):
         self.sweep, self.metric, self.say = sweep, metric, say
+        self.told: dict[str, int] = {}
 
     def _tell(self, trial: Any, words: str) -> None:
         values = ", ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.config.items())
@@ -105,7 +109,8 @@ class Told(tune.Callback):
         self._tell(trial, "started again" if trial.num_failures else "started")
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_: Any) -> None:
-        if not result.get("done"):
+        if not result.get("done") and result["epoch"] > self.told.get(trial.trial_id, 0):
+            self.told[trial.trial_id] = result["epoch"]
             self._tell(trial, f"epoch {result['epoch']}, {self.metric} {result[self.metric]:.4f}")
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
