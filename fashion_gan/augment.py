@@ -6,11 +6,13 @@ After DiffAugment (Zhao et al. 2020): shown to the discriminator on real and fak
 import torch
 from torch.nn import functional as F
 
+from fashion_gan import parallel
+
 
 def _integers(low: int, high: int, count: int, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """`count` integers in low..high, drawn where the generator lives, moved to where the images are."""
-    drawn = torch.randint(low, high + 1, (count,), generator=generator, device=generator.device)
-    return drawn.to(images.device)
+    drawn = torch.randint(low, high + 1, (count * parallel.team.size,), generator=generator, device=generator.device)
+    return parallel.mine(drawn).to(images.device)
 
 
 def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -4,10 +4,7 @@ notebooks import. Nothing heavy is imported here, so that --help is quick."""
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-
-from fashion_gan.errors import UserError
 
 COMMANDS = {
     "run": "run the notebooks of a profile in order, print where the report is",
@@ -32,33 +29,6 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         self.exit(2, f"error: {message}; see: {self.prog} --help\n")
-
-    def add_overrides(self) -> None:
-        self.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="set a parameter")
-
-
-def parser_of(name: str, **more: str) -> OneLineParser:
-    """The parser of a command's own words."""
-    return OneLineParser(prog=f"fashion-gan {name}", description=COMMANDS[name], **more)
-
-
-def guarded(work: Callable[[], None]) -> int:
-    """A command's exit code: what `work` returns, None for 0; 2 for an error of the person's, said in one line; 130 when
-    interrupted."""
-    try:
-        return work() or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        print(f"error: {error}; nothing more was written", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
 
 
 def main() -> None:

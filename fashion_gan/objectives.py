@@ -6,6 +6,8 @@ Every loss takes logits of real and fake images (N,) and gives scalars to minimi
 import torch
 from torch.nn.functional import relu, softplus
 
+from fashion_gan import parallel
+
 
 def non_saturating_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """-log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014, section 3), on logits."""
@@ -62,4 +64,4 @@ def frechet_loss(mean: torch.Tensor, cov: torch.Tensor, real_mean: torch.Tensor,
 
 def blend(adversarial: torch.Tensor, other: torch.Tensor, weight: float) -> torch.Tensor:
     """Two gradients at the same images, the second scaled to `weight` times the first one's norm."""
-    return adversarial + other * (weight * adversarial.norm() / other.norm().clamp(min=1e-12))
+    return adversarial + other * (weight * parallel.norm(adversarial) / parallel.norm(other).clamp(min=1e-12))

@@ -48,6 +48,8 @@ class Params(BaseModel):
     beta2: float = parameter(0.999, "Adam's second moment", frozen=True, gt=0, lt=1)
     ema_half_life: int = parameter(20_000, "half-life of the generator's moving average; 0: none", unit="images", frozen=True, ge=0, le=10**8)  # fmt: skip
     max_minutes: float = parameter(0.0, "safety stop of the training; 0: none", unit="min", ge=0, le=100_000)
+    workers: int = parameter(1, "processes that share the training, on Ray; the batch is split between them", ge=1, le=4096)
+    sync_norm: bool = parameter(True, "with several workers: batch norm over the whole batch, not over each worker's part", frozen=True)
     device: Literal["auto", "cpu", "cuda", "mps"] = parameter("auto", "where to train; auto takes a GPU where there is one")  # fmt: skip
 
     checkpoint_seconds: float = parameter(30.0, "time between checkpoints", unit="s", ge=0.01, le=86_400)
@@ -70,6 +72,8 @@ class Params(BaseModel):
     def _no_contradictions(self) -> "Params":
         if self.batch_size > self.subset:
             raise ValueError(f"batch_size {self.batch_size} is larger than subset {self.subset}; make one of them fit")
+        if self.batch_size % self.workers:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared by {self.workers} workers; make it a multiple")
         if self.decay_to and self.decay_to <= self.decay_from:
             raise ValueError(f"decay_to {self.decay_to} must lie after decay_from {self.decay_from}; or say 0: no decay")
         if self.samples % 10:

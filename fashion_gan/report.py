@@ -31,18 +31,8 @@ def rendered(template: str, run: Run, **values: Any) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     scores, last = run.read_json("scores"), run.last()
     lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement", "plain")}
-    known = {
-        "lenses": lenses,
-        "run": run,
-        "info": run.info,
-        "scores": scores,
-        "swept": run.read_json("swept"),
-        "last": last,
-        "frames": [],
-        "twin": "",
-        "clock": clock,
-        "markdown": markdown,
-    }
+    known = {"lenses": lenses, "run": run, "info": run.info, "scores": scores, "swept": run.read_json("swept"), "last": last}
+    known |= {"frames": [], "twin": "", "clock": clock, "markdown": markdown}
     return templates.get_template(template).render(known | {"style": style, "script": script, "script_digest": digest} | values)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import one_hot
 
-from fashion_gan import data, features, metrics, objectives
+from fashion_gan import data, features, metrics, objectives, parallel
 from fashion_gan.augment import augment
 from fashion_gan.errors import UserError
 from fashion_gan.networks import Discriminator, Generator
@@ -61,8 +61,8 @@ class FakeMoments:
 
     def update(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and covariance with this batch of features (N, d) in; they carry its gradients."""
-        mean = self.KEEP * self.mean + (1 - self.KEEP) * hidden.mean(dim=0)
-        second = self.KEEP * self.second + (1 - self.KEEP) * hidden.T @ hidden / len(hidden)
+        mean = self.KEEP * self.mean + (1 - self.KEEP) * parallel.mean(hidden.mean(dim=0))
+        second = self.KEEP * self.second + (1 - self.KEEP) * parallel.mean(hidden.T @ hidden / len(hidden))
         self.weight = self.KEEP * self.weight + (1 - self.KEEP)
         self.mean, self.second = mean.detach(), second.detach()
         mean, second = mean / self.weight, second / self.weight
@@ -81,6 +81,7 @@ class TrainingState:
         place = {"device": self.device, "memory_format": torch.channels_last}
         self.generator, self.discriminator = generator.to(**place), discriminator.to(**place)
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
+        self.shared_g, self.shared_d = (parallel.shared(network, params.sync_norm) for network in (self.generator, self.discriminator))
         self.optimizer_g = self._adam(self.generator, params.lr_g, params)
         self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
         self.random = torch.Generator().manual_seed(params.seed)  # on CPU: the same draws whatever the device
@@ -108,9 +109,9 @@ class TrainingState:
 
 def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params: Params, frechet: "FrechetObjective | None") -> None:
     """One step of the discriminator, then one of the generator, on one batch of real images (N, 1, 28, 28)."""
-    G, D, random = state.generator, state.discriminator, state.random
+    G, D, random = state.shared_g, state.shared_d, state.random
     loss_d, loss_g = objectives.LOSSES[params.loss]
-    z, asked = draw_latents(len(real), params, random, state.device)
+    z, asked, real, labels = map(parallel.mine, (*draw_latents(len(real), params, random, state.device), real, labels))
     fake = G(z, asked)
 
     penalised = (params.r1 or params.r2) and state.position.batch % params.penalty_every == 0
@@ -125,7 +126,7 @@ def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params:
     total.backward()
     state.optimizer_d.step()
 
-    D.requires_grad_(False)
+    D = state.discriminator.requires_grad_(False)
     logits = D(augment(fake, params.augment, random), asked)
     paired = D(shown.detach(), labels) if params.loss == "relativistic" else None
     g = loss_g(paired, logits)
@@ -138,7 +139,7 @@ def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params:
     D.requires_grad_(True)
 
     right = [(real_logits > 0).float().mean(), (fake_logits <= 0).float().mean()]
-    state.losses += torch.stack([d.detach(), g.detach(), *right])
+    state.losses += parallel.mean(torch.stack([d.detach(), g.detach(), *right]))
 
 
 class FrechetObjective:

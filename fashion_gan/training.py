@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from fashion_gan import checkpoint, data, features, metrics, model, objectives
+from fashion_gan import checkpoint, data, features, metrics, model, objectives, parallel
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock, write_json
 from fashion_gan.networks import Generator
@@ -97,6 +97,9 @@ def train(
     """Train to `params.epochs`, yielding a Record an epoch; saves checkpoints to `folder`/checkpoints if one is given.
     Each record is yielded before its checkpoint is written, so a record that was not logged is made again on resume.
     Raises KeyboardInterrupt after a whole step and a checkpoint; UserError when a loss is NaN or infinite."""
+    if params.workers > parallel.team.size:
+        yield from train_together(state, params, folder)
+        return
     reference = {role: features.extract(features.load(role, str(state.device)), validation.images)[0] for role in ("dev", "train")}
     frechet = FrechetObjective(train_split, params.conditional, state.device) if params.feature_loss else None
     position, per_epoch = state.position, len(train_split) // params.batch_size
@@ -104,13 +107,22 @@ def train(
     deadline = time.monotonic() + params.max_minutes * 60 if params.max_minutes else float("inf")
     with features.training(), held_back_interrupt() as interrupts, Lock(folder / "train.lock" if folder else None) as lock:
         lock.acquire(f"another process trains in {folder}; wait for it, or stop it")
-        while position.epoch < params.epochs and time.monotonic() < deadline:
+        while position.epoch < params.epochs and not parallel.any_of(False, time.monotonic() > deadline)[1]:
             run_epoch(state, train_split, params, frechet, keeper, interrupts, deadline)
             if position.batch < per_epoch:
                 return  # max_minutes is over
             record, best = finish_epoch(state, validation, reference, params, keeper)
             yield record
             keeper.save(best)
+
+
+def train_together(state: TrainingState, params: Params, folder: Path) -> Iterator[Record]:
+    """`train` by `params.workers` processes, which meet in `folder`; afterwards the state is that of the last checkpoint."""
+    try:
+        yield from (Record(**content) for content in parallel.records(params, folder))
+    finally:
+        if content := checkpoint.load_last(folder / "checkpoints"):
+            state.load_state_dict(content["state"])
 
 
 def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, interrupts: list, deadline: float) -> None:
@@ -132,10 +144,11 @@ def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, inter
         now = time.monotonic()
         position.seconds, started = position.seconds + now - started, now
         keeper.after_step()
-        if interrupts:
+        stop, late = parallel.any_of(bool(interrupts), now > deadline)
+        if stop:
             keeper.save()
             raise KeyboardInterrupt
-        if now > deadline and position.batch < len(train_split) // params.batch_size:
+        if late and position.batch < len(train_split) // params.batch_size:
             keeper.save()
             return
 

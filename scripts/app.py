@@ -3,9 +3,9 @@
 import os
 import sys
 
+from command import guarded, parser_of
 from lab import checked_port
 
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 
 # Voilà's template links a style sheet elsewhere; a page that is for this machine asks nobody else.

@@ -2,8 +2,9 @@
 
 import sys
 
+from command import guarded, parser_of
+
 from fashion_gan import store
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError
 
 

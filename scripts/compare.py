@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pipeline
+from command import guarded, parser_of
 from progress import Progress
 
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.comparison import told
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import write_json

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from fashion_gan.cli import guarded, parser_of
+from command import guarded, parser_of
+
 from fashion_gan.data import ensure_data
 from fashion_gan.errors import project_root
 

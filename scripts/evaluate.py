@@ -14,9 +14,9 @@ from typing import Any
 import images as anybodys
 import numpy as np
 import torch
+from command import guarded, parser_of
 
 from fashion_gan import evaluation, latent, model
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import write_json
 from fashion_gan.params import Params

@@ -4,7 +4,8 @@ import os
 import socket
 import sys
 
-from fashion_gan.cli import guarded, parser_of
+from command import guarded, parser_of
+
 from fashion_gan.errors import UserError, project_root
 
 

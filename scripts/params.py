@@ -2,7 +2,8 @@
 
 import sys
 
-from fashion_gan.cli import guarded, parser_of
+from command import guarded, parser_of
+
 from fashion_gan.params import Params, allowed, meta
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cluster
 import copier
 import pages
 from progress import Progress
@@ -110,6 +111,8 @@ def preflight(params: Params) -> None:
 
     store.tracking_uri()
     state.pick_device(params.device)
+    if params.workers > 1:
+        cluster.import_ray(f"workers={params.workers}")
     data.ensure_data(project_root() / params.data_dir)
     if params.model != "auto":
         model.find(params.model)

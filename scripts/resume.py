@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
+from command import add_overrides, guarded, parser_of
 from copier import close_vanished
 from profiles import read_overrides
 
 from fashion_gan import checkpoint
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import digest, replacing
 from fashion_gan.params import Params
@@ -72,7 +72,7 @@ def main() -> int:
     parser = parser_of("resume")
     parser.add_argument("run", metavar="RUN", help="a name, a path or latest")
     parser.add_argument("--checkpoint", default="", metavar="PATH", help="start from this checkpoint")
-    parser.add_overrides()
+    add_overrides(parser)
     args = parser.parse_args()
     close_vanished(lambda _: None)
     again = find(args.run, tracked=True)

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pipeline
+from command import add_overrides, guarded, parser_of
 from copier import close_vanished
 from profiles import read_profile
 
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.run import Run, check_name, find
 
 
@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("profile", metavar="PARAMS", help="a YAML file, params/default.yaml for one")
     parser.add_argument("--name", default="", help="name of the run (default: time and profile)")
     parser.add_argument("--within", default="", metavar="RUN", help="a run that this one is a part of: MLflow shows it beneath that one")
-    parser.add_overrides()
+    add_overrides(parser)
     args = parser.parse_args()
     profile = read_profile(Path(args.profile), args.overrides)
     if args.name:

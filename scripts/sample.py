@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from command import guarded, parser_of
 from images import class_index
 from PIL import Image
 
 from fashion_gan import explorer, latent, model, plots
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError
 from fashion_gan.files import replacing
 

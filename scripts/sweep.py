@@ -6,7 +6,6 @@ import logging
 import os
 import shlex
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pipeline
+from cluster import check_room, connect
+from command import guarded, parser_of
 from copier import close_vanished
 from profiles import Profile, read_profile, read_yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.run import Run, check_name
 from fashion_gan.sweeps import trials
@@ -62,6 +62,8 @@ def read(path: Path) -> Sweep:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise UserError(f"{path}: {where}: {problem['msg'][0].lower()}{problem['msg'][1:]}") from None
+    if "workers" in sweep.space or base_of(sweep).params.workers > 1:
+        raise UserError(f"{path}: a trial trains alone; leave workers out, and say cores")
     for name, dimension in sweep.space.items():
         if name == "seed" or name in sweep.set:
             raise UserError(f"{path}: {name} is in the space and in {'seeds' if name == 'seed' else 'set'}; keep one")
@@ -97,35 +99,6 @@ def space_of(sweep: Sweep) -> dict[str, Any]:
             low, high = values
             found[name] = numbers[kind, type(low)](low, high + isinstance(high, int))
     return found
-
-
-def connect(address: str) -> None:
-    """Start Ray here, or join the cluster at `address`. Raises UserError where there is none."""
-    import ray
-
-    where = address or os.environ.get("RAY_ADDRESS", "")
-    if where not in ("", "auto", "local"):
-        host, _, port = where.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except (OSError, ValueError) as error:
-            raise UserError(f"no Ray cluster answers at {where} ({error}); start one (ray start --head), or leave --address out") from None
-    paths = os.pathsep.join([str(Path(__file__).parent), str(project_root()), os.environ.get("PYTHONPATH", "")])
-    try:
-        env = {"PYTHONPATH": paths, "RAY_kill_child_processes_on_worker_exit": "false"}  # a run that was told to stop closes by itself
-        ray.init(where or None, log_to_driver=False, logging_level="error", runtime_env={"env_vars": env})
-    except (ConnectionError, RuntimeError) as error:
-        raise UserError(f"no Ray cluster at {where} ({str(error).splitlines()[0]}); start one (ray start --head)") from None
-
-
-def check_room(sweep: Sweep) -> None:
-    """Raises UserError where no machine of the cluster has what one trial takes."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(node.get("CPU", 0) >= sweep.cores and node.get("GPU", 0) >= sweep.gpus for node in nodes):
-        has = "; ".join(f"{node.get('CPU', 0):.0f} cores, {node.get('GPU', 0):.0f} GPUs" for node in nodes)
-        raise UserError(f"a trial takes {sweep.cores} cores and {sweep.gpus:g} GPUs; the cluster's machines have {has}; say fewer")
 
 
 def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
@@ -201,19 +174,8 @@ def go_on(run: Run, sweep: Sweep, say: Callable[[str], None] = print) -> int:
 
 def ready(sweep: Sweep, address: str = "") -> None:
     """Connect to a cluster that has room for a trial. Raises UserError where there is no Ray, no cluster or no room."""
-    # Nobody is told of the use; run folders are the log; what there is to say is said by trial.Told.
-    os.environ |= {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    }
-    try:
-        import ray.tune  # noqa: F401
-    except ImportError:
-        raise UserError("a sweep needs Ray; install it: .venv/bin/python -m pip install -e .[ray]") from None
-    connect(address)
-    check_room(sweep)
+    ray = connect("a sweep", address)
+    check_room(ray, "a trial takes", 1, sweep.cores, sweep.gpus)
 
 
 def main() -> int:

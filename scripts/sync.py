@@ -3,9 +3,9 @@
 import os
 import sys
 
+from command import guarded, parser_of
 from copier import sync
 
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.errors import UserError
 from fashion_gan.run import all_runs, find
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from command import guarded, parser_of
 from scipy.stats import spearmanr
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from fashion_gan import augment, evaluation, features
-from fashion_gan.cli import guarded, parser_of
 from fashion_gan.data import Split, batches, load_split
 from fashion_gan.errors import project_root
 from fashion_gan.files import digest, replacing, write_json

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -83,11 +84,28 @@ def tiny():
     return lambda **changes: Params.checked(TINY | changes)
 
 
+@pytest.fixture
+def ray(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    yield pytest.importorskip("ray", reason="no Ray here (pip install -e .[ray])")
+
+
 @pytest.fixture(scope="session")
 def splits(data_dir: Path):
     from fashion_gan.data import load_split
 
     return load_split(data_dir, "train", 256), load_split(data_dir, "validation", 1000)
+
+
+def wait_until(condition, seconds: float, what: str | Path = "it", process: subprocess.Popen | None = None):
+    """What `condition` gives, once that is something. Fails after `seconds`, and at once where `process` has ended; a `what` that is
+    a log is shown then."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        alive = time.monotonic() < until and (process is None or process.poll() is None)
+        assert alive, what.read_text() if isinstance(what, Path) else f"{what}: not within {seconds} s"
+        time.sleep(0.2)
+    return found
 
 
 def fashion_gan(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -97,7 +115,9 @@ def fashion_gan(*words: str, cwd: Path | None = None, **env: str) -> subprocess.
 
 def fashion_gan_here(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The same in this process, for tables of many wrong inputs: the command's own main, without seconds of imports each."""
-    from fashion_gan.cli import COMMANDS, guarded
+    from command import guarded
+
+    from fashion_gan.cli import COMMANDS
 
     if not words or words[0] not in COMMANDS:
         return fashion_gan(*words, cwd=cwd)

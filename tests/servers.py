@@ -11,12 +11,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import boto3
 import psutil
-from conftest import ROOT
+from conftest import ROOT, wait_until
 from dotenv import dotenv_values
 
 SERVICES = ("postgres", "store", "mlflow")
@@ -26,13 +25,6 @@ FIXED = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
-
-
-def wait_until(condition, seconds, what):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"{what}: not within {seconds} s"
-        time.sleep(0.2)
 
 
 def answers(port):

@@ -17,9 +17,9 @@ import pipeline
 import psutil
 import pytest
 import torch
-from conftest import ROOT, TINY, command, fashion_gan
+from conftest import ROOT, TINY, command, fashion_gan, wait_until
 from PIL import Image
-from test_lab import BROWSER, browser, lab, wait_until  # noqa: F401 - two fixtures
+from test_lab import BROWSER, browser, lab  # noqa: F401 - two fixtures
 
 from fashion_gan import explorer, export, latent, model
 from fashion_gan.data import load_split

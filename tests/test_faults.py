@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, fashion_gan, make_project
+from conftest import ROOT, fashion_gan, make_project, wait_until
 from copies import differences
-from servers import Processes, wait_until
+from servers import Processes
 
 from fashion_gan.files import Lock
 from fashion_gan.model import load_generator

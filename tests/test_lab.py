@@ -10,6 +10,7 @@ import urllib.request
 
 import nbformat
 import pytest
+from conftest import wait_until
 from profiles import NOTEBOOKS
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
@@ -78,13 +79,6 @@ def answers(address):
         return urllib.request.urlopen(address, timeout=2).status == 200
     except OSError:
         return False
-
-
-def wait_until(condition, seconds):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.5)
 
 
 def finished(path):

@@ -8,7 +8,7 @@ import sys
 import pipeline
 import pytest
 import torch
-from test_lab import BROWSER, answers, browser, pytestmark, wait_until  # noqa: F401 - a fixture and a mark
+from test_lab import BROWSER, answers, browser, pytestmark  # noqa: F401 - a fixture and a mark
 
 from fashion_gan import plots, store
 from fashion_gan.params import Params
@@ -17,7 +17,7 @@ from fashion_gan.run import Run
 
 @pytest.fixture
 def page_of_a_run(project):
-    from conftest import TINY
+    from conftest import TINY, wait_until
 
     run = Run.create(Params.checked(TINY), name="r", profile="tiny", notebooks=("01_explore",))
     for epoch in range(1, 4):  # the pictures that a training leaves

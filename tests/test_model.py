@@ -96,7 +96,8 @@ def test_equal_networks_have_equal_files(run, tmp_path):
 
 def test_the_registered_model_answers_a_request_with_images(run, project):
     """`mlflow models serve` on the champion, asked with the model's own input example."""
-    from servers import free_ports, wait_until
+    from conftest import wait_until
+    from servers import free_ports
 
     copier.sync(run)
     version = store.make_client().get_model_version_by_alias(store.MODEL_NAME, "champion")

@@ -18,9 +18,9 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from conftest import ROOT, TINY, command, fashion_gan, make_project
+from conftest import ROOT, TINY, command, fashion_gan, make_project, wait_until
 from copies import differences
-from servers import Engine, Processes, wait_until
+from servers import Engine, Processes
 
 from fashion_gan.files import Lock, digest
 from fashion_gan.run import Run

@@ -11,7 +11,7 @@ import pipeline
 import psutil
 import pytest
 import yaml
-from conftest import TINY, command, fashion_gan, fashion_gan_here
+from conftest import TINY, command, fashion_gan, fashion_gan_here, wait_until
 from copies import differences
 
 from fashion_gan import store, sweeps
@@ -19,12 +19,6 @@ from fashion_gan.run import Run, find
 
 pytestmark = [pytest.mark.timeout(600)]
 SWEEP = {"base": "params/tiny.yaml", "space": {"lr_g": {"choice": ["1e-4", "1e-3"]}}, "trials": 1, "seeds": [0, 1], "scheduler": "none"}
-
-
-@pytest.fixture
-def ray(monkeypatch):
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    yield pytest.importorskip("ray", reason="no Ray here (pip install -e .[ray])")
 
 
 def written(project, size=None, **changes):
@@ -38,14 +32,6 @@ def written(project, size=None, **changes):
 def begun(project, path, *words):
     log = (project / "sweep.log").open("w")
     return subprocess.Popen([command(), "sweep", str(path), "--name", "s", *words], cwd=project, stdout=log, stderr=log)
-
-
-def wait_until(condition, seconds, project):
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, (project / "sweep.log").read_text()
-        time.sleep(0.2)
-    return found
 
 
 def trainer_of(project, name):
@@ -73,10 +59,10 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     other = cluster.add_node(num_cpus=1)
     sweep = begun(project, written(project, trials=2, seeds=[0]), "--address", cluster.address)
     try:
-        first = wait_until(lambda: trainer_of(project, "s-001"), 240, project)
+        first = wait_until(lambda: trainer_of(project, "s-001"), 240, project / "sweep.log")
         for process in [*first.children(recursive=True), first]:
             process.kill()
-        wait_until(lambda: any(Run(project / "reports" / n).info["status"] == "RUNNING" for n in ("s-002", "s-003") if (project / "reports" / n / "run.json").exists()), 120, project)  # fmt: skip
+        wait_until(lambda: any(Run(project / "reports" / n).info["status"] == "RUNNING" for n in ("s-002", "s-003") if (project / "reports" / n / "run.json").exists()), 120, project / "sweep.log")  # fmt: skip
         cluster.remove_node(other, allow_graceful=False)
         assert sweep.wait(300) == 0, (project / "sweep.log").read_text()
     finally:
@@ -123,11 +109,11 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
     before = {process.pid for process in left_in(project)}
     try:
         sweep = begun(project, path)
-        wait_until(lambda: trainer_of(project, "s-001"), 240, project)
+        wait_until(lambda: trainer_of(project, "s-001"), 240, project / "sweep.log")
         asked = time.time()
         sweep.send_signal(signal.SIGINT)
         assert sweep.wait(120) == 130, (project / "sweep.log").read_text()
-        wait_until(lambda: {process.pid for process in left_in(project)} <= before, 30, project)
+        wait_until(lambda: {process.pid for process in left_in(project)} <= before, 30, project / "sweep.log")
         assert find("s").info["status"] == "KILLED"
         assert "go on with: fashion-gan resume s" in (project / "sweep.log").read_text()
         first = find("s-001")

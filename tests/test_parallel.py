@@ -1,0 +1,162 @@
+"""Training by several workers: the arithmetic against one process, in float64; on a real Ray a killed worker, Ctrl-C, refusals."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import psutil
+import pytest
+import torch
+import yaml
+from conftest import TINY, command, fashion_gan, fashion_gan_here, wait_until
+
+from fashion_gan import checkpoint, data, parallel
+from fashion_gan.params import Params
+from fashion_gan.run import find
+from fashion_gan.state import FrechetObjective, TrainingState, average, step
+
+pytestmark = [pytest.mark.timeout(600)]
+SIZE = TINY | {"subset": 2048, "epochs": 4, "channels": 8, "notebooks": ["02_train"], "checkpoint_seconds": 1.0}
+RECIPES = (
+    {"augment": "translate+cutout"},
+    {"loss": "hinge", "r1": 1.0, "r2": 1.0, "penalty_every": 4},
+    {"loss": "relativistic", "d_norm": False, "r1": 1.0, "feature_loss": 0.0, "conditional": False},
+)
+
+
+def fifty_steps(rank, size, folder):
+    """The first 50 steps of each recipe as process `rank` of `size`, in float64, so that the order of sums leaves no trace."""
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    single = data.make_transform()
+    data.make_transform = lambda: lambda images: single(images).double()
+    if size > 1:
+        torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size)
+        parallel.team = parallel.Team(rank, size, folder / "stop")
+    images = torch.randint(0, 256, (3200, 1, 28, 28), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    split = data.Split(images, torch.arange(3200) % 10)
+    for number, recipe in enumerate(RECIPES):
+        params = Params(subset=3200, channels=8, feature_from=640, batch_size=64, workers=size, **recipe)
+        state = TrainingState(params)
+        frechet = FrechetObjective(split, params.conditional, state.device) if params.feature_loss else None
+        if frechet:
+            frechet.root, frechet.mean = frechet.root.double(), frechet.mean.double()
+        for real, labels in data.batches(split, params.batch_size, 0, 0):
+            step(state, real, labels, params, frechet)
+            state.position.images += len(real)
+            average(state, params)
+        if rank == 0:
+            parts = {name: getattr(state, name).state_dict() for name in ("generator", "discriminator", "averaged", "moments")}
+            torch.save(parts | {"losses": state.losses}, folder / f"{size}-{number}.pt")
+
+
+def test_two_workers_take_the_same_steps_as_one(tmp_path):
+    for size in (1, 2):  # processes of their own: they change torch's default type
+        torch.multiprocessing.spawn(fifty_steps, (size, tmp_path), nprocs=size)
+    for number in range(len(RECIPES)):
+        one, two = (torch.load(tmp_path / f"{size}-{number}.pt", weights_only=True) for size in (1, 2))
+        assert torch.allclose(one.pop("losses"), two.pop("losses"), rtol=1e-9)
+        for name, tensors in one.items():
+            for key, value in tensors.items():
+                assert torch.allclose(value.double(), two[name][key].double(), rtol=1e-7, atol=1e-7), (number, name, key)
+        assert one["generator"]["layers.0.num_batches_tracked"] == 50
+
+
+def written(project, **changes):
+    path = project / "params" / "two.yaml"
+    path.write_text(yaml.safe_dump(SIZE | {"workers": 2} | changes))
+    return path
+
+
+def begun(project, path, name):
+    log = (project / "log.txt").open("w")
+    return subprocess.Popen([command(), "run", str(path), "--name", name], cwd=project, stdout=log, stderr=log)
+
+
+def workers_of(project):
+    """The processes of Ray's that train (they call themselves by their class)."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any("RayTrainWorker" in word for word in process.info["cmdline"] or []):
+            found.append(process)
+    return found if len(found) == 2 else []
+
+
+def whole(run, epochs):
+    """Whether each epoch stands in the record once."""
+    points = Counter((p["name"], p["step"]) for p in run.metrics() if p["name"] == "loss_d")
+    return set(points.values()) == {1} and len(points) == epochs
+
+
+def test_a_killed_worker_costs_nothing(ray, project):
+    run = begun(project, written(project), "two")
+    try:
+        folder = project / "reports" / "two"
+        wait_until(lambda: (folder / "metrics.jsonl").exists() and find_values(folder), 240, project / "log.txt", run)
+        victim = wait_until(lambda: workers_of(project), 30, project / "log.txt", run)[-1]
+        victim.send_signal(signal.SIGKILL)
+        assert run.wait(300) == 0, (project / "log.txt").read_text()
+    finally:
+        run.kill()
+    found = find("two")
+    assert found.info["status"] == "FINISHED"
+    assert whole(found, 4)
+    assert found.info["images_seen"] == 4 * 2048
+    alone = fashion_gan("run", str(written(project, workers=1)), "--name", "one", cwd=project)
+    assert alone.returncode == 0, alone.stderr
+    ours, theirs = (find(name).series("loss_d")[1][0] for name in ("two", "one"))
+    assert ours == pytest.approx(theirs, rel=0.02)  # the first epoch's mean, before rounding has grown
+    assert (found.folder / "generator.safetensors").exists()
+
+
+def find_values(folder):
+    return "validation_distance" in (folder / "metrics.jsonl").read_text()
+
+
+def test_an_interrupted_training_goes_on_alone(ray, project):
+    path = written(project, epochs=40)
+    run = begun(project, path, "s")
+    try:
+        folder = project / "reports" / "s"
+        wait_until(lambda: (folder / "metrics.jsonl").exists() and find_values(folder), 240, project / "log.txt", run)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(120) == 130, (project / "log.txt").read_text()
+    finally:
+        run.kill()
+    wait_until(lambda: not workers_of(project), 60, project / "log.txt")
+    found = find("s")
+    assert found.info["status"] == "KILLED"
+    kept = checkpoint.load_last(folder / "checkpoints")["state"]["position"]
+    assert kept["images"] >= 2048
+    epochs = kept["epoch"] + 1
+    done = fashion_gan("resume", "s", "-p", f"epochs={epochs}", "-p", "workers=1", cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert whole(found, epochs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"workers": 3}, "batch_size 64 cannot be shared by 3 workers; make it a multiple"),
+        ({"workers": 0}, "parameter workers is '0'; allowed: int from 1"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(project, changes, words):
+    done = fashion_gan_here("run", str(written(project, batch_size=64, **changes)), cwd=project)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert words in done.stderr
+
+
+def test_too_small_a_cluster_and_none(ray, project):
+    many = 64
+    assert os.cpu_count() < many
+    done = fashion_gan("run", str(written(project, workers=many, batch_size=64)), cwd=project)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"64 workers take each 1 cores and 0 GPUs; the cluster's machines have {os.cpu_count()} cores" in done.stderr
+    began = time.monotonic()
+    done = fashion_gan("run", str(written(project)), cwd=project, RAY_ADDRESS="127.0.0.1:9")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "no Ray cluster answers at 127.0.0.1:9" in done.stderr
+    assert time.monotonic() - began < 40  # a kernel's start in it
