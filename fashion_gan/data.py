@@ -1,9 +1,9 @@
-"""Get Fashion-MNIST and verify it, split it, hand out batches."""
+"""Verify Fashion-MNIST, split it, hand out batches."""
 
 import gzip
 import json
-import os
-import socket
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fashion_gan.errors import UserError
-from fashion_gan.files import digest, replacing
+from fashion_gan.files import digest
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -27,7 +27,6 @@ DIGESTS = {
     "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
     "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
 }
-SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 SPLITS = {"train": slice(0, 50_000), "validation": slice(50_000, 60_000)}
 
 
@@ -46,67 +45,24 @@ def raw_folder(folder: Path) -> Path:  # torchvision's, so that both share one c
     return folder / "FashionMNIST" / "raw"
 
 
-def _problem(path: Path, name: str) -> str | None:
+def problem_of(path: Path, name: str) -> str | None:
     """What is wrong with a data file, or None. It may be compressed."""
     try:
-        content = _content(path)
+        content = content_of(path)
     except (OSError, EOFError, zlib.error) as error:
         return f"cannot be unpacked ({error})"
     return None if digest(content, "md5") == DIGESTS[name] else "has the wrong content (its digest differs)"
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     content = path.read_bytes()
     return gzip.decompress(content) if path.suffix == ".gz" else content
-
-
-def _from_copy(source: Path, raw: Path, say: Callable[[str], None]) -> str | None:
-    """Fill `raw` from a folder that may hold the files, compressed or not. Returns why not, or None."""
-    for name in DIGESTS:
-        if (raw / name).exists():
-            continue
-        found = next((p for p in (source / name, source / f"{name}.gz") if p.is_file()), None)
-        if found is None:
-            return "not there"
-        if problem := _problem(found, name):
-            say(f"{found} {problem}; not used")
-            return f"{found.name} is damaged"
-        with replacing(raw / name) as temporary:
-            temporary.write_bytes(_content(found))
-    return None
-
-
-def _from_torchvision(folder: Path) -> str | None:
-    """torchvision's own download, with 10 s to connect. Returns why not, or None."""
-    from torchvision.datasets import FashionMNIST
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)
-    try:
-        FashionMNIST(folder, download=True)
-    except Exception as error:  # whatever a mirror answers: the next source is tried
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    finally:
-        socket.setdefaulttimeout(before)
-    return None
-
-
-def _set_damaged_aside(raw: Path, say: Callable[[str], None]) -> None:
-    for name in DIGESTS:
-        path = raw / name
-        if path.exists() and (problem := _problem(path, name)):
-            aside = path.with_name(name + ".damaged")
-            os.replace(path, aside)
-            say(f"{path} {problem}; set aside as {aside.name}, fetched again")
-    for archive in raw.glob("*-ubyte.gz"):  # a torn download of torchvision's would be unpacked as it is
-        if archive.name[:-3] in DIGESTS and _problem(archive, archive.name[:-3]):
-            archive.unlink()
 
 
 def problems(folder: Path) -> list[str]:
     """What is wrong with the files in a data folder, a line a file; [] where all is well."""
     paths = [raw_folder(folder) / name for name in DIGESTS]
-    found = {path: _problem(path, path.name) if path.exists() else "is missing" for path in paths}
+    found = {path: problem_of(path, path.name) if path.exists() else "is missing" for path in paths}
     return [f"{path.name} {problem}" for path, problem in found.items() if problem]
 
 
@@ -124,29 +80,16 @@ def described(subset: int) -> list[dict[str, Any]]:
 
 
 def ensure_data(folder: Path, say: Callable[[str], None] = print) -> Path:
-    """Make sure that the four files are in `folder`, each with the known digest; returns their folder. Sources in order:
-    `folder` itself, a system copy, torchvision's download. Raises UserError naming all that was tried."""
-    raw = raw_folder(folder)
-    try:
-        raw.mkdir(parents=True, exist_ok=True)
-        if not os.access(raw, os.W_OK):
-            raise PermissionError("no permission to write")
-        _set_damaged_aside(raw, say)
-        if all((raw / name).exists() for name in DIGESTS):
-            return raw
-        tried = {}
-        for source, get in (
-            (str(SYSTEM_FOLDER), lambda: _from_copy(SYSTEM_FOLDER, raw, say)),
-            ("torchvision's download", lambda: _from_torchvision(folder)),
-        ):
-            tried[source] = get()
-            _set_damaged_aside(raw, say)
-            if all((raw / name).exists() for name in DIGESTS):
-                return raw
-    except OSError as error:
-        raise UserError(f"data folder {folder} cannot be used: {error}; name another one with data_dir") from None
-    reasons = "; ".join(f"{source}: {why}" for source, why in tried.items())
-    raise UserError(f"no source of Fashion-MNIST is reachable (tried {folder}: not there; {reasons}); run: make data")
+    """The folder of the four files, each with the known digest; `fashion-gan data` gets what is missing or damaged (scripts/fetch.py).
+    Raises UserError, in its words, where it cannot."""
+    if problems(folder):
+        command = [sys.executable, "-m", "fashion_gan.cli", "data", "--folder", str(folder.absolute())]
+        done = subprocess.run(command, capture_output=True, text=True)
+        for line in done.stdout.splitlines():
+            say(line)
+        if done.returncode:
+            raise UserError(done.stderr.splitlines()[-1].removeprefix("error: "))
+    return raw_folder(folder)
 
 
 def _read_idx(path: Path, header: int) -> np.ndarray:

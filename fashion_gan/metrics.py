@@ -106,13 +106,6 @@ def share(hits: torch.Tensor) -> list[float]:
     return [p, *((middle + sign * reach) / (1 + z * z / n) for sign in (-1, 1))]
 
 
-@torch.no_grad()
-def judge_logits(discriminator: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, chunk: int = 500) -> torch.Tensor:
-    """The discriminator's logits (N,), on CPU, of images (N, 1, 28, 28) in -1..1 and their labels (N,)."""
-    parts = zip(images.split(chunk), labels.split(chunk), strict=True)
-    return torch.cat([discriminator(x, y).cpu() for x, y in parts])
-
-
 def best_threshold(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> float:
     """The threshold with the highest balanced accuracy, for losses where a logit's sign says nothing. Choose it on
     validation, use it on test. Ties go to the lowest; it lies half-way between two logits."""

@@ -42,22 +42,15 @@ class Position:
     best: float = float("inf")  # lowest distance seen by the dev network
 
 
-class FakeMoments:
+class FakeMoments(torch.nn.Module):
     """Running mean and covariance of the generator's features in the `train` network, for the Fréchet loss."""
 
     KEEP = 0.98  # of the running moments, a step; at 0.999 the loss no longer sees a collapse
 
     def __init__(self, width: int, device: torch.device):
-        self.mean = torch.zeros(width, device=device)
-        self.second = torch.zeros(width, width, device=device)
-        self.weight = torch.zeros((), device=device)
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        return vars(self).copy()
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        for name, value in state.items():
-            getattr(self, name).copy_(value)
+        super().__init__()
+        for name, shape in (("mean", (width,)), ("second", (width, width)), ("weight", ())):
+            self.register_buffer(name, torch.zeros(shape, device=device))
 
     def update(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and covariance with this batch of features (N, d) in; they carry its gradients."""

@@ -1,14 +1,12 @@
-"""Where MLflow is: its address, the login, a client. Nothing else in the package imports mlflow."""
+"""Where MLflow is: its address, the login. Nothing else in the package imports mlflow."""
 
 import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from fashion_gan.errors import UserError, project_root
-from fashion_gan.files import Lock
 
 EXPERIMENT = MODEL_NAME = "fashion-gan"
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -75,19 +73,6 @@ def check_there() -> None:
     path = tracking_uri().removeprefix("sqlite:///")
     if tracking_uri().startswith("sqlite:") and not Path(path).exists():
         raise FileNotFoundError(f"there is no {Path(path).name} yet")
-
-
-def make_client() -> Any:
-    """An MlflowClient on a store that is there: a fresh SQLite store is made by one process at a time."""
-    mlflow, uri = import_mlflow(), tracking_uri()
-    if not uri.startswith("sqlite:"):
-        return mlflow.MlflowClient(uri, uri)
-    with Lock(Path(uri.removeprefix("sqlite:///") + ".lock")) as lock:
-        while not lock.acquire():
-            time.sleep(0.1)
-        client = mlflow.MlflowClient(uri, uri)
-        client.search_experiments(max_results=1)
-    return client
 
 
 def first_line(error: BaseException) -> str:

@@ -98,7 +98,8 @@ def train(
     Each record is yielded before its checkpoint is written, so a record that was not logged is made again on resume.
     Raises KeyboardInterrupt after a whole step and a checkpoint; UserError when a loss is NaN or infinite."""
     if params.workers > parallel.team.size:
-        yield from train_together(state, params, folder)
+        yield from (Record(**content) for content in parallel.records(params, folder))
+        state.load_state_dict(checkpoint.load_last(folder / "checkpoints")["state"])
         return
     reference = {role: features.extract(features.load(role, str(state.device)), validation.images)[0] for role in ("dev", "train")}
     frechet = FrechetObjective(train_split, params.conditional, state.device) if params.feature_loss else None
@@ -114,15 +115,6 @@ def train(
             record, best = finish_epoch(state, validation, reference, params, keeper)
             yield record
             keeper.save(best)
-
-
-def train_together(state: TrainingState, params: Params, folder: Path) -> Iterator[Record]:
-    """`train` by `params.workers` processes, which meet in `folder`; afterwards the state is that of the last checkpoint."""
-    try:
-        yield from (Record(**content) for content in parallel.records(params, folder))
-    finally:
-        if content := checkpoint.load_last(folder / "checkpoints"):
-            state.load_state_dict(content["state"])
 
 
 def run_epoch(state, train_split, params: Params, frechet, keeper: Keeper, interrupts: list, deadline: float) -> None:

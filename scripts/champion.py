@@ -2,6 +2,7 @@
 
 import sys
 
+import registry
 from command import guarded, parser_of
 
 from fashion_gan import store
@@ -13,7 +14,7 @@ def main() -> None:
     mlflow = store.import_mlflow()
     try:
         store.check_there()
-        client = store.make_client()
+        client = registry.make_client()
         versions = sorted(client.search_model_versions(f"name='{store.MODEL_NAME}'"), key=lambda v: int(v.version))
         holder = client.get_model_version_by_alias(store.MODEL_NAME, "champion").version if versions else None
     except (mlflow.exceptions.MlflowException, OSError) as error:

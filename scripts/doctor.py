@@ -85,7 +85,7 @@ def check_login() -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        store.make_client().search_experiments(max_results=1)
+        registry.make_client().search_experiments(max_results=1)
     except MlflowException as error:
         code = error.get_http_status_code()
         if code in (401, 403):
@@ -105,7 +105,7 @@ def check_artifacts() -> str:
         back.mkdir()
         path.write_text(word)
         try:
-            place = registry.experiment(store.make_client()).artifact_location
+            place = registry.experiment(registry.make_client()).artifact_location
             repository = get_artifact_repository(f"{place}/doctor-{word}", tracking_uri=store.tracking_uri())
             repository.log_artifact(str(path))
             same = Path(repository.download_artifacts(path.name, str(back))).read_text() == word

@@ -1,4 +1,4 @@
-"""The project's experiment, a run's generator as an MLflow model, its versions in the registry, who is champion."""
+"""A client of MLflow, the project's experiment, a run's generator as an MLflow model, its versions in the registry, who is champion."""
 
 import json
 import time
@@ -6,11 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from fashion_gan import model
-from fashion_gan.files import digest, read_json
+from fashion_gan.files import Lock, digest, read_json
 from fashion_gan.run import Run
-from fashion_gan.store import EXPERIMENT, MODEL_NAME, tracking_uri
+from fashion_gan.store import EXPERIMENT, MODEL_NAME, import_mlflow, tracking_uri
 
 NEEDED = ("torch", "numpy", "safetensors", "pydantic", "pyyaml")  # to load and run the packaged model
+
+
+def make_client() -> Any:
+    """An MlflowClient on a store that is there: a fresh SQLite store is made by one process at a time."""
+    mlflow, uri = import_mlflow(), tracking_uri()
+    if not uri.startswith("sqlite:"):
+        return mlflow.MlflowClient(uri, uri)
+    with Lock(Path(uri.removeprefix("sqlite:///") + ".lock")) as lock:
+        while not lock.acquire():
+            time.sleep(0.1)
+        client = mlflow.MlflowClient(uri, uri)
+        client.search_experiments(max_results=1)
+    return client
 
 
 def experiment(client: Any) -> Any:

@@ -10,6 +10,7 @@ from unittest import mock
 import copier
 import mlflow
 import pages
+import registry
 
 from fashion_gan import store
 from fashion_gan.files import digest
@@ -19,7 +20,7 @@ def differences(run):
     """What differs in the copy that lies where the environment says; [] if nothing. Reading tries again where a busy server drops a
     connection; the program's own client does not, since its copier does."""
     with mock.patch.dict(os.environ, MLFLOW_HTTP_REQUEST_MAX_RETRIES="3"):
-        return _differences(run, store.make_client())
+        return _differences(run, registry.make_client())
 
 
 def _differences(run, client):

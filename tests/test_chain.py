@@ -7,6 +7,7 @@ import sqlite3
 import nbformat
 import numpy as np
 import pytest
+import registry
 from conftest import TINY, fashion_gan, make_project
 from profiles import NOTEBOOKS
 
@@ -24,7 +25,7 @@ def finished(tmp_path_factory, data_dir):
         root = make_project(tmp_path_factory.mktemp("chain") / "project", data_dir, patch)
         first = fashion_gan("run", "params/smoke.yaml", "--name", "whole", *OVERRIDES, cwd=root)
         assert first.returncode == 0, first.stdout + first.stderr
-        client = store.make_client()
+        client = registry.make_client()
         experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
         (found,) = client.search_runs([experiment])
         yield root, Run(root / "reports" / "whole"), first, client, found

@@ -1,6 +1,7 @@
 import gzip
 import shutil
 
+import fetch
 import images
 import pytest
 import torch
@@ -41,7 +42,7 @@ def system_copy(tmp_path, data_dir, monkeypatch):
     folder.mkdir()
     for name in data.DIGESTS:
         (folder / f"{name}.gz").write_bytes(gzip.compress((data.raw_folder(data_dir) / name).read_bytes(), 1))
-    monkeypatch.setattr(data, "SYSTEM_FOLDER", folder)
+    monkeypatch.setattr(fetch, "SYSTEM_FOLDER", folder)
     return folder
 
 
@@ -51,25 +52,25 @@ def test_a_damaged_file_is_named_set_aside_and_fetched_again(copy, system_copy, 
     content = bytearray(path.read_bytes())
     path.write_bytes(content[:1000] if harm == "truncate" else bytes([*content[:-1], content[-1] ^ 1]))
     said = []
-    data.ensure_data(copy, said.append)
+    fetch.fetch(copy, said.append)
     assert "train-labels-idx1-ubyte has the wrong content" in said[0]
     assert path.with_name(path.name + ".damaged").exists()
     assert digest(path, "md5") == data.DIGESTS[path.name]
 
 
 def test_a_damaged_source_is_never_used(tmp_path, system_copy, monkeypatch):
-    monkeypatch.setattr(data, "_from_torchvision", lambda folder: "not reachable")
+    monkeypatch.setattr(fetch, "_from_torchvision", lambda folder: "not reachable")
     (system_copy / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not gzip")
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte\.gz is damaged"):
-        data.ensure_data(tmp_path / "new", lambda _: None)
+        fetch.fetch(tmp_path / "new", lambda _: None)
     assert not (data.raw_folder(tmp_path / "new") / "t10k-labels-idx1-ubyte").exists()
 
 
 def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "_from_torchvision", lambda folder: "not reachable")
-    monkeypatch.setattr(data, "SYSTEM_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(fetch, "_from_torchvision", lambda folder: "not reachable")
+    monkeypatch.setattr(fetch, "SYSTEM_FOLDER", tmp_path / "none")
     with pytest.raises(UserError) as error:
-        data.ensure_data(tmp_path, lambda _: None)
+        fetch.fetch(tmp_path, lambda _: None)
     for words in ("make data", "torchvision's download: not reachable", str(tmp_path / "none")):
         assert words in str(error.value)
     assert "\n" not in str(error.value)

@@ -5,6 +5,7 @@ import json
 import copier
 import numpy as np
 import pytest
+import registry
 from conftest import TINY, fashion_gan, fashion_gan_here
 from PIL import Image
 from registry import why_not_champion
@@ -227,7 +228,7 @@ def test_champion_tells_who_and_why(three_runs):
     assert "champion  version 3  run b" in done.stdout
     assert "refused: distance 0.5200 against 0.5000, spread 0.0030, against version 1 (a0, 0.5)" in done.stdout
     assert "given at 20" in done.stdout
-    client = store.make_client()
+    client = registry.make_client()
     assert client.get_model_version_by_alias(store.MODEL_NAME, "champion").tags["run"] == "b"
 
 

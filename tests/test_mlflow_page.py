@@ -7,6 +7,7 @@ import sys
 
 import pipeline
 import pytest
+import registry
 import torch
 from test_lab import BROWSER, answers, browser, pytestmark  # noqa: F401 - a fixture and a mark
 
@@ -43,7 +44,7 @@ def page_of_a_run(project):
 def test_a_notebooks_html_shows_in_mlflows_page(page_of_a_run, browser):  # noqa: F811
     run, address, project = page_of_a_run
     run_id = run.copy()["run_id"]
-    experiment = store.make_client().get_run(run_id).info.experiment_id
+    experiment = registry.make_client().get_run(run_id).info.experiment_id
     page, asked = browser.new_page(viewport={"width": 1500, "height": 1100}), []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{address}/#/experiments/{experiment}/runs/{run_id}/artifacts/01_explore.html")

@@ -100,7 +100,7 @@ def test_the_registered_model_answers_a_request_with_images(run, project):
     from servers import free_ports
 
     copier.sync(run)
-    version = store.make_client().get_model_version_by_alias(store.MODEL_NAME, "champion")
+    version = registry.make_client().get_model_version_by_alias(store.MODEL_NAME, "champion")
     assert version.run_id == run.copy()["run_id"]
     assert version.tags["distance"] == "1.0"
     (port,) = free_ports(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pipeline
 import pytest
+import registry
 from conftest import ROOT, TINY, command
 from resume import prepare
 
@@ -32,7 +33,7 @@ def start(notebooks, **changes):
 
 
 def mlflow_run(run):
-    client = store.make_client()
+    client = registry.make_client()
     (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
     (found,) = client.search_runs([experiment.experiment_id])
     artifacts = {a.path for folder in ("", "notebooks") for a in client.list_artifacts(found.info.run_id, folder or None)}

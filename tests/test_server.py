@@ -136,10 +136,11 @@ def test_a_copied_folder_alone_gives_the_same_run_on_another_server(server, proj
 def fields(run):
     """All that MLflow holds of a run, without what belongs to a store (ids, addresses)."""
     import copier
+    import registry
 
     from fashion_gan import store
 
-    client = store.make_client()
+    client = registry.make_client()
     experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
     (found,) = client.search_runs([experiment], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'")
     metrics = {

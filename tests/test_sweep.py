@@ -10,11 +10,12 @@ from collections import Counter
 import pipeline
 import psutil
 import pytest
+import registry
 import yaml
 from conftest import TINY, command, fashion_gan, fashion_gan_here, wait_until
 from copies import differences
 
-from fashion_gan import store, sweeps
+from fashion_gan import sweeps
 from fashion_gan.run import Run, find
 
 pytestmark = [pytest.mark.timeout(600)]
@@ -75,7 +76,7 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     assert runs[0].info["params"]["lr_g"] == 2e-4  # the base comes first
     assert runs[0].info["attempts"] == 2
     assert "s-001 (seed=0, lr_g=0.0002): died; it will be tried again" in (project / "sweep.log").read_text()
-    client = store.make_client()
+    client = registry.make_client()
     copies = {r.info.run_name: r for r in client.search_runs([e.experiment_id for e in client.search_experiments()])}
     assert {copies[each.name].data.tags["mlflow.parentRunId"] for each in runs} == {copies["s"].info.run_id}
     for each in runs:

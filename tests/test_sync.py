@@ -10,6 +10,7 @@ from pathlib import Path
 import copier
 import machine
 import pytest
+import registry
 import torch
 from conftest import fashion_gan
 
@@ -43,7 +44,7 @@ def fill(run, distance, seed=0):
 
 
 def find(run):
-    client = store.make_client()
+    client = registry.make_client()
     experiment = client.get_experiment_by_name(store.EXPERIMENT)
     found = client.search_runs([experiment.experiment_id], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'")
     assert len(found) == 1
@@ -71,7 +72,7 @@ def test_one_mlflow_run_holds_it_all_and_again_adds_nothing(run):
 
 
 def test_a_point_is_not_doubled_after_a_copier_was_killed_between_batch_and_memory(run):
-    begun = copier.Copier(run, store.make_client())
+    begun = copier.Copier(run, registry.make_client())
     begun.copy_points("metrics.jsonl")  # sent, not remembered
     run.finish()
     copier.sync(run)
@@ -115,7 +116,7 @@ CHAMPIONS = [
 def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
     run.finish()
     copier.sync(run)
-    client = store.make_client()
+    client = registry.make_client()
 
     def champion():
         return client.get_model_version_by_alias(store.MODEL_NAME, "champion").tags["run"]
