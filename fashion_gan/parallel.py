@@ -104,7 +104,9 @@ def records(params: Params, folder: Path) -> Iterator[dict]:
         driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, start_new_session=True)
         try:
             for line in driver.stdout:  # a file an epoch
-                yield torch.load(line.rstrip("\n"), weights_only=True)
+                path = Path(line.rstrip("\n"))
+                yield torch.load(path, weights_only=True)
+                path.unlink()  # it stands in the run's record now
         except BaseException:
             driver.terminate()
             raise

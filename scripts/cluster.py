@@ -17,6 +17,8 @@ QUIET = {
 def import_ray(what: str) -> Any:
     """Raises UserError where Ray is not installed. `what` needs it."""
     os.environ |= QUIET
+    if (Path.home() / ".ray" / "auth_token").exists():  # `ray start` then asks for it, and Ray's clients do not give it by themselves
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:

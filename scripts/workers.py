@@ -19,6 +19,7 @@ from fashion_gan.files import replacing
 
 RETRIES = 5  # of all workers together, from the last checkpoint
 STOPPING = "stopping"  # a file in the run folder: the workers stop after their step
+FAILURE = "failure.txt"  # another: why no further attempt is made, for a person
 
 
 def work(told: dict[str, Any]) -> None:
@@ -30,8 +31,10 @@ def work(told: dict[str, Any]) -> None:
     from fashion_gan.params import Params
     from fashion_gan.state import pick_device
 
-    os.chdir(told["root"])
     params, folder, context = Params.checked(told["params"]), Path(told["folder"]), ray.train.get_context()
+    if (folder / FAILURE).exists():
+        return
+    os.chdir(told["root"])
     rank, size = context.get_world_rank(), context.get_world_size()
     parallel.team = parallel.Team(rank, size, folder / STOPPING, str(pick_device(params.device)))
     state = training.start_or_resume(params, folder)
@@ -46,7 +49,7 @@ def work(told: dict[str, Any]) -> None:
         return  # all of them have stopped; the driver knows why
     except UserError as error:
         if rank == 0:
-            (folder / "failure.txt").write_text(str(error))
+            (folder / FAILURE).write_text(str(error))
         raise
 
 
@@ -64,8 +67,10 @@ def fit(told: dict[str, Any], gpu: bool, failed: list[Exception]) -> None:
 
 def main() -> int:
     told = json.loads(sys.argv[1])
-    folder, flag, workers = Path(told["folder"]), Path(told["folder"]) / STOPPING, told["params"]["workers"]
-    flag.unlink(missing_ok=True)
+    folder, workers = Path(told["folder"]), told["params"]["workers"]
+    flag, failure = folder / STOPPING, folder / FAILURE
+    for left in (flag, failure):
+        left.unlink(missing_ok=True)
     given_to = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Ray writes of dead workers there
     ray = connect(f"workers={workers}")
@@ -90,8 +95,7 @@ def main() -> int:
         shutil.rmtree(rest, ignore_errors=True)
     if flag.exists():
         return 0
-    if failed:
-        failure = folder / "failure.txt"
+    if failure.exists() or failed:
         raise UserError(failure.read_text() if failure.exists() else str(failed[0]).strip().splitlines()[-1])
     return 0
 
