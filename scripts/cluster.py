@@ -39,7 +39,7 @@ def connect(what: str, address: str = "") -> Any:
     paths = os.pathsep.join([str(Path(__file__).parent), str(project_root()), os.environ.get("PYTHONPATH", "")])
     try:
         env = {"PYTHONPATH": paths, "RAY_kill_child_processes_on_worker_exit": "false"}  # a run that was told to stop closes by itself
-        ray.init(where or None, log_to_driver=False, logging_level="error", runtime_env={"env_vars": env})
+        ray.init(where or "local", log_to_driver=False, logging_level="error", runtime_env={"env_vars": env})
     except (ConnectionError, RuntimeError) as error:
         raise UserError(f"no Ray cluster at {where} ({str(error).splitlines()[0]}); start one (ray start --head)") from None
     return ray

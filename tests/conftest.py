@@ -35,7 +35,17 @@ TINY = {
 }
 
 
-LONGEST = ("test_server", "test_faults", "test_kill", "test_evaluate", "test_lab", "test_explorer", "test_chain")
+LONGEST = (
+    "test_server",
+    "test_faults",
+    "test_sweep",
+    "test_parallel",
+    "test_kill",
+    "test_evaluate",
+    "test_lab",
+    "test_explorer",
+    "test_chain",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
