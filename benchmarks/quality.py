@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 from profiles import read_profile
@@ -31,8 +32,41 @@ def average_all(average, others, state, params):
     state.averaged = own
 
 
-def drawn(state, params, labels):
-    return latent.sample(training.averaged_generator(state, params), params.samples, params.sample_seed, labels)
+def stages_of(args, seed):
+    """The parameters to train with, one after the other."""
+    changed = {text.partition("=")[0] for text in args.then}
+    kept = [text for text in args.overrides if text.partition("=")[0] not in changed]
+    words = [args.overrides, [*kept, *args.then]] if args.then else [args.overrides]
+    return [read_profile(args.profile, [*each, f"seed={seed}"]).params for each in words]
+
+
+def trained(args, stages, seed):
+    """The state after all stages, the last record, and the generators of the other averages by half-life."""
+    where = Path(stages[0].data_dir)
+    splits = data.load_split(where, "train", stages[0].subset), data.load_split(where, "validation")
+    state = TrainingState(stages[0])
+    others = {half_life: copy.deepcopy(state.averaged) for half_life in args.averages}
+    with mock.patch.object(training, "average", functools.partial(average_all, training.average, others)):
+        for stage in stages:
+            for record in training.train(state, *splits, stage, args.folder and args.folder / str(seed)):
+                print(f"  seed {seed} epoch {record.epoch}: { {k: round(v, 3) for k, v in record.metrics.items()} }", flush=True)
+    return state, record, others
+
+
+def scored(args, state, others, params):
+    """The scores of the averaged generator, those of the others under `averages`."""
+    labels, against = latent.balanced_labels(params.samples), "test" if args.role == "judge" else "validation"
+    evaluator = evaluation.Evaluator(Path(params.data_dir), params.subset, args.role, against)
+
+    def scores():
+        images = latent.sample(training.averaged_generator(state, params), params.samples, params.sample_seed, labels)
+        return evaluator.scores([(images, labels if params.conditional else None)])[0]
+
+    found = scores()
+    found["averages"] = {}
+    for half_life, state.averaged in others.items():
+        found["averages"][half_life] = scores()
+    return found
 
 
 def main():
@@ -44,42 +78,17 @@ def main():
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write the figures of all seeds to a JSON file")
     parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--then", action="append", default=[], metavar="NAME=VALUE", help="train on with these, another batch_size for one")
-    parser.add_argument(
-        "--averages", type=int, nargs="+", default=[], metavar="IMAGES", help="score averages of other half-lives too; 0: none"
-    )
+    averages = {"help": "score averages of other half-lives too; 0: none", "metavar": "IMAGES"}
+    parser.add_argument("--averages", type=int, nargs="+", default=[], **averages)
     args = parser.parse_args()
     all_found = []
     for seed in args.seeds:
-        params = read_profile(args.profile, [*args.overrides, f"seed={seed}"]).params
-        train = data.load_split(Path(params.data_dir), "train", params.subset)
-        validation = data.load_split(Path(params.data_dir), "validation")
-        state = TrainingState(params)
-        others = {half_life: copy.deepcopy(state.averaged) for half_life in args.averages}
-        average = training.average
-        training.average = functools.partial(average_all, average, others)
-        started = time.monotonic()
-        stages = [params]
-        if args.then:
-            changed = {text.partition("=")[0] for text in args.then}
-            kept = [text for text in args.overrides if text.partition("=")[0] not in changed]
-            stages.append(read_profile(args.profile, [*kept, *args.then, f"seed={seed}"]).params)
-        for stage in stages:
-            for record in training.train(state, train, validation, stage, args.folder and args.folder / str(seed)):
-                kept = {k: round(v, 3) for k, v in record.metrics.items()}
-                print(f"  seed {seed} epoch {record.epoch}: {kept}", flush=True)
-        training.average = average
-        labels = latent.balanced_labels(params.samples)
-        images = drawn(state, params, labels)
-        against = "test" if args.role == "judge" else "validation"
-        evaluator = evaluation.Evaluator(Path(params.data_dir), params.subset, args.role, against)
-        asked = labels if params.conditional else None
-        found = evaluator.scores([(images, asked)])[0]
+        started, stages = time.monotonic(), stages_of(args, seed)
+        state, record, others = trained(args, stages, seed)
+        found = scored(args, state, others, stages[0])
         found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}
         found |= {"distance_train": record.metrics["validation_distance_train"], "distance_dev": record.metrics["validation_distance"]}
         found |= {"train_s": state.position.seconds, "wall_s": time.monotonic() - started, "images": state.position.images}
-        found["averages"] = {}
-        for half_life, state.averaged in others.items():
-            found["averages"][half_life] = evaluator.scores([(drawn(state, params, labels), asked)])[0]
         print(json.dumps(found), flush=True)
         all_found.append(found)
     if args.keep:

@@ -55,7 +55,7 @@ class FakeMoments(torch.nn.Module):
     def update(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and covariance with this batch of features (N, d) in; they carry its gradients."""
         mean = self.KEEP * self.mean + (1 - self.KEEP) * parallel.mean(hidden.mean(dim=0))
-        second = self.KEEP * self.second + (1 - self.KEEP) * parallel.mean(hidden.T @ hidden / len(hidden))
+        second = self.KEEP * self.second + parallel.mean((1 - self.KEEP) * hidden.T @ hidden / len(hidden))
         self.weight = self.KEEP * self.weight + (1 - self.KEEP)
         self.mean, self.second = mean.detach(), second.detach()
         mean, second = mean / self.weight, second / self.weight
