@@ -17,8 +17,6 @@ QUIET = {
 def import_ray(what: str) -> Any:
     """Raises UserError where Ray is not installed. `what` needs it."""
     os.environ |= QUIET
-    if (Path.home() / ".ray" / "auth_token").exists():  # `ray start` then asks for it, and Ray's clients do not give it by themselves
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:
@@ -41,7 +39,9 @@ def connect(what: str, address: str = "") -> Any:
         env = {"PYTHONPATH": paths, "RAY_kill_child_processes_on_worker_exit": "false"}  # a run that was told to stop closes by itself
         ray.init(where or "local", log_to_driver=False, logging_level="error", runtime_env={"env_vars": env})
     except (ConnectionError, RuntimeError) as error:
-        raise UserError(f"no Ray cluster at {where} ({str(error).splitlines()[0]}); start one (ray start --head)") from None
+        raise UserError(
+            f"no Ray cluster at {where} ({str(error).splitlines()[0]}); start one (ray start --head); if it asks for a token: RAY_AUTH_MODE=token"
+        ) from None
     return ray
 
 

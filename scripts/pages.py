@@ -25,7 +25,8 @@ def notebook_body(path: Path) -> Markup:
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:  # a widget needs a kernel and a script
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+            shown = [o for o in cell.outputs if o.get("data") != {}]  # a place that nothing was drawn in
+            cell.outputs = [o for o in shown if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True, exclude_input_prompt=True)
     return Markup(exporter.from_notebook_node(notebook)[0])
 
