@@ -79,7 +79,7 @@ def measured(params: Params, folder: Path) -> tuple[list[float], list[float], fl
     return seconds[1], seconds[2], sums
 
 
-def points_a_second(folder: Path, params: Params) -> float:
+def points_a_second(folder: Path) -> float:
     """How many points a second metrics.jsonl takes, 20 at a time, each time flushed to disk."""
     run = Run(folder)
     started = time.perf_counter()
@@ -97,7 +97,7 @@ def main() -> None:
         one, two, sums = measured(params, folder)
         state = TrainingState(params)
         size = checkpoint.save(folder / "checkpoints", state.state_dict(), params.model_dump(), 0, 1).stat().st_size
-        rate = points_a_second(folder, params)
+        rate = points_a_second(folder)
     gradient = sum(4 * p.numel() for network in (state.generator, state.discriminator) for p in network.parameters())
     compute, ratios = statistics.median(one), [a / b for a, b in zip(one, two, strict=True)]
     print(f"batch {params.batch_size}, {params.channels} channels, one thread a worker, {os.cpu_count()} cores")

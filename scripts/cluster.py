@@ -24,9 +24,8 @@ def import_ray(what: str) -> Any:
     return ray
 
 
-def connect(what: str, address: str = "") -> Any:
-    """Start Ray here, or join the cluster at `address`, else at RAY_ADDRESS. Raises UserError where there is none."""
-    ray = import_ray(what)
+def checked_address(address: str = "") -> str:
+    """`address`, else RAY_ADDRESS; "" for a Ray of one's own. Raises UserError where nothing answers there."""
     where = address or os.environ.get("RAY_ADDRESS", "")
     if where not in ("", "auto", "local"):
         host, _, port = where.rpartition(":")
@@ -34,6 +33,12 @@ def connect(what: str, address: str = "") -> Any:
             socket.create_connection((host, int(port)), timeout=5).close()
         except (OSError, ValueError) as error:
             raise UserError(f"no Ray cluster answers at {where} ({error}); start one (ray start --head), or say no address") from None
+    return where
+
+
+def connect(what: str, address: str = "") -> Any:
+    """Start Ray here, or join the cluster at `address`, else at RAY_ADDRESS. Raises UserError where there is none."""
+    ray, where = import_ray(what), checked_address(address)
     paths = os.pathsep.join([str(Path(__file__).parent), str(project_root()), os.environ.get("PYTHONPATH", "")])
     try:
         env = {"PYTHONPATH": paths, "RAY_kill_child_processes_on_worker_exit": "false"}  # a run that was told to stop closes by itself

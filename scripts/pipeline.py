@@ -113,6 +113,7 @@ def preflight(params: Params) -> None:
     state.pick_device(params.device)
     if params.workers > 1:
         cluster.import_ray(f"workers={params.workers}")
+        cluster.checked_address()
     data.ensure_data(project_root() / params.data_dir)
     if params.model != "auto":
         model.find(params.model)

@@ -165,4 +165,4 @@ def test_too_small_a_cluster_and_none(ray, project):
     done = fashion_gan("run", str(written(project)), cwd=project, RAY_ADDRESS="127.0.0.1:9")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "no Ray cluster answers at 127.0.0.1:9" in done.stderr
-    assert time.monotonic() - began < 40  # a kernel's start in it
+    assert time.monotonic() - began < 15
