@@ -27,7 +27,7 @@ def turn_of(params, split, change=None, around=contextlib.nullcontext, frechet=N
     state.position.images = 10**6
     if change:
         change(state)
-    few = list(itertools.islice(data.batches(split, params.batch_size, 0, 0), STEPS))
+    few = list(itertools.islice(data.batches(split, params.batch_size, 0, 0, device=state.device), STEPS))
 
     def turn():
         with around():

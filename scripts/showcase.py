@@ -3,6 +3,7 @@
 python scripts/showcase.py --all           train three seeds of each profile of README's table (hours; what is there is not made
                                            again), compare them, and make the showcase from the best of them by the dev network
 python scripts/showcase.py RUN             the showcase from this run, and README
+python scripts/showcase.py --beside RUN    keep this run's figures in others.json, one run a profile, and write README
 python scripts/showcase.py --readme        only README, from what the showcase holds
 """
 
@@ -25,7 +26,7 @@ from fashion_gan.run import Run, find
 ROOT = Path(__file__).resolve().parents[1]
 SHOWCASE = ROOT / "reports" / "showcase"
 COMPARED, SEEDS = ("default", "baseline_dcgan"), (0, 1, 2)
-KEPT = ("seeds.json", "benchmarks.json", "speed.png", "by_images.png", "by_seconds.png")
+KEPT = ("seeds.json", "others.json", "benchmarks.json", "speed.png", "by_images.png", "by_seconds.png")
 PICTURES = (
     "samples_by_class",
     "interpolations",
@@ -66,14 +67,24 @@ def train() -> list[Run]:
     return [find(f"{profile}-{seed}") for profile in COMPARED for seed in SEEDS]
 
 
+def told(run: Run) -> dict:
+    """What README tells of a run beside the one that it shows."""
+    tags, last = run.info["tags"], run.last()
+    about = {"profile": run.info["profile"], "seed": run.info["params"]["seed"], "command": tags["command"], "hardware": tags["hardware"]}
+    found = about | {"images": last["images"], "seconds": last["seconds"]} | run.read_json("scores")
+    return {key: value for key, value in found.items() if key in TOLD}
+
+
+def keep_beside(run: Run) -> None:
+    """others.json: a run of each further profile, the last that was given."""
+    path = SHOWCASE / "others.json"
+    others = [each for each in (read_json(path) if path.exists() else []) if each["profile"] != run.info["profile"]]
+    write_json(path, sorted([*others, told(run)], key=lambda each: each["profile"]))
+
+
 def compare(runs: list[Run]) -> None:
     """seeds.json, and the pictures of 06_compare."""
-    seeds = []
-    for run in runs:
-        last = run.last()
-        about = {"profile": run.info["profile"], "seed": run.info["params"]["seed"], "command": run.info["tags"]["command"]}
-        seeds.append(about | {"images": last["images"], "seconds": last["seconds"]} | run.read_json("scores"))
-    write_json(SHOWCASE / "seeds.json", [{k: v for k, v in each.items() if k in TOLD} for each in seeds])
+    write_json(SHOWCASE / "seeds.json", [told(run) for run in runs])
     folder = ROOT / "reports" / "comparison"
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([FASHION_GAN, "compare", *(run.name for run in runs), "--html", str(folder)], cwd=ROOT, check=True)
@@ -118,7 +129,7 @@ FIGURES = {  # name, and what it is called
     "distance": "Fréchet distance (lower is better)", "kernel_distance": "kernel distance (lower is better)", "precision": "precision",
     "recall": "recall", "density": "density", "coverage": "coverage", "label_accuracy": "label accuracy",
 }  # fmt: skip
-TOLD = {"profile", "seed", "command", "images", "seconds", "memorised", "warnings", *FIGURES}  # of a run, in seeds.json
+TOLD = {"profile", "seed", "command", "hardware", "images", "seconds", "memorised", "warnings", *FIGURES}  # of a run, in seeds.json
 FASHION_GAN = str(Path(sys.executable).parent / "fashion-gan")
 SIGNS = {"close_train": "close to a training image", "memorised": "memorised (estimate)", "repeated": "close to another sample"}
 
@@ -156,7 +167,7 @@ def results() -> str:
         f"| real | {rr:.1f} | {rf:.1f} |",
         f"| fake | {fr:.1f} | {ff:.1f} |",
     ]
-    return "\n".join([*lines, *seeds_told(), *benchmarks_told()]) + "\n"
+    return "\n".join([*lines, *seeds_told(), *others_told(), *benchmarks_told()]) + "\n"
 
 
 def on_two_cores(profile: str, images: float, speed: dict) -> float:
@@ -185,6 +196,22 @@ def seeds_told() -> list[str]:
     return [*lines, "", "![Validation distance by seconds of training, a line a run](reports/showcase/by_seconds.png)"]
 
 
+def others_told() -> list[str]:
+    lines = [
+        "",
+        "One seed of each further profile, measured in the same way; seconds are those of training steps, without the looks after each epoch:",
+        "",
+        "| profile | hardware | images seen | seconds | Fréchet distance | precision | recall | label accuracy | command |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for each in read_json(SHOWCASE / "others.json"):
+        figures = [spread([each], key, 3) for key in ("distance", "precision", "recall", "label_accuracy")]
+        lines.append(
+            f"| {each['profile']} | {each['hardware']} | {each['images']:,.0f} | {each['seconds']:.0f} | {' | '.join(figures)} | `{each['command']}` |"
+        )
+    return lines
+
+
 def benchmarks_told() -> list[str]:
     found = read_json(SHOWCASE / "benchmarks.json")
     speed, evaluate = found["speed"], found["fashion-gan evaluate samples.npz"]
@@ -209,6 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--beside", metavar="RUN")
     parser.add_argument("--readme", action="store_true")
     args = parser.parse_args()
     if args.all:
@@ -217,6 +245,8 @@ def main() -> None:
         args.run = min(runs, key=lambda run: min(run.series("validation_distance")[1])).name
     if args.run:
         make(args.run)
+    if args.beside:
+        keep_beside(find(args.beside))
     write_readme()
 
 
