@@ -84,6 +84,8 @@ def main():
     all_found = []
     for seed in args.seeds:
         started, stages = time.monotonic(), stages_of(args, seed)
+        if stages[-1].workers > 1 and not args.folder:
+            parser.error("several workers meet in a folder; say --folder")
         state, record, others = trained(args, stages, seed)
         found = scored(args, state, others, stages[0])
         found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}

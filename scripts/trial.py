@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ class Trial(tune.Trainable):
         self.log = Path(about["root"]) / "reports" / about["sweep"] / f"{run_name(about['sweep'], self.trial_id)}.log"
         self.run = Run(Path(about["root"]) / "reports" / run_name(about["sweep"], self.trial_id))
         begun = (self.run.folder / "run.json").exists()
+        if not begun:  # killed before it wrote one; there is nothing to go on with
+            shutil.rmtree(self.run.folder, ignore_errors=True)
         self.told = 0  # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
         if begun and self.run.info["status"] == "FINISHED":
             return

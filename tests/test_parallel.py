@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import TINY, command, fashion_gan, fashion_gan_here, wait_until
+from profiles import read_profile
 
 from fashion_gan import checkpoint, data, parallel
 from fashion_gan.params import Params
@@ -140,6 +141,19 @@ def test_an_interrupted_training_goes_on_alone(ray, project):
     done = fashion_gan("resume", "s", "-p", f"epochs={epochs}", "-p", "workers=1", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert whole(found, epochs)
+
+
+@two_cores
+def test_a_nan_is_said_in_one_line_and_not_tried_again(ray, project):
+    params = read_profile(written(project), []).params
+    state = TrainingState(params)
+    torch.nn.init.constant_(state.generator.project.weight, float("nan"))
+    kept = checkpoint.save(project / "checkpoints", state.state_dict(), params.model_dump(), 0, 1)
+    done = fashion_gan("run", str(written(project, checkpoint=str(kept))), "--name", "nan", cwd=project)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "a loss became NaN or infinite" in done.stderr
+    assert find("nan").info["status"] == "FAILED"
+    assert not workers_of(project)
 
 
 @pytest.mark.parametrize(
