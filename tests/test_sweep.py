@@ -107,6 +107,7 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
         initialize_head=True, head_node_args={"num_cpus": 1}
     )  # one by one: the poor one is held against a good one that has ended
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # else either of two that wait for the one core may get it
     before = {process.pid for process in left_in(project)}
     try:
         sweep = begun(project, path)
