@@ -93,10 +93,8 @@ class Lock:
         """Whether nobody holds it right now."""
         if not self.path.exists():
             return True
-        probe = Lock(self.path)
-        free = probe.acquire()
-        probe.release()
-        return free
+        with Lock(self.path) as probe:
+            return probe.acquire()
 
     def __enter__(self) -> "Lock":
         return self

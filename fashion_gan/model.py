@@ -87,10 +87,8 @@ def find(where: str, own: Path | None = None) -> Model:
         return load_generator(path / FILE)
     try:
         folder = runs.find(where).folder
-    except UserError:
-        raise UserError(
-            f"no model {where!r}: neither a run, nor a file, nor models:/fashion-gan@champion; fashion-gan sample --model auto takes what is there"
-        ) from None
+    except UserError as error:
+        raise UserError(f"no model {where!r}: no file, no models:/fashion-gan@champion, and {error}; auto takes what is there") from None
     if not (folder / FILE).exists():
         raise UserError(f"run {folder.name} has no generator yet; go on with: fashion-gan resume {folder.name}")
     return load_generator(folder / FILE, source=f"run {folder.name}")

@@ -18,9 +18,11 @@ from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock, read_json, write_json
 from fashion_gan.params import Params
 from fashion_gan.provenance import provenance
+from fashion_gan.store import settings
 
 SCHEMA = 1
 RUN_VARIABLE = "FASHION_GAN_RUN"  # the pipeline tells its kernels which run they belong to
+FETCHER = Path(__file__).resolve().parents[1] / "scripts" / "remote.py"
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
@@ -155,11 +157,9 @@ class Run:
     def log_figure(self, picture: Any, name: str) -> Any:
         """Save a plots.Picture as images/<name>.png with its alternative text and width; gives it back, so that a cell shows it."""
         picture.save(self.folder / "images" / f"{name}.png")
-        path = self.folder / "images" / "descriptions.json"
-        known = read_json(path) if path.exists() else {}
-        about = {"alt": picture.alt, "width": picture.width}
+        known, about = self.read_json("images/descriptions") or {}, {"alt": picture.alt, "width": picture.width}
         if known.get(name) != about:
-            write_json(path, known | {name: about})
+            self.log_json(known | {name: about}, "images/descriptions")
         return picture
 
     def log_json(self, value: Any, name: str) -> None:
@@ -214,7 +214,7 @@ def all_runs() -> list[Run]:
 
 
 def find(name: str, tracked: bool = False) -> Run:
-    """A run by name, by path, or `latest`; with `tracked` one that goes to MLflow. Raises UserError where there is none."""
+    """A run by name, by path or `latest`, fetched if RUNS_URI alone has it; `tracked`: one that goes to MLflow. Raises UserError for none."""
     runs = all_runs()
     if name == "latest":
         if runs:
@@ -226,10 +226,15 @@ def find(name: str, tracked: bool = False) -> Run:
             if tracked and ("uuid" not in run.info or run.name == "showcase"):
                 raise UserError(f"{run.name} is no run that is tracked, or can go on; take one of reports/")
             return run
+    if settings().get("RUNS_URI"):
+        fetched = subprocess.run([sys.executable, str(FETCHER), name], cwd=project_root(), stderr=subprocess.PIPE, text=True)
+        if fetched.returncode == 0:
+            return find(name, tracked)
+        raise UserError((fetched.stderr.splitlines() or ["it was not fetched"])[-1].removeprefix("error: "))
     names = ", ".join(run.name for run in runs[-5:]) or "none yet"
     raise UserError(f"no run {name!r} in reports/; the newest are: {names}")
 
 
 def newest_finished() -> Run | None:
-    done = [run for run in all_runs() if run.info["status"] == "FINISHED" and (run.folder / "generator.safetensors").exists()]
-    return done[-1] if done else None
+    done = (run for run in reversed(all_runs()) if run.info["status"] == "FINISHED" and (run.folder / "generator.safetensors").exists())
+    return next(done, None)

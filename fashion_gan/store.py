@@ -23,8 +23,7 @@ def settings(only_files: bool = False) -> dict[str, str]:
     """The environment over .env.local over .env, both in the project folder; what is empty is left out."""
     from dotenv import dotenv_values
 
-    read = dotenv_values(project_root() / ".env") | dotenv_values(project_root() / ".env.local")
-    read = read if only_files else read | os.environ
+    read = dotenv_values(project_root() / ".env") | dotenv_values(project_root() / ".env.local") | ({} if only_files else os.environ)
     return {name: value.strip() for name, value in read.items() if value and value.strip()}
 
 

@@ -13,6 +13,7 @@ import jinja2
 import pages
 from machine import watch
 from registry import experiment, make_client, register
+from remote import mark_of
 
 from fashion_gan import model
 from fashion_gan.errors import UserError
@@ -37,10 +38,6 @@ def files_of(run: Run, final: bool) -> list[Path]:
     if final:
         paths += [p for kind in ("last", "best") for p in sorted((folder / "checkpoints").glob(f"{kind}-*.pt"))[-1:]]
     return [p for p in paths if not p.name.startswith(".") and p.suffix != ".tmp"]
-
-
-def mark_of(path: Path) -> str:
-    return f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
 
 
 def pending(run: Run) -> tuple[int, int]:

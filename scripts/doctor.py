@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import registry
+import remote
 from command import guarded, parser_of
 
 from fashion_gan import store
@@ -124,7 +125,7 @@ def check_keys() -> str | None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     known = store.settings()
-    endpoint = known.get("S3_ENDPOINT_URL", f"http://{known.get('BIND', '127.0.0.1')}:9000")
+    endpoint = remote.endpoint(known)
     if not store.is_server() or not {"S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET"} <= known.keys():
         return None
     login = {"aws_access_key_id": known["S3_ACCESS_KEY"], "aws_secret_access_key": known["S3_SECRET_KEY"], "region_name": "us-east-1"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import cluster
 import copier
+import mirror
 import pages
 from progress import Progress
 
@@ -167,6 +168,7 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
     run.finish(status, reason)
     if not wait_for_copier(run, say):
         say(f"MLflow is not level: {copier.left(run)}")
+    mirror.wait(run, say)
     shown = run.folder.relative_to(project_root())
     say(f"MLflow: {run.mlflow_url}")
     say(f"report: {shown}/index.html")

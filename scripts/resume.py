@@ -1,11 +1,13 @@
 """fashion-gan resume"""
 
 import os
+import platform
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import mirror
 import pipeline
 from command import add_overrides, guarded, parser_of
 from copier import close_vanished
@@ -53,7 +55,8 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
     done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]  # what follows is made again
     command = " ".join([info["tags"]["command"], *(f"-p {name}={value}" for name, value in changes.items())])
     tags = info["tags"] | provenance(project_root(), info["profile"], info["notebooks"], command)
-    run.update(params=params.model_dump(), done=done, status="RUNNING", reason="", ended=None, attempts=info["attempts"] + 1, tags=tags)
+    changed = {"params": params.model_dump(), "done": done, "tags": tags, "host": platform.node(), "attempts": info["attempts"] + 1}
+    run.update(status="RUNNING", reason="", ended=None, **changed)
 
 
 def resume_sweep(run: Run, changes: Any) -> int:
@@ -75,7 +78,7 @@ def main() -> int:
     add_overrides(parser)
     args = parser.parse_args()
     close_vanished(lambda _: None)
-    again = find(args.run, tracked=True)
+    again = mirror.newest(find(args.run, tracked=True))
     again.lock.acquire(f"run {again.name} is being worked on by another process; wait for it, or stop it")
     if again.read_json("sweep"):
         return resume_sweep(again, args.overrides or args.checkpoint)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pipeline
+import remote
 from command import add_overrides, guarded, parser_of
 from copier import close_vanished
 from profiles import read_profile
@@ -22,6 +23,7 @@ def main() -> int:
     profile = read_profile(Path(args.profile), args.overrides)
     if args.name:
         check_name(args.name)
+    remote.check(args.name)
     pipeline.preflight(profile.params)
     close_vanished(print)
     tags = {"within": find(args.within, tracked=True).info["uuid"]} if args.within else {}

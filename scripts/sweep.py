@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import mirror
 import pipeline
+import remote
 from cluster import check_room, connect
 from command import guarded, parser_of
 from copier import close_vanished
@@ -156,6 +158,7 @@ def go_on(run: Run, sweep: Sweep, say: Callable[[str], None] = print) -> int:
     """Run the trials that have not ended yet, then the sweep's own notebook. Returns the exit code."""
     import ray
 
+    mirror.share(run, say)
     run.follow()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what dies is told in a line
     with interruptions(run) as asked:
@@ -167,6 +170,7 @@ def go_on(run: Run, sweep: Sweep, say: Callable[[str], None] = print) -> int:
             time.sleep(0.5)
     if asked:
         return pipeline.close(run, "KILLED", "interrupted", say)
+    mirror.gather(run, say)
     if found.num_errors:
         say(f"{found.num_errors} of {len(found)} trials failed; try them again: fashion-gan resume {run.name}")
     return pipeline.run_all(run, say)
@@ -189,6 +193,7 @@ def main() -> int:
     base = base_of(sweep)
     if args.name:
         check_name(args.name)
+    remote.check(args.name)
     pipeline.preflight(base.params)
     ready(sweep, args.address)
     close_vanished(print)

@@ -3,6 +3,7 @@
 import os
 import sys
 
+import mirror
 from command import guarded, parser_of
 from copier import sync
 
@@ -22,7 +23,8 @@ def main() -> None:
     if args.to:
         os.environ["MLFLOW_TRACKING_URI"] = args.to
     for found in all_runs() if args.all else [find(args.run, tracked=True)]:
-        sync(found, follow=args.follow)
+        with mirror.mirrored(found, args.follow):
+            sync(found, follow=args.follow)
         print(f"run {found.name} is level; MLflow: {found.mlflow_url}")
 
 

@@ -32,9 +32,11 @@ class Trial(tune.Trainable):
         self.metric, self.process = about["metric"], None
         self.log = Path(about["root"]) / "reports" / about["sweep"] / f"{run_name(about['sweep'], self.trial_id)}.log"
         self.run = Run(Path(about["root"]) / "reports" / run_name(about["sweep"], self.trial_id))
-        begun = (self.run.folder / "run.json").exists()
-        if not begun:  # killed before it wrote one; there is nothing to go on with
+        if not (self.run.folder / "run.json").exists():  # killed before it wrote one; there is nothing to go on with
             shutil.rmtree(self.run.folder, ignore_errors=True)
+        for name in (about["sweep"], self.run.name):  # where machines share no folder, what RUNS_URI has of them
+            bring(name, about["root"])
+        begun = (self.run.folder / "run.json").exists()
         self.told = 0  # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
         if begun and self.run.info["status"] == "FINISHED":
             return
@@ -88,6 +90,13 @@ class Trial(tune.Trainable):
 
     def load_checkpoint(self, _: Any) -> None:
         """The run finds its own."""
+
+
+def bring(name: str, root: str) -> None:
+    """Fetch a run that is not here from RUNS_URI, if it is set and has it."""
+    if not (Path(root) / "reports" / name / "run.json").exists():
+        script = Path(__file__).with_name("remote.py")
+        subprocess.run([sys.executable, str(script), name], cwd=root, stderr=subprocess.DEVNULL)
 
 
 def run_name(sweep: str, trial_id: str) -> str:

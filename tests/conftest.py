@@ -40,6 +40,7 @@ LONGEST = (
     "test_faults",
     "test_sweep",
     "test_parallel",
+    "test_remote",
     "test_kill",
     "test_evaluate",
     "test_lab",

