@@ -28,11 +28,12 @@ def main() -> None:
     test, train = load_split(data, "test"), load_split(data, "train", 10_000)
     chosen = torch.cat([(test.labels == c).nonzero().flatten()[: args.count // 10] for c in range(10)])
     images, labels = test.images[chosen], test.labels[chosen]
-    photo.find(found.generator, images[0, 0], steps=1)  # what is loaded once is loaded
+    dev = features.load("dev")
+    photo.find(found.generator, images[0], dev, steps=1)  # what is loaded once is loaded
     made, seconds = [], []
-    for image in images[:, 0]:
+    for image in images:
         began = time.perf_counter()
-        c, z, _ = photo.find(found.generator, image)
+        c, z, _ = photo.find(found.generator, image, dev)
         seconds.append(time.perf_counter() - began)
         made.append(latent.generate(found.generator, torch.tensor([z]) / photo.GRID, torch.tensor([c])))
     fast = torch.tensor(seconds) <= LONGEST

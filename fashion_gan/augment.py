@@ -22,13 +22,13 @@ def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def translate(images: torch.Tensor, generator: torch.Generator, reach: int = 3) -> torch.Tensor:
-    """Move each image by -reach..reach pixels in both directions; black (-1) comes in from the edge."""
-    n, _, height, width = images.shape
+    """Move each image (N, C, H, W) by -reach..reach pixels in both directions; black (-1) comes in from the edge."""
+    n, colours, height, width = images.shape
     padded = F.pad(images, (reach,) * 4, value=-1.0)
     rows = _integers(0, 2 * reach, n, images, generator)[:, None] + torch.arange(height, device=images.device)
     columns = _integers(0, 2 * reach, n, images, generator)[:, None] + torch.arange(width, device=images.device)
-    each = torch.arange(n, device=images.device)[:, None, None]
-    return padded[each, 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+    each = torch.arange(n, device=images.device)[:, None, None, None]
+    return padded[each, torch.arange(colours)[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]]
 
 
 def cutout(images: torch.Tensor, generator: torch.Generator, size: int = 14) -> torch.Tensor:

@@ -17,7 +17,7 @@ COMMANDS = {
     "sync": "bring MLflow level with a run folder",
     "doctor": "say what is well on this machine and what is not, with what to do",
     "params": "the table of all parameters",
-    "data": "get Fashion-MNIST and check it",
+    "data": "get Fashion-MNIST and check it; pack a data set of one's own",
     "train-features": "train the shipped feature networks again",
     "lab": "JupyterLab on the notebooks",
     "app": "the explorer as a page of its own, by Voilà",

@@ -1,10 +1,7 @@
-"""Verify Fashion-MNIST, split it, hand out batches."""
+"""Verify Fashion-MNIST, or read another packed data set; split it, hand out batches."""
 
-import gzip
 import json
-import subprocess
-import sys
-import zlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fashion_gan.errors import UserError
-from fashion_gan.files import digest
+from fashion_gan.errors import asked, project_root
+from fashion_gan.files import digest, read_json
+from fashion_gan.params import Params
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -31,79 +29,93 @@ SPLITS = {"train": slice(0, 50_000), "validation": slice(50_000, 60_000)}
 
 
 @dataclass(frozen=True)
-class Split:
-    """Images of one split, all in memory."""
+class About:
+    """What a data set is. One without labels has one class, so nothing else need know of it."""
 
-    images: torch.Tensor  # uint8 (N, 1, 28, 28), 0 black ... 255 white
-    labels: torch.Tensor  # int64 (N,), index into CLASSES
+    name: str = "Fashion-MNIST"
+    shape: tuple[int, int, int] = (1, 28, 28)  # colours, height, width
+    classes: tuple[str, ...] = CLASSES
+    own: dict[str, Any] | None = None  # of a packed data set (scripts/pack.py): all of its dataset.json
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split: in memory, or where the data set is a packed one mapped from its file."""
+
+    images: torch.Tensor  # uint8 (N, C, H, W), 0 black ... 255 white
+    labels: torch.Tensor  # int64 (N,), index into classes
+    classes: tuple[str, ...] = CLASSES
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def place(params: Params, trained: dict[str, Any] | None = None) -> Path:
+    """The data folder of a run; that of a model with the parameters `trained`, where it was trained on a packed data set."""
+    return project_root() / (trained["data_dir"] if trained and "shape" in trained else params.data_dir)
+
+
+def about(folder: Path) -> About:
+    """What lies in a data folder: a packed data set, else Fashion-MNIST."""
+    path = folder / "dataset.json"
+    if not path.exists():
+        return About()
+    own = read_json(path)
+    return About(own["name"], tuple(own["shape"]), tuple(own["classes"]) or ("images",), own)
 
 
 def raw_folder(folder: Path) -> Path:  # torchvision's, so that both share one copy
     return folder / "FashionMNIST" / "raw"
 
 
-def problem_of(path: Path, name: str) -> str | None:
-    """What is wrong with a data file, or None. It may be compressed."""
-    try:
-        content = content_of(path)
-    except (OSError, EOFError, zlib.error) as error:
-        return f"cannot be unpacked ({error})"
-    return None if digest(content, "md5") == DIGESTS[name] else "has the wrong content (its digest differs)"
-
-
-def content_of(path: Path) -> bytes:
-    content = path.read_bytes()
-    return gzip.decompress(content) if path.suffix == ".gz" else content
-
-
 def problems(folder: Path) -> list[str]:
-    """What is wrong with the files in a data folder, a line a file; [] where all is well."""
+    """What is wrong with Fashion-MNIST's files in a data folder, a line a file; [] where all is well."""
     paths = [raw_folder(folder) / name for name in DIGESTS]
-    found = {path: problem_of(path, path.name) if path.exists() else "is missing" for path in paths}
-    return [f"{path.name} {problem}" for path, problem in found.items() if problem]
+    missing = [f"{p.name} is missing" for p in paths if not p.exists()]
+    return missing + [
+        f"{p.name} has the wrong content (its digest differs)" for p in paths if p.exists() and digest(p, "md5") != DIGESTS[p.name]
+    ]
 
 
-def described(subset: int) -> list[dict[str, Any]]:
+def described(folder: Path, subset: int) -> list[dict[str, Any]]:
     """What a run with this subset reads, for its record: name, digest, source and size of each split."""
-    parts = (("training", "train", 0, subset), ("validation", "train", 50_000, 60_000), ("test", "t10k", 0, 10_000))
+    known = about(folder)
+    parts = [("training", "train", 0, subset), ("validation", "train", 50_000, 60_000), ("test", "t10k", 0, 10_000)]
+    if known.own:
+        train, validation, test = known.own["counts"].values()
+        parts = [("training", "", 0, min(subset, train)), ("validation", "", 0, validation), ("test", "", 0, test)]
     told = []
     for context, prefix, first, last in parts:
         files = {name: md5 for name, md5 in DIGESTS.items() if name.startswith(prefix)}
-        rows = {"files": files, "first": first, "last": last}
+        source = {"packed from": known.own["source"], "digest": known.own["digest"]} if known.own else {"md5": files}
+        rows = {"files": source if known.own else files, "first": first, "last": last}
         mark = digest(json.dumps(rows, sort_keys=True).encode(), "md5")
-        source, profile = json.dumps({"md5": files}), {"num_rows": last - first, "rows": f"{first} to {last - 1}"}
-        told.append({"name": f"fashion-mnist-{context}", "context": context, "digest": mark, "source": source, "profile": profile})
+        found = {"name": f"{known.name.lower()}-{context}", "context": context, "digest": mark, "source": json.dumps(source)}
+        told.append(found | {"profile": {"num_rows": last - first, "rows": f"{first} to {last - 1}"}})
     return told
 
 
 def ensure_data(folder: Path, say: Callable[[str], None] = print) -> Path:
     """The folder of the four files, each with the known digest; `fashion-gan data` gets what is missing or damaged (scripts/fetch.py).
     Raises UserError, in its words, where it cannot."""
-    if problems(folder):
-        command = [sys.executable, "-m", "fashion_gan.cli", "data", "--folder", str(folder.absolute())]
-        done = subprocess.run(command, capture_output=True, text=True)
-        for line in done.stdout.splitlines():
-            say(line)
-        if done.returncode:
-            raise UserError(done.stderr.splitlines()[-1].removeprefix("error: "))
+    if not about(folder).own and problems(folder):
+        say(asked("data.py", "--folder", str(folder.absolute())).rstrip())
     return raw_folder(folder)
-
-
-def _read_idx(path: Path, header: int) -> np.ndarray:
-    return np.frombuffer(path.read_bytes(), dtype=np.uint8, offset=header).copy()
 
 
 def load_split(folder: Path, split: str, subset: int | None = None, say: Callable[[str], None] = print) -> Split:
     """The "train" (50,000), "validation" (10,000) or "test" (10,000) split, the first `subset` images of it. The split
     is by fixed position: train is 0-49,999 and validation 50,000-59,999 of the training files."""
-    raw = ensure_data(folder, say)
+    found, raw = about(folder), ensure_data(folder, say)
+    if found.own:
+        labels = torch.from_file(str(folder / f"{split}-labels.i64"), False, found.own["counts"][split], dtype=torch.int64)[:subset]
+        size = found.own["counts"][split] * math.prod(found.shape)
+        images = torch.from_file(str(folder / f"{split}-images.u8"), False, size, dtype=torch.uint8).view(-1, *found.shape)
+        return Split(images[:subset], labels, found.classes)
     prefix = "t10k" if split == "test" else "train"
     part = SPLITS.get(split, slice(None))
-    images = _read_idx(raw / f"{prefix}-images-idx3-ubyte", 16).reshape(-1, 1, 28, 28)[part][:subset]
-    labels = _read_idx(raw / f"{prefix}-labels-idx1-ubyte", 8)[part][:subset]
+    images = np.fromfile(raw / f"{prefix}-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 1, 28, 28)[part][:subset]
+    labels = np.fromfile(raw / f"{prefix}-labels-idx1-ubyte", np.uint8, offset=8)[part][:subset]
     return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
 
 
@@ -128,7 +140,7 @@ def epoch_order(size: int, seed: int, epoch: int) -> torch.Tensor:
 
 
 def batches(split: Split, batch_size: int, seed: int, epoch: int, start: int = 0, device: str = "cpu") -> Iterator:
-    """Batches `start`, start + 1, ... of an epoch: images float32 (B, 1, 28, 28) in -1..1 and labels (B,). A last batch
+    """Batches `start`, start + 1, ... of an epoch: images float32 (B, C, H, W) in -1..1 and labels (B,). A last batch
     that is not full is left out. Everything is by index from memory: no workers, no copies of the set."""
     transform = make_transform()
     order = epoch_order(len(split), seed, epoch)

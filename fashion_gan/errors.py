@@ -1,6 +1,8 @@
-"""Errors meant for a person, and the project folder that commands work on."""
+"""Errors meant for a person; the project folder that commands work on, and its settings; asking a command."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 
@@ -23,3 +25,20 @@ def project_root(start: Path | None = None) -> Path:
         if (folder / "notebooks").is_dir() and (folder / "params").is_dir() and (folder / "pyproject.toml").is_file():
             return folder
     raise UserError(f"{here} is in no fashion-gan project; change into the cloned folder (it holds notebooks/ and params/)")
+
+
+def settings(only_files: bool = False) -> dict[str, str]:
+    """The environment over .env.local over .env, both in the project folder; what is empty is left out."""
+    from dotenv import dotenv_values
+
+    read = dotenv_values(project_root() / ".env") | dotenv_values(project_root() / ".env.local") | ({} if only_files else os.environ)
+    return {name: value.strip() for name, value in read.items() if value and value.strip()}
+
+
+def asked(script: str, *words: str) -> str:
+    """What a script of scripts/ prints at its end, for what only it can do. Raises UserError in its words."""
+    command = [sys.executable, str(Path(__file__).resolve().parents[1] / "scripts" / script), *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError((done.stderr.splitlines() or [f"{script} ended with {done.returncode}"])[-1].removeprefix("error: "))
+    return done.stdout

@@ -3,6 +3,7 @@ generator that copies its training images or repeats itself."""
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from fashion_gan import features, metrics
-from fashion_gan.data import CLASSES, load_split
+from fashion_gan.data import load_split
 from fashion_gan.files import read_json, write_json
 
 SHIPPED = features.WEIGHTS / "reference.json"
@@ -23,24 +24,26 @@ FEWEST = 50  # images of a class below which nothing is said about it
 
 
 class Evaluator:
-    """Scores sets of images uint8 (N, 1, 28, 28) through one feature network, `against` a split that was never trained on; the
+    """Scores sets of images uint8 (N, C, H, W) through one feature network, `against` a split that was never trained on; the
     other such split is what real images score. `subset`: how many training images the generator saw."""
 
     def __init__(
         self, data_dir: Path, subset: int = 50_000, role: str = "judge", against: str = "test", say: Callable[[str], None] = print
     ):
-        self.role, self.folder, self.say, self.subset = role, data_dir / "features", say, subset
+        self.role, self.folder, self.say = role, data_dir, say
         self.against, self.control = against, "validation" if against == "test" else "test"
         sizes = {"train": subset, "validation": None, "test": None}
         self.splits = {name: load_split(data_dir, name, size, say) for name, size in sizes.items()}
+        self.most = min(len(self.splits[name]) for name in ("validation", "test"))  # images that as many real ones can be held against
+        self.subset, self.classes = len(self.splits["train"]), self.splits["train"].classes
         self.seen = {name: features.extract_kept(role, split.images, self.folder) for name, split in self.splits.items()}
 
     def measure(self, count: int) -> str:
         """Names the network and the count: scores compare only where it is equal."""
-        return f"{features.identity(self.role)}-{'' if self.against == 'test' else self.against + '-'}{count}"
+        return f"{features.identity(self.role, self.folder)}-{'' if self.against == 'test' else self.against + '-'}{count}"
 
     def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return features.extract(features.load(self.role), images)
+        return features.extract(features.load(self.role, folder=self.folder), images)
 
     def scores(self, draws: Iterable[tuple[torch.Tensor, torch.Tensor | None]]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """The scores of one or several draws (images, labels) of one generator, and the first draw's nearness (see `near`).
@@ -58,7 +61,7 @@ class Evaluator:
         scores = found[0] | {name: value.mean().item() for name, value in values.items()} | self.signs(near, reference["nearness"])
         scores |= {"measure": self.measure(len(images)), "samples": len(images), "draws": len(found), "subset": self.subset}
         scores["spread"] = {name: value.std().item() for name, value in values.items()} if len(found) > 1 else {}
-        scores |= {name: reference[name] for name in ("real", "copies", "blur", "noise", "nearness")} | {"classes": CLASSES}
+        scores |= {name: reference[name] for name in ("real", "copies", "blur", "noise", "nearness")} | {"classes": self.classes}
         return scores | {"like": like(scores["distance"], scores["real"]["distance"], scores["blur"]), "warnings": warnings(scores)}, near
 
     def figures(self, seen: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor | None = None) -> dict[str, Any]:
@@ -68,19 +71,19 @@ class Evaluator:
         kernel, error = metrics.kernel_distance(real, hidden)
         found = {"distance": metrics.frechet_distance(real, hidden), "kernel_distance": kernel, "kernel_error": error}
         found |= metrics.manifolds(real, hidden)
-        share = torch.bincount(classes, minlength=len(CLASSES)).double() / n
-        found |= {"class_share": share.tolist(), "unevenness": (share - 1 / len(CLASSES)).abs().sum().item() / 2}
+        share = torch.bincount(classes, minlength=len(self.classes)).double() / n
+        found |= {"class_share": share.tolist(), "unevenness": (share - 1 / len(self.classes)).abs().sum().item() / 2}
         if labels is not None:
             right = classes == labels
             found["label_accuracy"] = right.double().mean().item()
-            found["class_accuracy"] = [right[labels == c].double().mean().nan_to_num().item() for c in range(len(CLASSES))]
+            found["class_accuracy"] = [right[labels == c].double().mean().nan_to_num().item() for c in range(len(self.classes))]
         return found | self._by_class(hidden, classes if labels is None else labels)
 
     def _by_class(self, hidden: torch.Tensor, groups: torch.Tensor) -> dict[str, list[float | None]]:
         """Kernel distance and recall within each class; None where a class has too few images."""
         real, real_labels = self.seen[self.against][0][: len(hidden)], self.splits[self.against].labels[: len(hidden)]
         found: dict[str, list[float | None]] = {"class_kernel_distance": [], "class_recall": []}
-        for c in range(len(CLASSES)):
+        for c in range(len(self.classes)):
             ours, theirs = hidden[groups == c], real[real_labels == c]
             enough = min(len(ours), len(theirs)) >= FEWEST
             found["class_kernel_distance"].append(metrics.kernel_distance(theirs, ours)[0] if enough else None)
@@ -100,14 +103,14 @@ class Evaluator:
         found["train_features"] = metrics.nearest(hidden.float(), self.seen["train"][0].float())[0][:, 0]
         own = images.flatten(1).float()
         distance, index = metrics.nearest(own, own, 2)
-        found |= {"own": distance[:, 1] / 28, "own_index": index[:, 1]}
+        found |= {"own": distance[:, 1] / math.sqrt(own.shape[1]), "own_index": index[:, 1]}
         return found
 
     def reference(self, count: int) -> dict[str, Any]:
         """What `count` real images score: `real` never trained on (validation), `copies` of training images; distances of
         the blurred and the noisy (the ladder); points of the real ones' own nearness. Shipped for 10,000, else kept."""
         name = f"{VERSION}-{self.measure(count)}-{self.subset}"
-        kept = self.folder / f"reference-{name}.json"
+        kept = self.folder / "features" / f"reference-{name}.json"
         for path in (SHIPPED, kept):
             if path.exists() and (found := read_json(path))["name"] == name:
                 return found

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from fashion_gan import features, latent, metrics, photo
-from fashion_gan.data import CLASSES, Split, to_uint8
+from fashion_gan.data import Split, to_uint8
 from fashion_gan.errors import UserError
 from fashion_gan.model import Model
+from fashion_gan.networks import CLASS_COUNT
 from fashion_gan.photo import GRID
 
 LETTERS, STEP = "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 1e-2  # Crockford's base 32; length of a step on the plane
@@ -58,8 +59,8 @@ def encode(state: State, model: int) -> str:
     return "F1-" + "".join(LETTERS[number >> 5 * i & 31] for i in reversed(range(count)))
 
 
-def decode(code: str, model: int, latent_dim: int) -> State:
-    """The state of a code. Raises UserError, in one sentence, where it is none, or another model's."""
+def decode(code: str, model: int, latent_dim: int, class_count: int = CLASS_COUNT) -> State:
+    """The state of a code. Raises UserError, in one sentence, where it is none, or another model's, or of a class that this has not."""
     longest = 56 - (-16 * latent_dim // 5)
     text = code.strip().upper()
     if not text.startswith("F1-"):
@@ -69,9 +70,7 @@ def decode(code: str, model: int, latent_dim: int) -> State:
     letters = text[3:].translate(str.maketrans("OIL", "011"))
     if strange := next((letter for letter in letters if letter not in LETTERS), ""):
         raise UserError(f"the code holds {strange}, which no code has")
-    number, size, rest = 0, len(letters) * 5 // 8, len(letters) * 5 % 8
-    for letter in letters:
-        number = number * 32 + LETTERS.index(letter)
+    number, (size, rest) = sum(LETTERS.index(letter) << 5 * i for i, letter in enumerate(reversed(letters))), divmod(5 * len(letters), 8)
     packed = (number >> rest).to_bytes(size)
     wrong = UserError("the code is mistyped or cut off; its checksum does not fit")
     if size < 10 or rest > 4 or number & ((1 << rest) - 1) or binascii.crc_hqx(packed[:-2], 0) != int.from_bytes(packed[-2:]):
@@ -91,7 +90,7 @@ def decode(code: str, model: int, latent_dim: int) -> State:
     walk, mix, moved = (taken(flags & bit > 0, form) for bit, form in ((16, ">hh"), (32, ">BIhhB"), (64, ">8b")))
     z, mix_z = (taken(there, f">{latent_dim}b") for there in (flags & 128 > 0, bool(mix and mix[0] & 16)))
     mix = (mix[0] & ~16, *mix[1:]) if mix else None
-    if at != size - 2 or flags & 15 > 9 or truncation > 200 or (mix and (mix[0] > 9 or mix[4] > 100)):
+    if at != size - 2 or flags & 15 >= class_count or truncation > 200 or (mix and (mix[0] >= class_count or mix[4] > 100)):
         raise wrong
     return State(flags & 15, seed, truncation, *(walk or (0, 0)), mix, moved or (0,) * 8, z, mix_z)
 
@@ -105,9 +104,9 @@ def _place(seed: int, x: int, y: int, own: tuple[int, ...] | None, size: int) ->
 
 @torch.no_grad()
 def draw(state: State, found: Model, moves: np.ndarray | None = None) -> torch.Tensor:
-    """The picture uint8 (1, 28, 28) of a state. `moves`: latent.directions of the generator, where they are at hand."""
+    """The picture uint8 (C, H, W) of a state. `moves`: latent.directions of the generator, where they are at hand."""
     generator = found.generator.cpu()
-    z, shares = _place(state.s, state.x, state.y, state.z, generator.latent_dim), torch.zeros(1, len(CLASSES))
+    z, shares = _place(state.s, state.x, state.y, state.z, generator.latent_dim), torch.zeros(1, generator.class_count)
     share = state.mix[4] / 100 if state.mix else 0.0
     shares[0, state.c] = 1 - share
     if state.mix:
@@ -120,18 +119,20 @@ def draw(state: State, found: Model, moves: np.ndarray | None = None) -> torch.T
         z = z + np.array(state.d[: len(moves)]) / 10 @ moves
     z = torch.from_numpy(z * state.t / 100).float()[None]
     hidden = generator.project(torch.cat([z, shares], dim=1) if generator.conditional else z)
-    return to_uint8(generator.layers(hidden.view(1, -1, 7, 7)))[0]
+    return to_uint8(generator.grown(hidden))[0]
 
 
 @dataclass
 class Kernel:
-    """The kernel's answers to the page. photo: an own photo's steps. find: its garment. near: the nearest of all training images, by
-    dev's features, which are kept in `folder`. What is wrong is told as `error`, a sentence."""
+    """The kernel's answers to the page. photo: an own photo's steps. find: its picture. near: the nearest of all training images, by
+    dev's features, which are kept in the data's `folder`. Levels: pixel by pixel, all colours of each. What is wrong is told as `error`,
+    a sentence."""
 
     found: Model
     train: Split
     fresh: Split
     folder: Path
+    network = property(lambda self: features.load("dev", folder=self.folder))
 
     @functools.cached_property
     def known(self) -> torch.Tensor:
@@ -140,7 +141,7 @@ class Kernel:
     @functools.cached_property
     def usual(self) -> float:
         """How far unseen real images lie from their nearest training image, at the median."""
-        return metrics.nearest(features.extract(features.load("dev"), self.fresh.images)[0], self.known)[0].median().item()
+        return metrics.nearest(features.extract(self.network, self.fresh.images)[0], self.known)[0].median().item()
 
     def __call__(self, asked: dict[str, Any], buffers: list[Any]) -> dict[str, Any]:
         try:
@@ -149,22 +150,25 @@ class Kernel:
             return {"what": asked["what"], "error": f"{str(error)[:1].upper()}{str(error)[1:]}."}
 
     def prepare(self, asked: dict[str, Any], buffers: list[Any]) -> dict[str, Any]:
-        made = photo.prepared(bytes(buffers[0]), asked["negative"])
-        steps = [{"words": words, "side": len(grey), "levels": grey.flatten().tolist()} for words, grey in made.steps]
+        made = photo.prepared(bytes(buffers[0]), asked["negative"], self.found.generator.shape)
+        steps = [{"words": words, "width": x.shape[1], "height": len(x), "levels": x.flatten().tolist()} for words, x in made.steps]
         return {"steps": steps, "negative": made.negative, "said": made.said}
 
     def find(self, asked: dict[str, Any], _: list[Any]) -> dict[str, Any]:
         began = time.monotonic()
-        c, z, distance = photo.find(self.found.generator, torch.tensor(asked["levels"], dtype=torch.uint8).view(28, 28))
+        c, z, distance = photo.find(self.found.generator, self._image(asked), self.network)
         real = torch.pdist(self.known[self.train.labels == c][:500]).median().item()
         return {"c": c, "z": z, "distance": distance, "real": real, "seconds": time.monotonic() - began}
 
     def near(self, asked: dict[str, Any], _: list[Any]) -> dict[str, Any]:
-        image = torch.tensor(asked["levels"], dtype=torch.uint8).view(1, 1, 28, 28)
-        distance, index = metrics.nearest(features.extract(features.load("dev"), image)[0], self.known, 6)
-        near = [{"distance": d, "c": int(self.train.labels[i]), "number": i, "levels": self.train.images[i].flatten().tolist()}
+        distance, index = metrics.nearest(features.extract(self.network, self._image(asked)[None])[0], self.known, 6)
+        near = [{"distance": d, "c": int(self.train.labels[i]), "number": i, "levels": self.train.images[i].permute(1, 2, 0).flatten().tolist()}
                 for d, i in zip(distance[0].tolist(), index[0].tolist(), strict=True)]  # fmt: skip
         return {"near": near, "count": len(self.train), "real": self.usual}
+
+    def _image(self, asked: dict[str, Any]) -> torch.Tensor:
+        colours, height, width = self.found.generator.shape
+        return torch.tensor(asked["levels"], dtype=torch.uint8).view(height, width, colours).permute(2, 0, 1)
 
 
 def widget(info: dict[str, Any], numbers: bytes, code: str, answer: Callable[[dict, list], dict]) -> Any:

@@ -3,7 +3,9 @@ real images to compare with, as one description and one block of numbers. explor
 
 import base64
 import io
+import math
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,14 @@ from torch import nn
 
 from fashion_gan import features, latent, metrics
 from fashion_gan.data import CLASSES, Split
+from fashion_gan.errors import UserError
 from fashion_gan.explorer import model_bits
 from fashion_gan.model import Model
 from fashion_gan.networks import Generator
 
-TILES, ROOM = (200, 100, 50), 2_450_000  # training images of each class in the page; characters that all of it takes in the page
+TILES, ROOM = (2000, 1000, 500), 2_450_000  # training images in the page, of all classes; characters that all of it takes in the page
 MEASURED = 1000  # samples on which a direction is measured
+SLEEVES, SIDES = ("less sleeve", "more sleeve"), ("darker sides", "brighter sides")  # the same figure, of clothes and of other pictures
 
 
 def folded(layers: nn.Sequential) -> list[dict[str, Any]]:
@@ -38,13 +42,16 @@ def folded(layers: nn.Sequential) -> list[dict[str, Any]]:
     return found
 
 
-def payload(found: Model, train: Split, fresh: Split) -> tuple[dict[str, Any], bytes]:
+def payload(found: Model, train: Split, fresh: Split, folder: Path = features.WEIGHTS) -> tuple[dict[str, Any], bytes]:
     """The description (JSON) and the packed numbers that the page needs for a model; `train` gives the real images, `fresh` the
-    unseen ones that say how near to those a real image lies. Beside a wide generator there is ROOM for fewer real images."""
-    generator, network = found.generator.cpu(), features.load("dev")
+    unseen ones that say how near to those a real image lies; `folder` is theirs. Beside a wide generator there is ROOM for fewer real
+    images. Raises UserError where the model's pictures are other ones."""
+    generator, network, clothes = found.generator.cpu(), features.load("dev", folder=folder), found.classes == CLASSES
+    if (generator.shape, found.classes) != (tuple(train.images.shape[1:]), train.classes):
+        raise UserError(f"the model ({found.source}) makes other pictures than those in {folder}; set data_dir, or another model")
     parts, weights = weights_of(generator, network)
     for count in TILES:
-        about, scales, tiles = real_ones(network, train, fresh, count)
+        about, scales, tiles = real_ones(network, train, fresh, count // generator.class_count)
         tensors = weights | scales
         numbers = packed(tensors, tiles)
         if len(numbers) * 4 / 3 + len(about["sprite"]) < ROOM:
@@ -52,7 +59,8 @@ def payload(found: Model, train: Split, fresh: Split) -> tuple[dict[str, Any], b
     starts = np.cumsum([0, *(t.numel() for t in tensors.values())]).tolist()
     about |= {
         "model": model_bits(found), "source": found.source, "latent_dim": generator.latent_dim, "conditional": generator.conditional,
-        "scale": float(network.scale), "classes": CLASSES, "directions": named(generator), "train": len(train), "numbers": starts[-1],
+        "shape": generator.shape, "classes": found.classes, "thing": "garment" if clothes else "picture", "train": len(train),
+        "scale": float(network.scale), "directions": named(generator, SLEEVES if clothes else SIDES), "numbers": starts[-1],
         "tensors": {name: (start, t.numel()) for (name, t), start in zip(tensors.items(), starts, strict=False)},
     }  # fmt: skip
     return parts | about, numbers
@@ -60,11 +68,12 @@ def payload(found: Model, train: Split, fresh: Split) -> tuple[dict[str, Any], b
 
 def weights_of(generator: Generator, network: features.FeatureNetwork) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The layers of both networks, their weights by name, and those weights."""
-    scale, shift = latent.affine(generator.layers[0])
-    project = generator.project.weight.T.unflatten(1, (-1, 49)).transpose(1, 2) * scale  # (inputs, 49, 4C): pixel by pixel
-    hidden = network.body[-2].weight.T.unflatten(0, (-1, 9)).transpose(0, 1)  # as there
+    (scale, shift), plan = latent.affine(generator.layers[0]), math.prod(generator.plan)
+    project = generator.project.weight.T.unflatten(1, (-1, plan)).transpose(1, 2) * scale  # (inputs, 49, 4C): pixel by pixel
+    left = math.prod(side // 8 for side in generator.shape[1:])
+    hidden = network.body[-2].weight.T.unflatten(0, (-1, left)).transpose(0, 1)  # as there
     tensors = {
-        "project": project, "project_bias": shift.repeat(49), "hidden": hidden, "hidden_bias": network.body[-2].bias,
+        "project": project, "project_bias": shift.repeat(plan), "hidden": hidden, "hidden_bias": network.body[-2].bias,
         "head": network.head.weight.T, "head_bias": network.head.bias, "directions": torch.from_numpy(latent.directions(generator)),
     }  # fmt: skip
     parts = {"generator": folded(generator.layers), "classifier": folded(network.body)}
@@ -78,7 +87,7 @@ def weights_of(generator: Generator, network: features.FeatureNetwork) -> tuple[
 
 def real_ones(network: features.FeatureNetwork, train: Split, fresh: Split, count: int) -> tuple[dict, dict, torch.Tensor]:
     """`count` training images of each class: what there is to say about them, the scales of their features, those as uint8."""
-    chosen = torch.cat([(train.labels == c).nonzero().flatten()[:count] for c in range(len(CLASSES))])
+    chosen = torch.cat([(train.labels == c).nonzero().flatten()[:count] for c in range(len(train.classes))])
     real, unseen = (features.extract(network, images)[0] for images in (train.images[chosen], fresh.images))
     least, step = real.min(dim=0).values, (real.max(dim=0).values - real.min(dim=0).values).clamp(min=1e-6) / 255
     about = {
@@ -96,42 +105,46 @@ def packed(tensors: dict[str, torch.Tensor], tiles: torch.Tensor) -> bytes:
 
 
 def sprite(images: torch.Tensor, columns: int = 50) -> str:
-    """Images uint8 (N, 1, 28, 28) as one picture, `columns` a row, as the source of an <img>. WebP at quality 60 shows what they are
+    """Images uint8 (N, C, H, W) as one picture, `columns` a row, as the source of an <img>. WebP at quality 60 shows what they are
     at a third of a PNG's size; distances are taken from the images themselves."""
-    images = torch.cat([images, images.new_zeros(-len(images) % columns, 1, 28, 28)])
-    sheet = images.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28)
+    colours, height, width = images.shape[1:]
+    images = torch.cat([images, images.new_zeros(-len(images) % columns, colours, height, width)])
+    sheet = images.unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2).reshape(-1, columns * width, colours)
     stream = io.BytesIO()
-    Image.fromarray(sheet.numpy()).save(stream, format="webp", quality=60, method=6)
+    Image.fromarray(sheet.squeeze(2).numpy()).save(stream, format="webp", quality=60, method=6)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def traits(images: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
-    """What can be measured on garments uint8 (N, 1, 28, 28), each a figure an image (N,), by the words for less and more."""
-    x = images.squeeze(1).double() / 255
-    ink, garment = x.sum(dim=(1, 2)).clamp(min=1e-9), x > 0.1
-    size, rows = garment.sum(dim=(1, 2)).clamp(min=1), torch.arange(28.0)
-    steps = (x[:, :, 1:] - x[:, :, :-1]).abs() * (garment[:, :, 1:] & garment[:, :, :-1])
+def traits(images: torch.Tensor, sides: tuple[str, str] = SLEEVES) -> dict[tuple[str, str], torch.Tensor]:
+    """What can be measured on images uint8 (N, C, H, W), each a figure an image (N,), by the words for less and more; `sides`: those
+    for the share of brightness in the outer quarters. Of colours the mean counts."""
+    x, quarter = images.double().mean(dim=1) / 255, images.shape[3] // 4
+    ink, lit = x.sum(dim=(1, 2)).clamp(min=1e-9), x > 0.1
+    size, rows = lit.sum(dim=(1, 2)).clamp(min=1), torch.arange(float(images.shape[2]))
+    steps = (x[:, :, 1:] - x[:, :, :-1]).abs() * (lit[:, :, 1:] & lit[:, :, :-1])
     return {
-        ("darker", "brighter"): (x * garment).sum(dim=(1, 2)) / size,
+        ("darker", "brighter"): (x * lit).sum(dim=(1, 2)) / size,
         ("narrower", "wider"): (x.amax(dim=1) > 0.2).sum(dim=1).double(),
         ("shorter", "taller"): (x.amax(dim=2) > 0.2).sum(dim=1).double(),
-        ("less sleeve", "more sleeve"): (x[:, :, :7].sum(dim=(1, 2)) + x[:, :, 21:].sum(dim=(1, 2))) / ink,
+        sides: (x[:, :, :quarter].sum(dim=(1, 2)) + x[:, :, -quarter:].sum(dim=(1, 2))) / ink,
         ("plainer", "patterned"): steps.sum(dim=(1, 2)) / size,
         ("higher", "lower"): (x.sum(dim=2) * rows).sum(dim=1) / ink,
         ("symmetric", "lopsided"): (x - x.flip(2)).abs().sum(dim=(1, 2)) / ink,
     }
 
 
-def named(generator: Generator, sigma: float = 2.0, clear: float = 0.25) -> list[dict[str, Any]]:
-    """The directions' names: the words for the trait that changes most where MEASURED samples are moved by `sigma`, in standard
+def named(generator: Generator, sides: tuple[str, str] = SLEEVES, sigma: float = 2.0, clear: float = 0.25) -> list[dict[str, Any]]:
+    """The directions' names: the words for the trait that changes most where some MEASURED samples are moved by `sigma`, in standard
     deviations of that trait within a class; the clearest gets a trait first. A number where no change is `clear`, which is
     some eight times the standard error."""
-    z, labels = latent.draw(MEASURED, generator.latent_dim, 1), latent.balanced_labels(MEASURED)
-    before, found = traits(latent.generate(generator, z, labels)), []
-    spread = {words: float(values.view(-1, len(CLASSES)).var(dim=0).mean().sqrt()) + 1e-9 for words, values in before.items()}
+    classes = range(generator.class_count)
+    labels = latent.balanced_labels(MEASURED // len(classes) * len(classes), classes)
+    z = latent.draw(len(labels), generator.latent_dim, 1)
+    before, found = traits(latent.generate(generator, z, labels), sides), []
+    spread = {words: float(values.view(-1, len(classes)).var(dim=0).mean().sqrt()) + 1e-9 for words, values in before.items()}
     for direction in torch.from_numpy(latent.directions(generator)):
-        after = traits(latent.generate(generator, z + sigma * direction, labels))
-        found.append({words: float(after[words].mean() - before[words].mean()) / spread[words] for words in before})
+        after = traits(latent.generate(generator, z + sigma * direction, labels), sides)
+        found.append({words: float(after[words].mean() - before[words].mean()) / spread[words] for words in before if spread[words] > 1e-6})
     told: dict[int, dict[str, Any]] = {}
     ranked = sorted(((e, i, words) for i, effects in enumerate(found) for words, e in effects.items()), key=lambda t: -abs(t[0]))
     for effect, number, words in ranked:

@@ -1,5 +1,5 @@
-"""The feature networks: small classifiers of Fashion-MNIST that the metrics look through, since Inception's features are
-made for photographs. Each has a role and is used for nothing else: `judge` reports, and nothing is trained or chosen by it;
+"""The feature networks: small classifiers of the data that the metrics look through, since Inception's features are
+made for photographs. Fashion-MNIST's are shipped; a packed data set has its own in its folder (`fashion-gan data`). Each has a role and is used for nothing else: `judge` reports, and nothing is trained or chosen by it;
 `dev` makes the choices during training (the best checkpoint); `train` is the only one that an objective may look through."""
 
 import contextlib
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fashion_gan.data import CLASSES
+from fashion_gan.data import About, about
 from fashion_gan.errors import UserError
 from fashion_gan.files import digest, read_json, replacing
 
@@ -39,17 +39,18 @@ ROLES = {
 
 
 class FeatureNetwork(nn.Module):
-    """Images (N, 1, 28, 28) in -1..1 to class logits (N, 10); `features` gives the layer before, (N, 64), scaled."""
+    """Images (N, C, H, W) in -1..1 to class logits (N, classes); `features` gives the layer before, (N, 64), scaled."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: Shape, of: About):
         super().__init__()
-        layers, width = [], 1
+        layers, (width, height, breadth) = [], of.shape
         for wider in shape.widths:
             layers += [nn.Conv2d(width, wider, 3, 1, 1, bias=False), nn.BatchNorm2d(wider), shape.activation()]
             layers += [shape.pool(2)]
             width = wider
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 9, FEATURE_COUNT), shape.activation())
-        self.head = nn.Linear(FEATURE_COUNT, len(CLASSES))
+        left = width * (height // 8) * (breadth // 8)  # after three times half of the sides
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(left, FEATURE_COUNT), shape.activation())
+        self.head = nn.Linear(FEATURE_COUNT, len(of.classes))
         self.register_buffer("scale", torch.ones(()))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -78,34 +79,44 @@ def training() -> Iterator[None]:
         _training = False
 
 
-def load(role: str, device: str = "cpu") -> FeatureNetwork:
-    """A shipped feature network, frozen, in evaluation mode. Its weights are checked against the shipped digest. Raises
+def home(folder: Path) -> Path:
+    """Where the feature networks for the data of this folder lie."""
+    return folder / "networks" if about(folder).own else WEIGHTS
+
+
+def load(role: str, device: str = "cpu", folder: Path = WEIGHTS) -> FeatureNetwork:
+    """A feature network for the data of `folder`, frozen, in evaluation mode. Its weights are checked against their digest. Raises
     UserError where they are missing or damaged; RuntimeError for the judge while a training goes on."""
     if role == "judge" and _training:
         raise RuntimeError("the judge takes part in no training and no choice; use dev to choose, train in an objective")
-    return _load(role, device)
+    return _load(role, device, folder)
 
 
 @functools.cache
-def _load(role: str, device: str) -> FeatureNetwork:
+def _load(role: str, device: str, folder: Path) -> FeatureNetwork:
     from safetensors.torch import load_file
 
-    path = WEIGHTS / f"{role}.safetensors"
-    if not path.exists() or digest(path) != read_json(WEIGHTS / "features.json")[role]["sha256"]:
-        raise UserError(f"{path} is missing or damaged; restore it (git checkout {path.name}) or run: fashion-gan train-features")
-    network = FeatureNetwork(ROLES[role])
+    path = home(folder) / f"{role}.safetensors"
+    if not path.exists() or digest(path) != read_json(path.with_name("features.json"))[role]["sha256"]:
+        mend = (
+            f"fashion-gan data --dataset {about(folder).own['source']}"
+            if about(folder).own
+            else f"git checkout {path.name}, or fashion-gan train-features"
+        )
+        raise UserError(f"{path} is missing or damaged; get it again: {mend}")
+    network = FeatureNetwork(ROLES[role], about(folder))
     network.load_state_dict(load_file(path))
     return network.to(device).eval().requires_grad_(False)
 
 
-def identity(role: str) -> str:
+def identity(role: str, folder: Path = WEIGHTS) -> str:
     """Names a feature network's exact weights, so that scores are compared only where they mean the same."""
-    return f"{role}-{read_json(WEIGHTS / 'features.json')[role]['sha256'][:12]}"
+    return f"{role}-{read_json(home(folder) / 'features.json')[role]['sha256'][:12]}"
 
 
 @torch.no_grad()
 def extract(network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (N, 64) float64 and predicted classes (N,) of uint8 or -1..1 float images (N, 1, 28, 28), on CPU."""
+    """Features (N, 64) float64 and predicted classes (N,) of uint8 or -1..1 float images (N, C, H, W), on CPU."""
     device = network.scale.device
     features, classes = [], []
     for part in images.split(chunk):
@@ -118,14 +129,14 @@ def extract(network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000) ->
 
 
 def extract_kept(role: str, images: torch.Tensor, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """`extract` by a shipped network, kept in `folder` under the images' content: a split is looked through once."""
+    """`extract` by a network for the data of `folder`, kept there under the images' content: a split is looked through once."""
     from safetensors.torch import load_file, save_file
 
-    path = folder / f"{identity(role)}-{digest(images.numpy().tobytes())[:12]}.safetensors"
+    path = folder / "features" / f"{identity(role, folder)}-{digest(images.numpy())[:12]}.safetensors"
     if path.exists():
         kept = load_file(path)
         return kept["features"].double(), kept["classes"]
-    features, classes = extract(load(role), images)
+    features, classes = extract(load(role, folder=folder), images)
     with contextlib.suppress(OSError), replacing(path) as temporary:  # a data folder that cannot be written serves as well
         save_file({"features": features.float(), "classes": classes}, temporary)
     return features, classes

@@ -1,18 +1,20 @@
 """Sample a generator, interpolate between latents, truncate; latents of the explorer's seeds; directions."""
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
 
-from fashion_gan.data import CLASSES, to_uint8
+from fashion_gan.data import to_uint8
 from fashion_gan.networks import Generator
 
 CHUNK = 500  # images made at once; always the same, so that how many are asked for changes no bit of the first ones
 
 
-def balanced_labels(count: int, classes: list[int] | None = None) -> torch.Tensor:
-    """Labels (count,) that go round through `classes` (default: all ten), so each is equally often there."""
-    chosen = torch.tensor(classes if classes else range(len(CLASSES)))
+def balanced_labels(count: int, classes: list[int] | range = range(10)) -> torch.Tensor:
+    """Labels (count,) that go round through `classes`, so each is equally often there."""
+    chosen = torch.tensor(classes)
     return chosen[torch.arange(count) % len(chosen)]
 
 
@@ -24,14 +26,14 @@ def draw(count: int, latent_dim: int, seed: int, truncation: float = 1.0) -> tor
 
 @torch.no_grad()
 def generate(generator: Generator, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Images uint8 (N, 1, 28, 28), on CPU, of latents (N, latent_dim) and labels (N,)."""
+    """Images uint8 (N, C, H, W), on CPU, of latents (N, latent_dim) and labels (N,)."""
     place = next(generator.parameters()).device
     parts = zip(latents.split(CHUNK), labels.split(CHUNK), strict=True)
     return torch.cat([to_uint8(generator(z.to(place), y.to(place))).cpu() for z, y in parts])
 
 
 def sample(generator: Generator, count: int, seed: int, labels: torch.Tensor, truncation: float = 1.0) -> torch.Tensor:
-    """Images uint8 (count, 1, 28, 28) of labels (count,); the same seed gives the same images."""
+    """Images uint8 (count, C, H, W) of labels (count,); the same seed gives the same images."""
     return generate(generator, draw(count, generator.latent_dim, seed, truncation), labels)
 
 
@@ -73,11 +75,12 @@ def directions(generator: Generator, factors: int = 4, count: int = 8) -> np.nda
     """Directions in the latent space, (up to `count`, latent_dim), of length 1 and at right angles: the first layer's strongest
     `factors` (closed-form factorisation, Shen & Zhou 2021), then the latents' side of its activations' principal components within
     a class (after Härkönen et al. 2020). The largest entry is positive; rounded to float16, as the page has them."""
-    scale, size = affine(generator.layers[0])[0].repeat_interleave(49), generator.latent_dim
+    scale, size = affine(generator.layers[0])[0].repeat_interleave(math.prod(generator.plan)), generator.latent_dim
     strongest = torch.linalg.svd((generator.project.weight[:, :size] * scale[:, None]).double(), full_matrices=False).Vh
-    z, labels = draw(1000, size, 0), balanced_labels(1000)
-    given = torch.cat([z, torch.eye(len(CLASSES))[labels]], dim=1) if generator.conditional else z
-    seen = generator.layers[:2](generator.project(given).view(1000, -1, 7, 7)).double().view(100, 10, -1)
+    each = 1000 // generator.class_count
+    z, labels = draw(each * generator.class_count, size, 0), balanced_labels(each * generator.class_count, range(generator.class_count))
+    given = torch.cat([z, torch.eye(generator.class_count)[labels]], dim=1) if generator.conditional else z
+    seen = generator.layers[:2](generator.project(given).view(len(z), -1, *generator.plan)).double().view(each, generator.class_count, -1)
     seen = (seen - seen.mean(dim=0)).flatten(0, 1)
     principal = torch.linalg.eigh(seen @ seen.T).eigenvectors[:, -32:].flip(1).T @ z.double()
     found: list[torch.Tensor] = []

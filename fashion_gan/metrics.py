@@ -72,28 +72,30 @@ def nearest(queries: torch.Tensor, references: torch.Tensor, count: int = 1, chu
 
 
 def centred(images: torch.Tensor) -> torch.Tensor:
-    """Images uint8 (N, 1, 28, 28) as floats, moved so that the middle of what is bright is the middle of the image."""
-    bright, places = (images > 64).float() + 1e-6, torch.arange(28.0)
-    shares = bright / bright.sum(dim=(1, 2, 3), keepdim=True)
-    middles = torch.stack([(shares.sum(dim=axis).flatten(1) * places).sum(dim=1) for axis in (2, 3)], dim=1)  # x, y
-    maps = torch.cat([torch.eye(2).expand(len(images), 2, 2), (2 * middles - 27)[:, :, None] / 28], dim=2)
+    """Images uint8 (N, C, H, W) as floats, moved so that the middle of what is bright is the middle of the image."""
+    bright = (images > 64).float().mean(dim=1, keepdim=True) + 1e-6
+    shares, sides = bright / bright.sum(dim=(1, 2, 3), keepdim=True), images.shape[:1:-1]  # width, height
+    middles = [(shares.sum(dim=axis).flatten(1) * torch.arange(float(side))).sum(dim=1) for axis, side in zip((2, 3), sides, strict=True)]
+    moves = torch.stack([(2 * middle - (side - 1)) / side for middle, side in zip(middles, sides, strict=True)], dim=1)  # x, y
+    maps = torch.cat([torch.eye(2).expand(len(images), 2, 2), moves[:, :, None]], dim=2)
     return F.grid_sample(images.float(), F.affine_grid(maps, list(images.shape), False), align_corners=False)
 
 
 def nearest_pixels(images: torch.Tensor, pool: torch.Tensor, count: int = 12, chunk: int = 250) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each image (N, 1, 28, 28) the distances to, and the indices of, its nearest ones of a pool, both (N, 2 count): `count`
+    """For each image (N, C, H, W) the distances to, and the indices of, its nearest ones of a pool, both (N, 2 count): `count`
     as it is, `count` mirrored. Distance: root mean square of grey levels at the best of moves by up to a pixel. A copy is often
     moved or mirrored, so they are looked for centred, at a quarter of the size: light noise and the move change little there."""
-    coarse, found = F.avg_pool2d(centred(pool), 4).flatten(1), []
+    coarse = torch.cat([F.avg_pool2d(centred(part), 4).flatten(1) for part in pool.split(10_000)])
+    found, (height, width) = [], images.shape[2:]
     for part in (part for whole in images.split(chunk) for part in (whole, whole.flip(-1))):
         index = nearest(F.avg_pool2d(centred(part), 4).flatten(1), coarse, min(count, len(pool)))[1]
         there, wide = pool[index].flatten(2).float(), F.pad(part.float(), (1, 1, 1, 1))
         best = torch.full(index.shape, torch.inf)
         for y, x in itertools.product(range(3), range(3)):
-            moved = wide[:, :, y : y + 28, x : x + 28].flatten(1)[:, :, None]
+            moved = wide[:, :, y : y + height, x : x + width].flatten(1)[:, :, None]
             square = there.square().sum(dim=2) - 2 * torch.bmm(there, moved).squeeze(2) + moved.square().sum(dim=1)
             best = torch.minimum(best, square)
-        found.append(torch.stack([(best.clamp(min=0) / 784).sqrt(), index.float()]))
+        found.append(torch.stack([(best.clamp(min=0) / there.shape[2]).sqrt(), index.float()]))
     plain, mirrored = torch.cat(found[::2], dim=1), torch.cat(found[1::2], dim=1)
     distance, index = torch.cat([plain, mirrored], dim=2)
     return distance, index.long()
@@ -103,7 +105,7 @@ def share(hits: torch.Tensor) -> list[float]:
     """The share of true values in (N,), and its 95 % interval (Wilson 1927)."""
     n, p, z = len(hits), hits.double().mean().item(), 1.96
     middle, reach = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    return [p, *((middle + sign * reach) / (1 + z * z / n) for sign in (-1, 1))]
+    return [p, *(max((middle + sign * reach) / (1 + z * z / n), 0.0) for sign in (-1, 1))]
 
 
 def best_threshold(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> float:

@@ -9,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from fashion_gan import run as runs
-from fashion_gan.errors import UserError, project_root
+from fashion_gan.data import CLASSES
+from fashion_gan.errors import UserError, asked, project_root
 from fashion_gan.files import digest, replacing
-from fashion_gan.networks import Discriminator, Generator
+from fashion_gan.networks import IMAGE, Discriminator, Generator
 
 FILE, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 SHIPPED = Path("reports") / "showcase" / FILE
@@ -27,10 +28,16 @@ class Model:
     folder: Path  # of the run it came from: its discriminator, curves and pictures lie there
     params: dict[str, Any]
     digest: str
+    classes: tuple[str, ...]
+
+    @property
+    def asked(self) -> bool:
+        """Whether it can be asked for a class."""
+        return self.generator.conditional and len(self.classes) > 1
 
 
 def save_network(path: Path, network: nn.Module, params: dict[str, Any], half: bool = False) -> None:
-    """Write weights and parameters as safetensors. `half` stores float16: half the size, at most a grey level off."""
+    """Write weights and parameters as safetensors; `params` has `shape` and `classes` too where the data set is not Fashion-MNIST. `half` stores float16: half the size, at most a grey level off."""
     from safetensors.torch import save_file
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -60,8 +67,12 @@ def _read_network(path: Path, make: Callable[[dict[str, Any]], nn.Module]) -> tu
 
 def load_generator(path: Path, source: str = "") -> Model:
     """Read a generator. Raises UserError where the file is no model, or damaged."""
-    generator, params = _read_network(path, lambda p: Generator(**{name: p[name] for name in SHAPE}))
-    return Model(generator, source or str(path), path.parent, params, digest(path))
+    generator, params = _read_network(path, lambda p: Generator(**{name: p[name] for name in SHAPE}, **_of_data(p)))
+    return Model(generator, source or str(path), path.parent, params, digest(path), tuple(params.get("classes", CLASSES)))
+
+
+def _of_data(params: dict[str, Any]) -> dict[str, Any]:
+    return {"shape": tuple(params.get("shape", IMAGE)), "class_count": len(params.get("classes", CLASSES))}
 
 
 def load_discriminator(folder: Path) -> Discriminator:
@@ -69,7 +80,7 @@ def load_discriminator(folder: Path) -> Discriminator:
     path = folder / DISCRIMINATOR
     if not path.exists():
         raise UserError(f"there is no {DISCRIMINATOR} in {folder}; give a run, or a registered model, which keep both")
-    return _read_network(path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"]))[0]
+    return _read_network(path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"], **_of_data(p)))[0]
 
 
 def find(where: str, own: Path | None = None) -> Model:
@@ -79,7 +90,7 @@ def find(where: str, own: Path | None = None) -> Model:
     if where == "auto":
         return _find_auto(own)
     if where.startswith("models:/"):
-        return load_generator(_download(where), source=where)
+        return load_generator(Path(asked("store.py", where, FILE).splitlines()[-1]), source=where)
     path = Path(where)
     if path.is_file():
         return load_generator(path)
@@ -101,18 +112,3 @@ def _find_auto(own: Path | None) -> Model:
     if newest:
         return load_generator(newest.folder / FILE, source=f"the newest finished run, {newest.name}")
     return load_generator(project_root() / SHIPPED, source="the generator shipped with the project")
-
-
-def _download(uri: str) -> Path:
-    """The generator file of a registered model, from MLflow."""
-    from fashion_gan import store
-
-    mlflow = store.import_mlflow()
-    try:
-        store.check_there()
-        folder = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=store.tracking_uri()))
-        return next(folder.rglob(FILE))
-    except (mlflow.exceptions.MlflowException, StopIteration, OSError) as error:
-        raise UserError(
-            f"no model {uri} in MLflow at {store.shown_uri()} ({store.first_line(error)}); models are named models:/fashion-gan@champion or models:/fashion-gan/1"
-        ) from None

@@ -21,8 +21,10 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     seed: int = parameter(0, "everything random follows from it", frozen=True, ge=0, lt=2**31)
+    dataset: str = parameter("fashion-mnist", "fashion-mnist, mnist, kmnist, qmnist, a folder of images, or an .npz; packed into data_dir", frozen=True, min_length=1)  # fmt: skip
+    skip_unreadable: bool = parameter(False, "leave out images of a folder that cannot be read, and name them")
     data_dir: str = parameter("data", "folder of the data set, from the project folder", min_length=1)
-    subset: int = parameter(50_000, "training images used, the first of the split", unit="images", frozen=True, ge=256, le=50_000)  # fmt: skip
+    subset: int = parameter(50_000, "training images used, the first of the split, as far as there are so many", unit="images", frozen=True, ge=256, le=10**8)  # fmt: skip
     augment: Literal["none", "flip", "translate", "translate+cutout"] = parameter("none", "random changes shown to the discriminator, of real and fake alike", frozen=True)  # fmt: skip
 
     conditional: bool = parameter(True, "ask the generator for a class", frozen=True)
@@ -119,8 +121,8 @@ def meta(name: str) -> dict[str, Any]:
 
 
 def frozen_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Names of the frozen parameters that differ."""
-    return [name for name in Params.model_fields if meta(name)["frozen"] and old.get(name) != new.get(name)]
+    """Names of the frozen parameters that differ. One that an older version did not know had its default."""
+    return [n for n, default in Params().model_dump().items() if meta(n)["frozen"] and old.get(n, default) != new.get(n, default)]
 
 
 def allowed(name: str) -> str:

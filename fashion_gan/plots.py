@@ -52,13 +52,13 @@ def picture(figure: Figure, alt: str) -> Picture:
 
 
 def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2) -> Picture:
-    """Images uint8 (N, [1,] 28, 28) in rows of `columns`, at their own pixels; the page shows them `scale` times larger."""
+    """Images uint8 (N, C, H, W) in rows of `columns`, at their own pixels; the page shows them `scale` times larger."""
     from torchvision.utils import make_grid
 
-    sheet = make_grid(images.reshape(-1, 1, 28, 28), columns, padding=1, pad_value=64)[0]
+    sheet = make_grid(images, columns, padding=1, pad_value=64)  # of three colours, whatever came in
     stream = io.BytesIO()
-    Image.fromarray(sheet.numpy()).save(stream, format="png", optimize=True)
-    return Picture(stream.getvalue(), alt, width=sheet.shape[1] * scale)
+    Image.fromarray((sheet[0] if images.shape[1] == 1 else sheet.permute(1, 2, 0)).numpy()).save(stream, format="png", optimize=True)
+    return Picture(stream.getvalue(), alt, width=sheet.shape[2] * scale)
 
 
 def axes_of(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:

@@ -30,8 +30,10 @@ def rendered(template: str, run: Run, **values: Any) -> str:
     style = Markup(_static("report.css") + (_static("explorer.css") if values.get("twin") else ""))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     scores, last = run.read_json("scores"), run.last()
-    lenses = {name: read_json(STATIC.parent / "weights" / f"{name}.json") for name in ("features", "agreement", "plain")}
-    known = {"lenses": lenses, "run": run, "info": run.info, "scores": scores, "swept": run.read_json("swept"), "last": last}
+    data = run.info.get("data", {"name": "Fashion-MNIST", "shape": [1, 28, 28], "classes": [""] * 10})
+    paths = (Path(data.get("networks", STATIC.parent / "weights")) / f"{name}.json" for name in ("features", "agreement", "plain"))
+    lenses = {path.stem: read_json(path) for path in paths if path.exists()}
+    known = {"lenses": lenses, "data": data, "run": run, "info": run.info, "scores": scores, "swept": run.read_json("swept"), "last": last}
     known |= {"frames": [], "twin": "", "clock": clock, "markdown": markdown}
     return templates.get_template(template).render(known | {"style": style, "script": script, "script_digest": digest} | values)
 

@@ -14,15 +14,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from fashion_gan.errors import UserError, project_root
+from fashion_gan.errors import UserError, asked, project_root, settings
 from fashion_gan.files import Lock, read_json, write_json
 from fashion_gan.params import Params
 from fashion_gan.provenance import provenance
-from fashion_gan.store import settings
 
 SCHEMA = 1
 RUN_VARIABLE = "FASHION_GAN_RUN"  # the pipeline tells its kernels which run they belong to
-FETCHER = Path(__file__).resolve().parents[1] / "scripts" / "remote.py"
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
@@ -39,7 +37,7 @@ class Run:
         cls, params: Params, *, name: str = "", profile: str = "", notebooks: tuple[str, ...] = (), command: str = "", **tags: str
     ) -> "Run":
         """A new run folder under reports/, locked by this process. Raises UserError where the name is taken or bad."""
-        from fashion_gan.data import described
+        from fashion_gan import data, features
 
         root = project_root()
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -52,7 +50,9 @@ class Run:
         tags |= provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}")
         told = {"schema": SCHEMA, "uuid": uuid.uuid4().hex, "name": name, "profile": profile, "notebooks": list(notebooks)}
         told |= {"params": params.model_dump(), "status": "RUNNING", "created": time.time(), "attempts": 1, "tags": tags}
-        told |= {"host": platform.node(), "datasets": described(params.subset)}
+        where, about = data.place(params), data.about(data.place(params))
+        told |= {"host": platform.node(), "datasets": data.described(where, params.subset)}
+        told["data"] = {"name": about.name, "shape": about.shape, "classes": about.classes, "networks": str(features.home(where))}
         write_json(folder / "run.json", told)
         return run
 
@@ -227,14 +227,11 @@ def find(name: str, tracked: bool = False) -> Run:
                 raise UserError(f"{run.name} is no run that is tracked, or can go on; take one of reports/")
             return run
     if settings().get("RUNS_URI"):
-        fetched = subprocess.run([sys.executable, str(FETCHER), name], cwd=project_root(), stderr=subprocess.PIPE, text=True)
-        if fetched.returncode == 0:
-            return find(name, tracked)
-        raise UserError((fetched.stderr.splitlines() or ["it was not fetched"])[-1].removeprefix("error: "))
+        asked("remote.py", name)
+        return find(name, tracked)
     names = ", ".join(run.name for run in runs[-5:]) or "none yet"
     raise UserError(f"no run {name!r} in reports/; the newest are: {names}")
 
 
 def newest_finished() -> Run | None:
-    done = (run for run in reversed(all_runs()) if run.info["status"] == "FINISHED" and (run.folder / "generator.safetensors").exists())
-    return next(done, None)
+    return next((r for r in reversed(all_runs()) if r.info["status"] == "FINISHED" and (r.folder / "generator.safetensors").exists()), None)

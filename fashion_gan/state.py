@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,10 +25,10 @@ def pick_device(wanted: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-def draw_latents(count: int, params: Params, random: torch.Generator, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents (count, latent_dim) from N(0, 1) and labels (count,), each class equally likely."""
-    latents = torch.randn(count, params.latent_dim, generator=random)
-    labels = torch.randint(0, len(data.CLASSES), (count,), generator=random)
+def draw_latents(count: int, network: Generator, random: torch.Generator, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (count, latent_dim) from N(0, 1) for a network, and labels (count,), each class equally likely."""
+    latents = torch.randn(count, network.latent_dim, generator=random)
+    labels = torch.randint(0, network.class_count, (count,), generator=random)
     return latents.to(device), labels.to(device)
 
 
@@ -66,11 +67,12 @@ class TrainingState:
     """Everything that the next step depends on. Saved and loaded whole, so a resume gives the same bits."""
 
     def __init__(self, params: Params, device: torch.device | None = None):
-        self.device = device or pick_device(params.device)
+        self.device, self.about = device or pick_device(params.device), data.about(data.place(params))
+        of_data = (self.about.shape, len(self.about.classes))
         with torch.random.fork_rng(devices=[]):  # the networks' initial weights are drawn from the global generator
             torch.manual_seed(params.seed)
-            generator = Generator(params.latent_dim, params.channels, params.conditional, params.refine)
-            discriminator = Discriminator(params.channels, params.conditional, params.d_norm)
+            generator = Generator(params.latent_dim, params.channels, params.conditional, params.refine, *of_data)
+            discriminator = Discriminator(params.channels, params.conditional, params.d_norm, *of_data)
         place = {"device": self.device, "memory_format": torch.channels_last}
         self.generator, self.discriminator = generator.to(**place), discriminator.to(**place)
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
@@ -78,7 +80,7 @@ class TrainingState:
         self.optimizer_g = self._adam(self.generator, params.lr_g, params)
         self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
         self.random = torch.Generator().manual_seed(params.seed)  # on CPU: the same draws whatever the device
-        self.moments = FakeMoments(FrechetObjective.width(params.conditional), self.device)
+        self.moments = FakeMoments(features.FEATURE_COUNT + features.HALFWAY_COUNT + params.conditional * of_data[1], self.device)
         self.position = Position()
         self.losses = torch.zeros(4, device=self.device)  # sums of loss_d, loss_g, right on real, right on fake
 
@@ -101,10 +103,10 @@ class TrainingState:
 
 
 def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params: Params, frechet: "FrechetObjective | None") -> None:
-    """One step of the discriminator, then one of the generator, on one batch of real images (N, 1, 28, 28)."""
+    """One step of the discriminator, then one of the generator, on one batch of real images (N, C, H, W)."""
     G, D, random = state.shared_g, state.shared_d, state.random
     loss_d, loss_g = objectives.LOSSES[params.loss]
-    z, asked, real, labels = map(parallel.mine, (*draw_latents(len(real), params, random, state.device), real, labels))
+    z, asked, real, labels = map(parallel.mine, (*draw_latents(len(real), state.generator, random, state.device), real, labels))
     fake = G(z, asked)
 
     penalised = (params.r1 or params.r2) and state.position.batch % params.penalty_every == 0
@@ -140,8 +142,9 @@ class FrechetObjective:
     a layer halfway, and, where the generator is conditional, on the class that was asked for beside them, so that garment
     and class must go together as they do in real images (the joint distance of DeVries et al. 2019)."""
 
-    def __init__(self, train: data.Split, conditional: bool, device: torch.device):
-        self.network, self.conditional, self.halfway_scale = features.load("train", str(device)), conditional, 1.0
+    def __init__(self, train: data.Split, conditional: bool, device: torch.device, folder: Path = features.WEIGHTS):
+        self.network, self.halfway_scale = features.load("train", str(device), folder), 1.0
+        self.asked = conditional * len(train.classes)
         with torch.no_grad():
             parts = zip(train.images.split(1000), train.labels.split(1000), strict=True)
             seen = torch.cat([self.look(data.make_transform()(x.to(device)), y.to(device)) for x, y in parts]).double().cpu()
@@ -151,15 +154,11 @@ class FrechetObjective:
         self.mean = seen.mean(dim=0).float().to(device)
         self.root = metrics.symmetric_root(torch.cov(seen.T)).float().to(device)
 
-    @staticmethod
-    def width(conditional: bool) -> int:
-        return features.FEATURE_COUNT + features.HALFWAY_COUNT + len(data.CLASSES) * conditional
-
     def look(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Images (N, 1, 28, 28) and their classes (N,) to (N, width)."""
+        """Images (N, C, H, W) and their classes (N,) to (N, width)."""
         hidden, halfway = self.network.features_and_halfway(images)
         seen = [hidden, self.halfway_scale * halfway]
-        return torch.cat([*seen, one_hot(labels, len(data.CLASSES)).float()] if self.conditional else seen, dim=1)
+        return torch.cat([*seen, one_hot(labels, self.asked).float()] if self.asked else seen, dim=1)
 
     def gradient(self, fake: torch.Tensor, asked: torch.Tensor, moments: FakeMoments) -> torch.Tensor:
         mean, cov = moments.update(self.look(fake, asked))

@@ -21,7 +21,7 @@ from fashion_gan.state import FrechetObjective, TrainingState, average, draw_lat
 
 @dataclass(frozen=True)
 class Record:
-    """What an epoch left: `epoch` (epochs finished), `metrics` by name, `grid` uint8 (N, 28, 28) of fixed latents."""
+    """What an epoch left: `epoch` (epochs finished), `metrics` by name, `grid` uint8 (N, C, H, W) of fixed latents."""
 
     epoch: int
     metrics: dict[str, float]
@@ -101,8 +101,9 @@ def train(
         yield from (Record(**content) for content in parallel.records(params, folder))
         state.load_state_dict(checkpoint.load_last(folder / "checkpoints")["state"])
         return
-    reference = {role: features.extract(features.load(role, str(state.device)), validation.images)[0] for role in ("dev", "train")}
-    frechet = FrechetObjective(train_split, params.conditional, state.device) if params.feature_loss else None
+    where = data.place(params)
+    reference = {role: features.extract(features.load(role, str(state.device), where), validation.images)[0] for role in ("dev", "train")}
+    frechet = FrechetObjective(train_split, params.conditional, state.device, where) if params.feature_loss else None
     position, per_epoch = state.position, len(train_split) // params.batch_size
     keeper = Keeper(state, params, folder, params.epochs * per_epoch * params.batch_size)
     deadline = time.monotonic() + params.max_minutes * 60 if params.max_minutes else float("inf")
@@ -182,6 +183,8 @@ def export(params: Params, folder: Path) -> int:
         raise UserError(f"{folder} holds no checkpoint yet; train first")
     state, values = TrainingState(params), params.model_dump()
     state.load_state_dict(content["state"])
+    if state.about.own:
+        values |= {"shape": state.about.shape, "classes": state.about.classes}
     model.save_network(folder / model.FILE, averaged_generator(state, params), values)
     model.save_network(folder / model.DISCRIMINATOR, state.discriminator, values)
     return state.position.epoch
@@ -200,21 +203,23 @@ def averaged_generator(state: TrainingState, params: Params, images: int = 2000)
     network.train()
     random = torch.Generator().manual_seed(params.seed + 1)
     for _ in range(max(1, images // 200)):
-        network(*draw_latents(200, params, random, state.device))
+        network(*draw_latents(200, network, random, state.device))
     return network.eval()
 
 
 @torch.no_grad()
 def look(state: TrainingState, validation: data.Split, reference: dict[str, torch.Tensor], params: Params) -> tuple[dict, torch.Tensor]:
-    """Metrics on validation images and fresh samples, and a grid of fixed latents: 10 rows, a class each. `reference`:
+    """Metrics on validation images and fresh samples, and a grid of fixed latents: a row a class. `reference`:
     features of the validation split by the networks dev, which chooses, and train, which an objective may look through: where its
     distance falls and dev's does not, the objective is being gamed. Uses random numbers of its own."""
     count = min(params.look_images, len(validation))
     network = averaged_generator(state, params)
     random = torch.Generator().manual_seed(params.seed + 2)
-    z, _ = draw_latents(count, params, random, state.device)
-    asked = (torch.arange(count) % len(data.CLASSES)).to(state.device)
-    fake = torch.cat([network(*part) for part in zip(z.split(500), asked.split(500), strict=True)])
+    rows = network.class_count if network.class_count > 1 else 10
+    z, _ = draw_latents(max(count, 10 * rows), network, random, state.device)
+    asked = (torch.arange(len(z)) % network.class_count).to(state.device)
+    made = torch.cat([network(*part) for part in zip(z.split(500), asked.split(500), strict=True)])
+    fake, asked = made[:count], asked[:count]
     real = data.make_transform()(validation.images[:count].to(state.device))
     labels = validation.labels[:count].to(state.device)
     D = state.discriminator.eval()
@@ -225,7 +230,7 @@ def look(state: TrainingState, validation: data.Split, reference: dict[str, torc
     loss = objectives.LOSSES[params.loss][0](real_logits, fake_logits).item()
     values = {"validation_loss_d": loss, "validation_accuracy": right}
     for name, role in (("validation_distance", "dev"), ("validation_distance_train", "train")):
-        seen = features.extract(features.load(role, str(state.device)), fake)[0]
+        seen = features.extract(features.load(role, str(state.device), data.place(params)), fake)[0]
         values[name] = metrics.frechet_distance(reference[role], seen)
-    order = torch.arange(100).view(10, 10).T.flatten()  # row c: class c
-    return values, data.to_uint8(fake[:100][order].cpu()).squeeze(1)
+    order = torch.arange(10 * rows).view(10, rows).T.flatten()  # row c: class c
+    return values, data.to_uint8(made[: 10 * rows][order].cpu())

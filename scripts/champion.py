@@ -3,9 +3,9 @@
 import sys
 
 import registry
+import store
 from command import guarded, parser_of
 
-from fashion_gan import store
 from fashion_gan.errors import UserError
 
 

@@ -14,12 +14,12 @@ import pages
 from machine import watch
 from registry import experiment, make_client, register
 from remote import mark_of
+from store import first_line, is_server, shown_uri
 
 from fashion_gan import model
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, digest, write_json
 from fashion_gan.run import Run, all_runs
-from fashion_gan.store import first_line, is_server, shown_uri
 
 RUN_TAG = "fashion_gan.uuid"
 COPIED = ("images", "notebooks")  # folders that are copied whole; of checkpoints only the final and the best

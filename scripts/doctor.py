@@ -13,9 +13,9 @@ from typing import Any
 
 import registry
 import remote
+import store
 from command import guarded, parser_of
 
-from fashion_gan import store
 from fashion_gan.errors import UserError, project_root
 
 FREE_GB = 2  # what a few default runs leave, with room for the database

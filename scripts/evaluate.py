@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from command import guarded, parser_of
 
-from fashion_gan import evaluation, latent, model
+from fashion_gan import data, evaluation, latent, model
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import write_json
 from fashion_gan.params import Params
@@ -45,10 +45,10 @@ def given_images(args: Namespace) -> tuple[torch.Tensor, torch.Tensor | None] | 
     return images[: anybodys.MOST], None if labels is None else labels[: anybodys.MOST]
 
 
-def drawn(found: model.Model, args: Namespace) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    labels = latent.balanced_labels(anybodys.MOST)
+def drawn(found: model.Model, args: Namespace, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    labels = latent.balanced_labels(count, range(len(found.classes)))
     for seed in range(args.draws):
-        yield latent.sample(found.generator, anybodys.MOST, seed, labels), labels if found.generator.conditional else None
+        yield latent.sample(found.generator, count, seed, labels), labels if found.asked else None
 
 
 def measure(args: Namespace) -> dict[str, Any]:
@@ -58,10 +58,11 @@ def measure(args: Namespace) -> dict[str, Any]:
     if given and len(given[0]) < anybodys.MOST:
         print(f"{len(given[0]):,} images; real images are measured at the same count, since figures depend on it", file=sys.stderr)
     say = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731 - stdout is for the figures
-    evaluator = evaluation.Evaluator(project_root() / "data", subset, against=args.split, say=say)
-    scores, _ = evaluator.scores([given] if given else drawn(found, args))
+    where = data.place(Params(), found and found.params)
+    evaluator = evaluation.Evaluator(where, subset, against=args.split, say=say)
+    scores, _ = evaluator.scores([given] if given else drawn(found, args, min(anybodys.MOST, evaluator.most)))
     if args.inception:
-        images = given[0] if given else next(drawn(found, args))[0]
+        images = given[0] if given else next(drawn(found, args, anybodys.MOST))[0]
         scores["inception"] = inception(images, evaluator.splits[args.split].images[: len(images)])
     return scores | {"model": found.source if found else args.what, "model_digest": found.digest if found else ""}
 

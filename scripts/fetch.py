@@ -1,15 +1,32 @@
 """Get Fashion-MNIST: from the data folder itself, a system copy, torchvision's download."""
 
+import gzip
 import os
 import socket
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from fashion_gan.data import DIGESTS, content_of, problem_of, raw_folder
+from fashion_gan.data import DIGESTS, raw_folder
 from fashion_gan.errors import UserError
-from fashion_gan.files import replacing
+from fashion_gan.files import digest, replacing
 
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian's package
+
+
+def problem_of(path: Path, name: str) -> str | None:
+    """What is wrong with a data file, or None. It may be compressed."""
+    try:
+        content = content_of(path)
+    except (OSError, EOFError, zlib.error) as error:
+        return f"cannot be unpacked ({error})"
+    return None if digest(content, "md5") == DIGESTS[name] else "has the wrong content (its digest differs)"
+
+
+def content_of(path: Path) -> bytes:
+    content = path.read_bytes()
+    return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
 def _from_copy(source: Path, raw: Path, say: Callable[[str], None]) -> str | None:
@@ -29,15 +46,20 @@ def _from_copy(source: Path, raw: Path, say: Callable[[str], None]) -> str | Non
 
 
 def _from_torchvision(folder: Path) -> str | None:
-    """torchvision's own download, with 10 s to connect. Returns why not, or None."""
+    """torchvision's own download. Returns why not, or None."""
     from torchvision.datasets import FashionMNIST
 
+    return hindrance(lambda: FashionMNIST(folder, download=True))
+
+
+def hindrance(download: Callable[[], Any]) -> str | None:
+    """Call a download that then has 10 s to connect. Returns what hindered it, or None."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)
     try:
-        FashionMNIST(folder, download=True)
+        download()
     except Exception as error:  # whatever a mirror answers: the next source is tried
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return " ".join(str(error).split())[:200] or type(error).__name__
     finally:
         socket.setdefaulttimeout(before)
     return None

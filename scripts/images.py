@@ -12,17 +12,17 @@ from fashion_gan.errors import UserError
 FEWEST, MOST = 1000, 10_000  # images: below, no figure means much; above, there are no more real ones to compare with
 
 
-def class_index(value: int | str) -> int:
-    """0..9 from a number or a class name (case and punctuation do not count). Raises UserError for anything else."""
+def class_index(value: int | str, classes: tuple[str, ...] = CLASSES) -> int:
+    """A class from its number or its name (case and punctuation do not count). Raises UserError for anything else."""
     text = str(value).strip()
-    if text.isdecimal() and int(text) < len(CLASSES):
+    if text.isdecimal() and int(text) < len(classes):
         return int(text)
-    plain = {"".join(filter(str.isalnum, name.lower())): i for i, name in enumerate(CLASSES)}
+    plain = {"".join(filter(str.isalnum, name.lower())): i for i, name in enumerate(classes)}
     key = "".join(filter(str.isalnum, text.lower()))
-    plain |= {"tshirt": 0, "top": 0, "boot": 9}
+    plain |= {"tshirt": 0, "top": 0, "boot": 9} if classes == CLASSES else {}
     if key in plain:
         return plain[key]
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(CLASSES))
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(classes))
     raise UserError(f"no class {text!r}; classes are: {names}")
 
 

@@ -5,8 +5,9 @@ import json
 import threading
 import time
 
+from store import import_mlflow
+
 from fashion_gan.run import Run
-from fashion_gan.store import import_mlflow
 
 EVERY = 10.0  # seconds between two looks
 

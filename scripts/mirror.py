@@ -16,11 +16,11 @@ from typing import Any
 
 from copier import CLOSING_SECONDS
 from remote import OWNER, OutOfReachError, Place, fetch, in_order, mark_of, place
+from store import first_line, settings
 
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock, digest
 from fashion_gan.run import Run
-from fashion_gan.store import first_line, settings
 
 EVERY = 5.0  # seconds between two passes
 BEAT = 10.0  # seconds between two signs of life

@@ -106,16 +106,37 @@ def run_notebook(run: Run, source: Path, progress: Progress) -> str:
     return failure
 
 
+def with_data(params: Params, say: Callable[[str], None] = print) -> Params:
+    """The parameters, with data_dir where their data set lies: an own one is packed, and has its feature networks trained, once."""
+    if params.dataset == "fashion-mnist":
+        return params
+    from pack import pack
+    from train_features import train_for
+
+    from fashion_gan.data import about
+
+    root = project_root()
+    folder = pack(params.dataset, root / params.data_dir, say, params.skip_unreadable)
+    if (count := about(folder).own["counts"]["train"]) < params.batch_size:
+        raise UserError(
+            f"{params.dataset} has {count} training images, fewer than batch_size {params.batch_size}; say -p batch_size={count // 2}"
+        )
+    train_for(folder, say)
+    return params.model_copy(update={"data_dir": str(folder.relative_to(root) if folder.is_relative_to(root) else folder)})
+
+
 def preflight(params: Params) -> None:
     """What can be known to fail is said before a kernel starts. Raises UserError."""
-    from fashion_gan import checkpoint, data, model, state, store
+    import store
+
+    from fashion_gan import checkpoint, data, model, state
 
     store.tracking_uri()
     state.pick_device(params.device)
     if params.workers > 1:
         cluster.import_ray(f"workers={params.workers}")
         cluster.checked_address()
-    data.ensure_data(project_root() / params.data_dir)
+    data.ensure_data(data.place(params))
     if params.model != "auto":
         model.find(params.model)
     if params.checkpoint:

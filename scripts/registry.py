@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from store import EXPERIMENT, MODEL_NAME, import_mlflow, tracking_uri
+
 from fashion_gan import model
 from fashion_gan.files import Lock, digest, read_json
 from fashion_gan.run import Run
-from fashion_gan.store import EXPERIMENT, MODEL_NAME, import_mlflow, tracking_uri
 
 NEEDED = ("torch", "numpy", "safetensors", "pydantic", "pyyaml")  # to load and run the packaged model
 
@@ -43,7 +44,7 @@ def experiment(client: Any) -> Any:
 
 def save_pyfunc(folder: Path) -> Path:
     """Package a run's generator as an MLflow model in <run>/model: code, safetensors, no pickle, needs no fashion_gan.
-    Its input is a table with `label` and `seed` (int64); its output one row an image, 784 grey levels 0..255."""
+    Its input is a table with `label` and `seed` (int64); its output one row an image, levels 0..255."""
     import shutil
 
     import numpy as np
@@ -54,7 +55,9 @@ def save_pyfunc(folder: Path) -> Path:
 
     temporary, package = folder / "model.tmp", Path(model.__file__).parent
     shutil.rmtree(temporary, ignore_errors=True)
-    rows, images = [ColSpec("long", "label"), ColSpec("long", "seed")], [TensorSpec(np.dtype("uint8"), (-1, 28, 28))]
+    colours, *sides = model.load_generator(folder / model.FILE).generator.shape
+    sides += [colours] * (colours > 1)
+    rows, images = [ColSpec("long", "label"), ColSpec("long", "seed")], [TensorSpec(np.dtype("uint8"), (-1, *sides))]
     versions = read_json(folder / "run.json")["tags"]
     pyfunc.save_model(
         temporary,
@@ -63,7 +66,7 @@ def save_pyfunc(folder: Path) -> Path:
         artifacts={"generator": str(folder / model.FILE), "discriminator": str(folder / model.DISCRIMINATOR)},
         pip_requirements=[f"{p}=={versions['version.' + p].split('+')[0]}" for p in NEEDED],
         signature=ModelSignature(Schema(rows), Schema(images)),
-        input_example=pd.DataFrame({"label": [0, 9], "seed": [0, 1]}),
+        input_example=pd.DataFrame({"label": [0, 0], "seed": [0, 1]}),
     )
     for cache in temporary.rglob("__pycache__"):
         shutil.rmtree(cache)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from command import guarded
+from store import first_line, settings
 
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import digest, read_json, replacing, write_json
 from fashion_gan.run import NAME
-from fashion_gan.store import first_line, settings
 
 OWNER = "owner.json"  # beside a run's files there: which folder they were mirrored from, and its machine's last sign of life
 LOCAL = ("mirror.json", "sync.log", "progress.json", "stopping", "checkpoints/new.pt", "checkpoints/rewound.pt")  # stay here

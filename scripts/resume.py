@@ -13,7 +13,7 @@ from command import add_overrides, guarded, parser_of
 from copier import close_vanished
 from profiles import read_overrides
 
-from fashion_gan import checkpoint
+from fashion_gan import checkpoint, data
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import digest, replacing
 from fashion_gan.params import Params
@@ -49,6 +49,11 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
     if info["status"] == "FINISHED" and not goes_on:
         raise UserError(f"run {run.name} is finished; say more epochs: fashion-gan resume {run.name} -p epochs={params.epochs + 10}")
     pipeline.preflight(params)
+    there = data.described(data.place(params), params.subset)
+    if there != info.get("datasets", there):
+        raise UserError(
+            f"what lies in data_dir {params.data_dir} is not what run {run.name} was trained on; leave -p data_dir out, or begin a new run"
+        )
     if path:
         checkpoint.check_same(checkpoint.load(path)["params"], params.model_dump())
         rewind(run.folder / "checkpoints", path)

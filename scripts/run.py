@@ -24,6 +24,7 @@ def main() -> int:
     if args.name:
         check_name(args.name)
     remote.check(args.name)
+    profile.params = pipeline.with_data(profile.params)
     pipeline.preflight(profile.params)
     close_vanished(print)
     tags = {"within": find(args.within, tracked=True).info["uuid"]} if args.within else {}

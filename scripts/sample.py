@@ -12,7 +12,7 @@ from fashion_gan import explorer, latent, model, plots
 from fashion_gan.errors import UserError
 from fashion_gan.files import replacing
 
-MOST = 1_000_000  # images in one file: 784 MB before compression
+MOST = 1_000_000  # images in one file: 784 MB of Fashion-MNIST's size before compression
 
 
 def sample_to_file(where: str, count: int, seed: int, classes: str, truncation: float, out: Path) -> str:
@@ -28,33 +28,34 @@ def sample_to_file(where: str, count: int, seed: int, classes: str, truncation: 
     ):
         if not good:
             raise UserError(words)
-    chosen = [class_index(name) for name in classes.split(",")] if classes else None
     found = model.find(where)
-    if chosen and not found.generator.conditional:
-        raise UserError(f"the model ({found.source}) is unconditional: it cannot be asked for a class; leave --classes out")
+    chosen = [class_index(name, found.classes) for name in classes.split(",")] if classes else range(len(found.classes))
+    if classes and not found.asked:
+        raise UserError(f"the model ({found.source}) knows no classes: it cannot be asked for a class; leave --classes out")
     labels = latent.balanced_labels(count, chosen)
     images = latent.sample(found.generator, count, seed, labels, truncation)
     with replacing(out) as temporary:
         if out.suffix == ".png":
             temporary.write_bytes(plots.grid(images, min(count, 10 if count <= 1000 else 50), "").png)
         else:
-            named = {"labels": labels.numpy()} if found.generator.conditional else {}
+            named = {"labels": labels.numpy()} if found.asked else {}
             with temporary.open("wb") as stream:
-                np.savez_compressed(stream, images=images.squeeze(1).numpy(), **named)
+                np.savez_compressed(stream, images=images.movedim(1, -1).squeeze(-1).numpy(), **named)
     return f"{count:,} images from {found.source} (seed {seed}) are in {out}"
 
 
 def code_to_file(where: str, code: str, out: Path) -> str:
-    """Write the garment of an explorer's code to x.png, 28x28. Returns what was done. Raises UserError before anything is written."""
+    """Write the picture of an explorer's code to x.png, at its own pixels. Returns what was done. Raises UserError before anything is written."""
     if out.suffix != ".png":
-        raise UserError(f"--out {out} ends in {out.suffix or 'nothing'}; a code's garment goes to .png")
+        raise UserError(f"--out {out} ends in {out.suffix or 'nothing'}; a code's picture goes to .png")
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}; make it first")
     found = model.find(where)
-    image = explorer.draw(explorer.decode(code, explorer.model_bits(found), found.generator.latent_dim), found)
+    state = explorer.decode(code, explorer.model_bits(found), found.generator.latent_dim, found.generator.class_count)
+    pixels = explorer.draw(state, found).permute(1, 2, 0)  # grey has no third axis in a picture
     with replacing(out) as temporary:
-        Image.fromarray(image[0].numpy()).save(temporary, format="png")
-    return f"the garment {code} from {found.source} is in {out}"
+        Image.fromarray(pixels.squeeze(2).numpy()).save(temporary, format="png")
+    return f"the picture {code} from {found.source} is in {out}"
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--classes", default="", help="names or numbers with commas between; default: all, in turn")
     parser.add_argument("--truncation", type=float, default=1.0, help="spread of the latents, 0 to 2; below 1: safer, less varied")
-    parser.add_argument("--code", default="", metavar="F1-...", help="the one garment of an explorer's code; only --model and --out count")
+    parser.add_argument("--code", default="", metavar="F1-...", help="the one picture of an explorer's code; only --model and --out count")
     parser.add_argument("--out", required=True, metavar="FILE", help="x.npz (images and labels) or x.png (a grid)")
     args = parser.parse_args()
     if args.code:

@@ -12,7 +12,7 @@ from fashion_gan.model import load_generator
 
 
 class ServedGenerator(mlflow.pyfunc.PythonModel):
-    """`predict` takes a table with `label` (0..9) and `seed`, one row an image; gives uint8 (N, 28, 28)."""
+    """`predict` takes a table with `label` and `seed`, one row an image; gives uint8 (N, H, W), in colour (N, H, W, 3)."""
 
     def load_context(self, context) -> None:
         self.generator = load_generator(Path(context.artifacts["generator"])).generator
@@ -20,7 +20,7 @@ class ServedGenerator(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input: pd.DataFrame, params=None) -> np.ndarray:
         latents = torch.cat([draw(1, self.generator.latent_dim, int(seed)) for seed in model_input["seed"]])
         labels = torch.tensor(np.asarray(model_input["label"]), dtype=torch.int64)
-        return generate(self.generator, latents, labels).squeeze(1).numpy()
+        return generate(self.generator, latents, labels).movedim(1, -1).squeeze(-1).numpy()
 
 
 mlflow.models.set_model(ServedGenerator())

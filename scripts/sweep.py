@@ -21,9 +21,9 @@ from copier import close_vanished
 from profiles import Profile, read_profile, read_yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fashion_gan.comparison import trials
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.run import Run, check_name
-from fashion_gan.sweeps import trials
 
 METRIC = "validation_distance"  # by the dev network, which makes the choices
 PATIENCE = 120  # seconds for a run to write its checkpoint and its report
@@ -194,7 +194,7 @@ def main() -> int:
     if args.name:
         check_name(args.name)
     remote.check(args.name)
-    pipeline.preflight(base.params)
+    pipeline.preflight(pipeline.with_data(base.params))
     ready(sweep, args.address)
     close_vanished(print)
     command = shlex.join(["fashion-gan", "sweep", args.file])

@@ -1,4 +1,5 @@
-"""Train the three feature networks that the project ships: `fashion-gan train-features`, about 7 minutes on 2 cores."""
+"""Train three feature networks: those that the project ships (`fashion-gan train-features`, about 7 minutes on 2 cores), and those of a
+packed data set, once, when it is packed."""
 
 import sys
 import time
@@ -12,25 +13,46 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from fashion_gan import augment, evaluation, features
-from fashion_gan.data import Split, batches, load_split
+from fashion_gan.data import About, Split, about, batches, load_split
 from fashion_gan.errors import project_root
 from fashion_gan.files import digest, replacing, write_json
 
+SEEN, MOST = 300_000, 20  # images that a packed set's networks see; epochs at most
 
-def train_feature_network(shape: features.Shape, train: Split, epochs: int, say: Callable[[str], None]) -> features.FeatureNetwork:
-    """Train one classifier: cross entropy, AdamW, one-cycle, images moved by up to 2 pixels and mirrored."""
+
+def turned(images: torch.Tensor, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each image (N, C, H, W) turned by a random one of four turns, and which (Gidaris et al. 2018). Where the sides differ: as it
+    is, mirrored, upside down, both."""
+    turns = torch.randint(0, 4, (len(images),), generator=draws)
+    if images.shape[2] == images.shape[3]:
+        made = [torch.rot90(images, k, (2, 3)) for k in range(4)]
+    else:
+        made = [images, images.flip(3), images.flip(2), images.flip(2, 3)]
+    return torch.stack(made)[turns, torch.arange(len(images))], turns
+
+
+def train_feature_network(
+    shape: features.Shape, train: Split, epochs: int, say: Callable[[str], None], of: About | None = None
+) -> features.FeatureNetwork:
+    """Train one classifier: cross entropy, AdamW, one-cycle, images moved by up to 2 pixels and, of Fashion-MNIST, mirrored. Without
+    labels it learns which way an image was turned, with a head that is then thrown away."""
+    of, unlabelled = of or About(), len(train.classes) == 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(shape.seed)
-        network = features.FeatureNetwork(shape)
+        network = features.FeatureNetwork(shape, of)
+        ways, head = torch.nn.Linear(features.FEATURE_COUNT, 4), network.head
+    network.head = ways if unlabelled else head
     draws = torch.Generator().manual_seed(shape.seed)
-    size, steps = 128, epochs * (len(train) // 128)
+    size = 128 if len(train) >= 4000 else 32
+    steps = epochs * (len(train) // size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=5e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
     for epoch in range(epochs):
         started, total = time.monotonic(), 0.0
         network.train()
         for images, labels in batches(train, size, shape.seed, epoch):
-            images = augment.translate(augment.flip(images, draws), draws, reach=2)
+            images, labels = turned(images, draws) if unlabelled else (images if of.own else augment.flip(images, draws), labels)
+            images = augment.translate(images, draws, reach=2)
             loss = F.cross_entropy(network(images), labels, label_smoothing=0.05)
             optimizer.zero_grad()
             loss.backward()
@@ -38,20 +60,24 @@ def train_feature_network(shape: features.Shape, train: Split, epochs: int, say:
             schedule.step()
             total += loss.item()
         say(f"  epoch {epoch + 1}/{epochs}: loss {total * size / len(train):.3f}, {time.monotonic() - started:.0f} s")
+    network.head = head
     network.eval()
     variance = features.extract(network, train.images)[0].var(dim=0).sum()
     network.scale.fill_((features.TOTAL_VARIANCE / variance).sqrt().item())
     return network
 
 
-def train_all(train: Split, test: Split, epochs: int = 10, say: Callable[[str], None] = print, to: Path = features.WEIGHTS) -> dict:
+def train_all(
+    train: Split, test: Split, epochs: int = 10, say: Callable[[str], None] = print, to: Path = features.WEIGHTS, of: About | None = None
+) -> dict:
     """Train and write the three feature networks with their digests and test accuracies; returns the written record."""
     from safetensors.torch import save_file
 
     record = {}
     for role, shape in features.ROLES.items():
-        say(f"{role}: {shape}")
-        network = train_feature_network(shape, train, epochs, say)
+        if not of:
+            say(f"{role}: {shape}")
+        network = train_feature_network(shape, train, epochs, (lambda _: None) if of else say, of)
         with replacing(to / f"{role}.safetensors") as temporary:
             save_file(network.state_dict(), temporary)
         right = (features.extract(network, test.images)[1] == test.labels).double().mean().item()
@@ -65,12 +91,12 @@ def train_all(train: Split, test: Split, epochs: int = 10, say: Callable[[str], 
 def image_sets(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Twelve sets of falling quality, made from real images."""
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    kept = (labels < 5).nonzero().squeeze(1)
+    kept = (labels < max(1, int(labels.max() + 1) // 2)).nonzero().squeeze(1)
     sets = {"real": images, "half of the classes": images[kept[torch.arange(len(images)) % len(kept)]]}
     sets |= {f"blur {sigma}": gaussian_blur(images, [9, 9], [sigma, sigma]) for sigma in (0.3, 0.6, 1.0, 1.6)}
     sets |= {f"noise {level}": (images + level * noise).round().clamp(0, 255).to(torch.uint8) for level in (5, 15, 40)}
     sets |= {f"contrast {factor}": (images * factor).round().to(torch.uint8) for factor in (0.7, 0.4)}
-    return sets | {"shift 4": F.pad(images, (4, 0, 0, 0))[..., :28]}
+    return sets | {"shift 4": F.pad(images, (4, 0, 0, 0))[..., : images.shape[3]]}
 
 
 def compare_networks(data_dir: Path, count: int = 5000) -> dict:
@@ -83,6 +109,19 @@ def compare_networks(data_dir: Path, count: int = 5000) -> dict:
         distances[role] = [evaluator.distance(images) for images in sets.values()]
     spearman = {other: float(spearmanr(distances["judge"], distances[other]).statistic) for other in ("dev", "train")}
     return {"images": count, "sets": list(sets), "distances": distances, "spearman": spearman}
+
+
+def train_for(folder: Path, say: Callable[[str], None] = print) -> None:
+    """The feature networks of a packed data set, and how far they agree; nothing where they are there. features.json is written last
+    but one, agreement.json last."""
+    place = features.home(folder)
+    if (place / "agreement.json").exists():
+        return
+    place.mkdir(exist_ok=True)
+    train, test = load_split(folder, "train", 50_000), load_split(folder, "test")
+    say(f"three feature networks for {about(folder).name}, once")
+    train_all(train, test, max(1, min(MOST, SEEN // len(train))), say, place, about(folder))
+    write_json(place / "agreement.json", compare_networks(folder, 2000))
 
 
 def main() -> None:

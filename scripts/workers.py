@@ -38,7 +38,7 @@ def work(told: dict[str, Any]) -> None:
     rank, size = context.get_world_rank(), context.get_world_size()
     parallel.team = parallel.Team(rank, size, folder / STOPPING, str(pick_device(params.device)))
     state = training.start_or_resume(params, folder)
-    where = Path(told["root"]) / params.data_dir
+    where = data.place(params)
     splits = data.load_split(where, "train", params.subset), data.load_split(where, "validation")
     try:
         for record in training.train(state, *splits, params, None if rank else folder):

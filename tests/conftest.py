@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -40,7 +41,6 @@ LONGEST = (
     "test_faults",
     "test_sweep",
     "test_parallel",
-    "test_remote",
     "test_kill",
     "test_evaluate",
     "test_lab",
@@ -106,6 +106,35 @@ def splits(data_dir: Path):
     from fashion_gan.data import load_split
 
     return load_split(data_dir, "train", 256), load_split(data_dir, "validation", 1000)
+
+
+def packed_folder(path: Path, shape: tuple[int, int, int], classes: tuple[str, ...], count: int = 300) -> Path:
+    """A packed data set of `count` training images as scripts/pack.py leaves it, but of coloured noise, a hue a class (without classes:
+    one), with feature networks that were never trained."""
+    import torch
+    from safetensors.torch import save_file
+
+    from fashion_gan import data, features
+    from fashion_gan.files import digest
+
+    (path / "networks").mkdir(parents=True)
+    random = torch.Generator().manual_seed(0)
+    counts = {"train": count, "validation": count // 3, "test": count // 3}
+    for split, size in counts.items():
+        labels = torch.arange(size) % max(1, len(classes))
+        hues = torch.rand(16, shape[0], 1, 1, generator=random)[labels]
+        images = (255 * hues * torch.rand(size, *shape, generator=random)).to(torch.uint8)
+        (path / f"{split}-images.u8").write_bytes(images.numpy().tobytes())
+        (path / f"{split}-labels.i64").write_bytes(labels.numpy().tobytes())
+    about = {"schema": 1, "name": "x", "source": "x", "shape": shape, "classes": classes, "counts": counts, "digest": f"{count}-{shape}"}
+    (path / "dataset.json").write_text(json.dumps(about))
+    known = {}
+    for role, sizes in features.ROLES.items():
+        torch.manual_seed(sizes.seed)
+        save_file(features.FeatureNetwork(sizes, data.about(path)).state_dict(), path / "networks" / f"{role}.safetensors")
+        known[role] = {"sha256": digest(path / "networks" / f"{role}.safetensors")}
+    (path / "networks" / "features.json").write_text(json.dumps(known))
+    return path
 
 
 def wait_until(condition, seconds: float, what: str | Path = "it", process: subprocess.Popen | None = None):

@@ -11,8 +11,8 @@ import copier
 import mlflow
 import pages
 import registry
+import store
 
-from fashion_gan import store
 from fashion_gan.files import digest
 
 

@@ -93,7 +93,7 @@ CASES = {
     "code too long": ([*CODE, "F1-" + "0" * 10_000], "the longest has"),
     "code of another model": ([*CODE, OTHERS], "the code belongs to another model (0001)"),
     "code without its model": (["sample", "--model", "nobody", "--out", "x.png", "--code", OTHERS], "no model 'nobody'"),
-    "code into an npz": ([*CODE[:3], "--out", "x.npz", "--code", OTHERS], "a code's garment goes to .png"),
+    "code into an npz": ([*CODE[:3], "--out", "x.npz", "--code", OTHERS], "a code's picture goes to .png"),
     "notebook unknown": (["lab", "--notebook", "09_dream"], "no notebook '09_dream'"),
     "app's port": (["app", "--port", "70000"], "allowed: 1 to 65,535"),
     "app's patience": (["app", "--idle", "0"], "allowed: 1 to 86,400"),

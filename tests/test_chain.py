@@ -8,10 +8,10 @@ import nbformat
 import numpy as np
 import pytest
 import registry
+import store
 from conftest import TINY, fashion_gan, make_project
 from profiles import NOTEBOOKS
 
-from fashion_gan import store
 from fashion_gan.files import read_json
 from fashion_gan.run import Run
 

@@ -6,11 +6,12 @@ import copier
 import numpy as np
 import pytest
 import registry
+import store
 from conftest import TINY, fashion_gan, fashion_gan_here
 from PIL import Image
 from registry import why_not_champion
 
-from fashion_gan import latent, model, store
+from fashion_gan import latent, model
 from fashion_gan.params import Params
 from fashion_gan.run import Run
 

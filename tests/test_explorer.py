@@ -1,5 +1,6 @@
 """The explorer: JavaScript in Node against Python, the page in Chromium from disk."""
 
+import functools
 import io
 import json
 import random
@@ -8,7 +9,8 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import page as page_benchmark
@@ -17,12 +19,12 @@ import pipeline
 import psutil
 import pytest
 import torch
-from conftest import ROOT, TINY, command, fashion_gan, wait_until
+from conftest import ROOT, TINY, command, fashion_gan, packed_folder, wait_until
 from PIL import Image
 from test_lab import BROWSER, browser, lab  # noqa: F401 - two fixtures
 
-from fashion_gan import explorer, export, latent, model
-from fashion_gan.data import load_split
+from fashion_gan import explorer, export, features, latent, metrics, model, report
+from fashion_gan.data import Split, load_split
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import State
 from fashion_gan.networks import Generator
@@ -48,16 +50,16 @@ def in_node(script: str, folder, **files) -> object:
     return json.loads(done.stdout)
 
 
-def some_states(count: int, size: int = 64) -> list[State]:
+def some_states(count: int, size: int = 64, classes: int = 10) -> list[State]:
     dice = random.Random(0)
 
     def end():
-        return dice.randrange(10), dice.randrange(2**32), dice.randint(-300, 300), dice.randint(-300, 300)
+        return dice.randrange(classes), dice.randrange(2**32), dice.randint(-300, 300), dice.randint(-300, 300)
 
     def own():
         return tuple(dice.randint(-127, 127) for _ in range(size)) if dice.random() < 0.2 else None
 
-    states = [State(0, 0), State(9, 2**32 - 1, 200, -32768, 32767)]
+    states = [State(0, 0), State(classes - 1, 2**32 - 1, 200, -32768, 32767)]
     while len(states) < count:
         c, s, x, y = end()
         mix = (*end(), dice.randrange(101)) if dice.random() < 0.5 else None
@@ -92,53 +94,162 @@ def test_a_wide_generator_leaves_room_for_fewer_real_images(data_dir, tmp_path):
     assert len(numbers) * 4 / 3 + len(info["sprite"]) < export.ROOM
 
 
-MODELS = {"shipped": None, "plain": (8, 8, False, False), "wide": (100, 12, True, False), "tiny": (3, 4, False, True)}
+SIXTEEN = tuple("abcdefghijklmnop")
+MODELS = {  # sizes of the generator; of other images than Fashion-MNIST's their shape and classes
+    "shipped": (),
+    "plain": ((8, 8, False, False),),
+    "wide": ((100, 12, True, False),),
+    "tiny": ((3, 4, False, True),),
+    "colour": ((16, 8, True, True), (3, 48, 32), ("a", "b", "c")),
+    "colour without classes": ((16, 8, False, False), (3, 48, 32), ()),
+    "conditional of one class": ((8, 8, True, False), (3, 20, 36), ("<b>",)),
+    "small": ((8, 8, False, True), (1, 16, 16), ("a", "b", "c")),
+    "sixteen classes": ((8, 8, True, False), (1, 16, 64), SIXTEEN),
+}
 
 
-@pytest.fixture(params=MODELS)
-def found(request, tmp_path):
-    """The shipped model, and small ones of other shapes, with batch norms that do something."""
-    shape = MODELS[request.param]
-    if shape is None:
-        return model.load_generator(ROOT / model.SHIPPED)
+@dataclass
+class World:
+    """A model, and its data."""
+
+    found: model.Model
+    folder: Path
+    train: Split
+    fresh: Split
+
+    @functools.cached_property
+    def payload(self):
+        return export.payload(self.found, self.train, self.fresh, self.folder)
+
+    @property
+    def read(self):
+        return lambda code: explorer.decode(code, explorer.model_bits(self.found), self.found.generator.latent_dim, len(self.found.classes))
+
+
+def world_of(name: str, folder: Path, data_dir: Path) -> World:
+    """The shipped model, or a small one with batch norms that do something."""
+    if not MODELS[name]:
+        found = model.load_generator(ROOT / model.SHIPPED)
+    else:
+        sizes, *others = MODELS[name]
+        about = dict(zip(model.SHAPE, sizes, strict=True))
+        if others:
+            data_dir = packed_folder(folder / "packed", *others)
+            about |= {"shape": others[0], "classes": others[1] or ("images",), "data_dir": str(data_dir)}
+        found = saved_generator(folder / "g.safetensors", about)
+    return World(found, data_dir, load_split(data_dir, "train", 256), load_split(data_dir, "validation", 1000))
+
+
+def saved_generator(path: Path, about: dict) -> model.Model:
     torch.manual_seed(0)
-    generator = Generator(*shape)
+    generator = Generator(
+        **{name: about[name] for name in model.SHAPE},
+        **({"shape": about["shape"], "class_count": len(about["classes"])} if "shape" in about else {}),
+    )
     norms = [module for module in generator.layers if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0  # the statistics of this one batch
-    generator.layers(generator.project(torch.randn(64, generator.project.in_features)).view(64, -1, 7, 7))  # in training mode
+    generator.grown(generator.project(torch.randn(64, generator.project.in_features)))  # in training mode
     for norm in norms:
         torch.nn.init.normal_(norm.bias, 0, 0.3)
     generator.layers[-2].weight.data *= 10  # pictures with contrast
-    params = dict(zip(model.SHAPE, shape, strict=True))
-    model.save_network(tmp_path / "g.safetensors", generator, params)
-    return model.load_generator(tmp_path / "g.safetensors")
+    model.save_network(path, generator, about)
+    return model.load_generator(path)
+
+
+@pytest.fixture(params=MODELS, scope="module")
+def world(request, tmp_path_factory, data_dir):
+    return world_of(request.param, tmp_path_factory.mktemp("world"), data_dir)
+
+
+OPEN = """const info = JSON.parse(fs.readFileSync("info")), net = await core.open(info, fs.readFileSync("numbers"));
+const drawn = (code) => net.draw(core.inputs(core.decode(code, info.model, info.latent_dim, info.classes.length), info.latent_dim, net.directions, info.classes.length));"""
+
+
+def pixelwise(image: torch.Tensor) -> torch.Tensor:
+    """The levels of an image (C, H, W) in the page's order."""
+    return image.permute(1, 2, 0).flatten()
 
 
 @needs_node
-def test_the_pages_pictures_are_pytorchs(found, splits, tmp_path):
-    info, numbers = export.payload(found, *splits)
-    bits, size = explorer.model_bits(found), found.generator.latent_dim
-    states = some_states(64, size)
-    codes = [explorer.encode(state, bits) for state in states]
-    script = f"""const info = JSON.parse(fs.readFileSync("info")), raw = fs.readFileSync("numbers");
-    const net = await core.open(info, raw);
-    return {codes}.map((code) => [...net.draw(core.inputs(core.decode(code, {bits}, {size}), info.latent_dim, net.directions))]);"""
+def test_the_pages_pictures_are_pytorchs(world, tmp_path):
+    (info, numbers), found = world.payload, world.found
+    states = some_states(64, found.generator.latent_dim, len(found.classes))
+    codes = [explorer.encode(state, explorer.model_bits(found)) for state in states]
+    script = f"{OPEN} return {codes}.map((code) => [...drawn(code)]);"
     theirs = torch.tensor(in_node(script, tmp_path, info=json.dumps(info).encode(), numbers=numbers))
-    ours = torch.stack([explorer.draw(explorer.decode(code, bits, size), found).flatten() for code in codes]).int()
+    images = torch.stack([explorer.draw(world.read(code), found) for code in codes])
+    assert images.shape[1:] == found.generator.shape == world.train.images.shape[1:]
+    ours = torch.stack([*map(pixelwise, images)]).int()
     apart = (theirs - ours).abs()
-    print(f"grey levels apart: at most {apart.max()}, mean {apart.double().mean():.4f}")
+    print(f"levels apart: at most {apart.max()}, mean {apart.double().mean():.4f}")
     assert apart.max() <= 2
     assert ours.double().std(dim=0).mean() > 1  # they do differ from each other
 
 
 @needs_node
+def test_the_page_sees_what_the_feature_network_sees(world, tmp_path):
+    (info, numbers), network = world.payload, features.load("dev", folder=world.folder)
+    images = world.fresh.images[:20]
+    looked = f"{OPEN} return {[pixelwise(image).tolist() for image in images]}.map((image) => net.look(image));"
+    theirs = in_node(looked, tmp_path, info=json.dumps(info).encode(), numbers=numbers)
+    shares = network(images.float() / 127.5 - 1).softmax(dim=1)
+    assert torch.allclose(torch.tensor([each["shares"] for each in theirs]).float(), shares, atol=0.02)
+    tiles = features.extract(network, world.train.images[info["tile_numbers"]])[0]
+    known = metrics.nearest(features.extract(network, images)[0], tiles, 6)[0]
+    assert torch.allclose(torch.tensor([[d for d, _ in each["near"]] for each in theirs]).double(), known, rtol=0.03, atol=1e-3)
+
+
+@pytest.mark.parametrize(("classes", "each"), [(10, [200, 100, 50]), (1, [2000, 1000, 500]), (3, [666, 333, 166]), (16, [125, 62, 31])])
+def test_some_two_thousand_real_images_are_tried_whatever_the_classes(classes, each):
+    assert [count // classes for count in export.TILES] == each
+
+
+def test_pictures_that_are_no_clothes_have_no_sleeves(tmp_path, data_dir):
+    world = world_of("colour", tmp_path, data_dir)
+    info, _ = world.payload
+    assert (info["shape"], info["classes"], info["thing"]) == ((3, 48, 32), ("a", "b", "c"), "picture")
+    assert len(info["tile_classes"]) == len(world.train)
+    assert "sleeve" not in str(info["directions"])
+    grey = torch.zeros(2, 1, 48, 32, dtype=torch.uint8)
+    grey[0, :, 12:24, :8], grey[1, :, 30:40, 12:20] = 200, 200
+    plain, coloured = export.traits(grey, export.SIDES), export.traits(grey.expand(2, 3, 48, 32), export.SIDES)
+    assert all(torch.allclose(plain[words], coloured[words]) for words in plain)
+    assert plain[export.SIDES].tolist() == pytest.approx([1, 0])
+    assert plain["higher", "lower"].tolist() == pytest.approx([17.5, 34.5])
+    assert plain["narrower", "wider"].tolist() == [8, 8]
+
+
+def test_a_model_of_other_pictures_is_refused(tmp_path, data_dir, splits):
+    world = world_of("colour", tmp_path, data_dir)
+    with pytest.raises(UserError, match="makes other pictures than those in"):
+        export.payload(world.found, *splits)
+
+
+@needs_node
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 16, 24), (3, 48, 32)])
+def test_a_gif_shows_what_it_was_given(shape, tmp_path):
+    colours, height, width = shape
+    frames = torch.randint(0, 256, (3, height, width, colours), generator=torch.Generator().manual_seed(0))
+    given = json.dumps(frames.flatten(1).tolist())
+    told = in_node(f"return [...core.gif({given}, 2, 7, {list(shape)})];", tmp_path)
+    film = Image.open(io.BytesIO(bytes(told)))
+    assert (film.size, film.n_frames) == ((2 * width, 2 * height), 3)
+    for number, frame in enumerate(frames):
+        film.seek(number)
+        seen = torch.from_numpy(np.array(film.convert("L" if colours == 1 else "RGB"))[1::2, 1::2].astype(int)).view_as(frame)
+        assert (seen - frame).abs().amax(dim=(0, 1)).le(torch.tensor([0] if colours == 1 else [26, 22, 26])).all()
+
+
+@needs_node
 def test_codes_are_the_same_in_both_languages(tmp_path):
-    states, bits = some_states(200), 0xBEEF
+    states, bits = some_states(200, classes=16), 0xBEEF
+    assert {state.c for state in states} == set(range(16))
     codes = [explorer.encode(state, bits) for state in states]
-    assert [explorer.decode(code, bits, 64) for code in codes] == states
-    assert explorer.decode("f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits, 64) == states[5]
-    theirs = in_node(f"return {codes}.map((c) => [core.decode(c, {bits}, 64), core.encode(core.decode(c, {bits}, 64), {bits})]);", tmp_path)
+    assert [explorer.decode(code, bits, 64, 16) for code in codes] == states
+    assert explorer.decode("f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits, 64, 16) == states[5]
+    script = f"return {codes}.map((c) => [core.decode(c, {bits}, 64, 16), core.encode(core.decode(c, {bits}, 64, 16), {bits})]);"
+    theirs = in_node(script, tmp_path)
     assert [again for _, again in theirs] == codes
     for state, (read, _) in zip(states, theirs, strict=True):
         mix = tuple(read["mix"][name] for name in "csxym") if read["mix"] else None
@@ -157,6 +268,20 @@ BAD = {
     "F1-U" + GOOD[4:]: "the code holds U, which no code has",
     explorer.encode(State(9, 7), 1): "the code belongs to another model (0001); this one is beef",
 }
+
+
+@pytest.mark.parametrize(("state", "enough"), [(State(9, 7), 10), (State(0, 7, mix=(12, 3, 0, 0, 50)), 13), (State(15, 7), 16)])
+def test_a_class_that_the_model_has_not_is_refused(state, enough, tmp_path):
+    code = explorer.encode(state, 0xBEEF)
+    assert explorer.decode(code, 0xBEEF, 64, enough) == state
+    for count in (1, 3, enough - 1):
+        with pytest.raises(UserError, match="mistyped"):
+            explorer.decode(code, 0xBEEF, 64, count)
+    if NODE:
+        tried = (
+            f"[{enough}, {enough - 1}].map((n) => {{ try {{ return core.decode('{code}', 0xbeef, 64, n).c; }} catch {{ return -1; }} }})"
+        )
+        assert in_node(f"return {tried};", tmp_path) == [state.c, -1]
 
 
 def test_bad_codes_get_one_sentence(tmp_path):
@@ -221,8 +346,8 @@ PIXELS = "() => [...document.querySelector('canvas.stage').getContext('2d').getI
 class Explorer:
     """The explorer as a person handles it, in a page or in a frame of one."""
 
-    def __init__(self, page):
-        self.page, self.stage, self.field = page, page.locator("canvas.stage"), page.get_by_label("code of this garment")
+    def __init__(self, page, thing: str = "garment"):
+        self.page, self.stage, self.field = page, page.locator("canvas.stage"), page.get_by_label(f"code of this {thing}")
 
     def shows(self, code: str) -> list[int]:
         """Wait for the picture of a code; its grey levels."""
@@ -412,6 +537,73 @@ def test_it_asked_nobody_and_complained_of_nothing(opened, twin):
     assert twin.stat().st_size <= pages.LARGEST
 
 
+COLOURS = """() => { const { width, height } = document.querySelector('canvas.stage');
+  return [...document.querySelector('canvas.stage').getContext('2d').getImageData(0, 0, width, height).data].filter((_, i) => i % 4 < 3); }"""
+
+
+def visited(browser, world: World, folder: Path):  # noqa: F811
+    """The explorer of a world's model in a page from disk, all of it open; what it complained of."""
+    shutil.copytree(ROOT / "reports" / "showcase", folder)
+    report.write_twin(Run(folder), *world.payload)
+    page, said = browser.new_page(viewport={"width": 1100, "height": 1000}), []
+    page.on("console", lambda message: message.type == "error" and said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(page_benchmark.playable(pages.write_report(Run(folder))).as_uri())
+    page.wait_for_selector("canvas.stage[data-code]")
+    page.evaluate("document.querySelectorAll('.fgx details').forEach((d) => (d.open = true))")
+    page.wait_for_function("() => document.querySelector('.fgx details').innerText.includes('Unseen real images lie')")
+    return Explorer(page, "picture"), said
+
+
+@needs_browser
+def test_a_page_of_other_pictures_in_colour(browser, tmp_path, data_dir):  # noqa: F811
+    world = world_of("colour", tmp_path, data_dir)
+    it, said = visited(browser, world, tmp_path / "run")
+    first = it.field.input_value()
+    before = it.page.evaluate(COLOURS)
+    ours = pixelwise(explorer.draw(world.read(first), world.found)).int()
+    assert world.read(first) == State(0, 7)
+    assert (torch.tensor(before) - ours).abs().max() <= 2
+    assert it.stage.evaluate("s => [s.width, s.height]") == [32, 48]
+    box = it.stage.bounding_box()
+    assert box["height"] / box["width"] == pytest.approx(1.5, abs=0.02)
+    it.page.locator("label.slider input").first.press("ArrowRight")
+    it.page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code !== code", arg=first)
+    assert it.page.evaluate(COLOURS) != before
+    it.stage.focus()
+    it.page.keyboard.press("Control+z")
+    it.shows(first)
+    assert it.page.evaluate(COLOURS) == before
+    it.page.keyboard.press("5")  # there is no such class
+    it.page.keyboard.press("2")
+    it.shows(explorer.encode(State(2, 7), explorer.model_bits(world.found)))
+    assert it.page.locator(".fgx .classes button").all_inner_texts() == ["0 a", "1 b", "2 c"]
+    assert "garment" not in it.page.locator(".fgx").inner_text()
+    for _ in range(2):
+        it.press("Pin")
+        it.page.locator("label.slider input").first.press("ArrowRight")
+    assert Image.open(it.saved("Save strip").path()).size == (11 * 256, 384)
+    film = Image.open(it.saved("Save GIF").path())
+    assert (film.size, film.n_frames) == ((128, 192), 60)
+    it.page.screenshot(path=str(tmp_path / "colour.png"), full_page=True)
+    assert said == []
+    it.page.close()
+
+
+@needs_browser
+def test_a_page_of_pictures_without_labels_has_no_word_on_classes(browser, tmp_path, data_dir):  # noqa: F811
+    it, said = visited(browser, world_of("colour without classes", tmp_path, data_dir), tmp_path / "run")
+    it.press("Pin")
+    words = it.page.locator(".fgx").inner_text()
+    assert it.page.locator(".fgx .classes").count() == 0
+    assert re.findall(r"\b(class|classes|garments?|images,)\b", words) == []
+    assert "A classifier sees" not in words
+    assert Image.open(it.saved("Save strip").path()).size == (256, 384)
+    it.page.screenshot(path=str(tmp_path / "one.png"), full_page=True)
+    assert said == []
+    it.page.close()
+
+
 @needs_browser
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("dark", 390)])
 def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width):  # noqa: F811
@@ -463,6 +655,19 @@ def test_a_run_leaves_the_page(project):
     assert (run.folder / "index.html").stat().st_size <= pages.LARGEST
     assert (run.folder / "notebooks" / "05_explorer.ipynb").stat().st_size < 500_000  # no weights of the widget in it
     assert "<script" not in (run.folder / "05_explorer.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["colour", "colour without classes"])
+def test_a_run_on_other_pictures_leaves_the_page(project, data_dir, name, tmp_path):
+    world = world_of(name, tmp_path, data_dir)
+    params = Params.checked(TINY | {"data_dir": str(world.folder), "model": str(tmp_path / "g.safetensors")})
+    run = Run.create(params, name="r", profile="tiny", notebooks=("05_explorer",))
+    assert pipeline.run_all(run, print) == 0
+    twin = run.read_json("twin")
+    assert explorer.State(0, 7) == world.read(twin["code"])
+    assert twin["info"]["shape"] == [3, 48, 32]
+    assert Image.open(run.folder / "images" / "explored.png").mode == "RGB"
+    assert (run.folder / "images" / "explored_classes.png").exists() == (name == "colour")
 
 
 def a_photo(data_dir, number: int = 0) -> bytes:

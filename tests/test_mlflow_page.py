@@ -8,10 +8,11 @@ import sys
 import pipeline
 import pytest
 import registry
+import store
 import torch
 from test_lab import BROWSER, answers, browser, pytestmark  # noqa: F401 - a fixture and a mark
 
-from fashion_gan import plots, store
+from fashion_gan import plots
 from fashion_gan.params import Params
 from fashion_gan.run import Run
 

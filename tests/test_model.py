@@ -9,9 +9,10 @@ import copier
 import numpy as np
 import pytest
 import registry
+import store
 import torch
 
-from fashion_gan import UserError, latent, model, store
+from fashion_gan import UserError, latent, model
 from fashion_gan.files import digest
 from fashion_gan.params import Params
 from fashion_gan.run import Run

@@ -6,11 +6,12 @@ import zlib
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, packed_folder
 from PIL import Image, ImageDraw
 
 from fashion_gan import UserError, explorer, features, model, photo
-from fashion_gan.data import Split
+from fashion_gan.data import Split, load_split
+from fashion_gan.networks import Generator
 
 
 def shirt(mode: str = "RGB", ground="white", colour="navy", size=(300, 400)) -> Image.Image:
@@ -95,10 +96,10 @@ def test_the_other_way_round():
 
 def test_a_garment_of_the_generator_is_found_again_and_real_ones_are_come_near_to(splits):
     train, fresh = splits
-    found = model.load_generator(ROOT / model.SHIPPED)
+    found, dev = model.load_generator(ROOT / model.SHIPPED), features.load("dev")
     state = explorer.State(8, 5)
     image = explorer.draw(state, found)
-    c, z, distance = photo.find(found.generator, image[0], starts=3, steps=60)
+    c, z, distance = photo.find(found.generator, image, dev, starts=3, steps=60)
     assert c == 8
     assert len(z) == found.generator.latent_dim
     again = explorer.draw(explorer.State(c, 0, z=z), found)
@@ -107,19 +108,17 @@ def test_a_garment_of_the_generator_is_found_again_and_real_ones_are_come_near_t
     known, _ = features.extract(features.load("dev"), train.images)
     bags = torch.pdist(known[train.labels == 8]).median()
     assert distance < 0.3 * bags
-    assert (z, c) == photo.find(found.generator, image[0], starts=3, steps=60)[1::-1]  # the same again
-    boot = fresh.images[(fresh.labels == 9).nonzero()[0, 0], 0]
-    c, _, distance = photo.find(found.generator, boot, starts=3, steps=60)
+    assert (z, c) == photo.find(found.generator, image, dev, starts=3, steps=60)[1::-1]  # the same again
+    boot = fresh.images[(fresh.labels == 9).nonzero()[0, 0]]
+    c, _, distance = photo.find(found.generator, boot, dev, starts=3, steps=60)
     assert c == 9
     assert distance < torch.pdist(known[train.labels == 9]).median()
 
 
 def test_an_unconditional_generator_is_searched_too(splits):
-    from fashion_gan.networks import Generator
-
     torch.manual_seed(0)
     generator = Generator(8, 8, False).eval().requires_grad_(False)
-    c, z, _ = photo.find(generator, splits[0].images[0, 0], starts=2, steps=5)
+    c, z, _ = photo.find(generator, splits[0].images[0], features.load("dev"), starts=2, steps=5)
     assert (c, len(z)) == (0, 8)
 
 
@@ -137,3 +136,43 @@ def test_the_kernels_answers(splits, tmp_path):
     read = kernel({"what": "photo", "negative": None}, [memoryview(packed(shirt()))])
     assert [len(step["levels"]) for step in read["steps"]] == [112**2] * 3 + [784]
     assert kernel({"what": "photo", "negative": None}, [b""]) == {"what": "photo", "error": "This file is empty; choose a picture."}
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 48, 32), (1, 16, 64)])
+def test_a_photo_fits_into_grey_pictures_of_any_sides(shape):
+    made = photo.prepared(packed(shirt()), shape=shape)
+    assert made.steps[-1][0] == f"{shape[1]}×{shape[2]} pixels"
+    assert made.image.shape == shape[1:]
+    across, down = made.image.max(axis=0) > 100, made.image.max(axis=1) > 100
+    assert across.all() or down.all()
+    assert {large.shape for _, large in made.steps[:-1]} == {tuple(112 * side // max(shape) for side in shape[1:])}
+
+
+def test_a_photo_for_pictures_in_colour_keeps_its_colours_and_its_ground():
+    made = photo.prepared(packed(shirt(ground="beige")), shape=(3, 48, 64))
+    assert [words for words, _ in made.steps] == ["as it is", "fitted in, black around", "48×64 pixels"]
+    assert made.image.shape == (48, 64, 3)
+    assert made.image[24, 32].tolist() == [0, 0, 128]  # navy
+    assert made.image[2, 32].tolist() == [245, 245, 220]  # beige
+    assert not made.image[:, :13].any()  # a photo of 36 pixels' width in the middle of 64
+    assert not made.negative
+    said = photo.prepared(packed(shirt("CMYK", (0, 0, 0, 0), (90, 80, 10, 100)), "jpeg"), shape=(3, 48, 64)).said
+    assert said == "It is in printing colours (CMYK): its colours are about right."
+
+
+@pytest.mark.parametrize(("classes", "conditional"), [(("a", "b", "c"), True), ((), False), ((), True)])
+def test_the_kernel_answers_for_other_pictures(classes, conditional, tmp_path):
+    folder = packed_folder(tmp_path / "data", (3, 48, 32), classes)
+    torch.manual_seed(0)
+    generator = Generator(8, 8, conditional, False, (3, 48, 32), max(1, len(classes))).eval().requires_grad_(False)
+    train, fresh = load_split(folder, "train"), load_split(folder, "validation")
+    kernel = explorer.Kernel(model.Model(generator, "", tmp_path, {}, "beef", train.classes), train, fresh, folder)
+    levels = train.images[17].permute(1, 2, 0).flatten().tolist()
+    near = kernel({"what": "near", "levels": levels}, [])
+    assert (near["near"][0]["number"], near["count"], near["near"][0]["levels"]) == (17, 300, levels)
+    assert len(list((folder / "features").iterdir())) == 1
+    read = kernel({"what": "photo", "negative": None}, [packed(shirt())])["steps"]
+    assert [len(step["levels"]) for step in read] == [step["width"] * step["height"] * 3 for step in read]
+    assert (read[-1]["width"], read[-1]["height"]) == (32, 48)
+    found = kernel({"what": "find", "levels": read[-1]["levels"]}, [])
+    assert (len(found["z"]), found["c"] < len(train.classes)) == (8, True)

@@ -11,10 +11,11 @@ import nbformat
 import pipeline
 import pytest
 import registry
+import store
 from conftest import ROOT, TINY, command
 from resume import prepare
 
-from fashion_gan import UserError, checkpoint, report, store
+from fashion_gan import UserError, checkpoint, report
 from fashion_gan.files import Lock
 from fashion_gan.params import Params
 from fashion_gan.run import Run

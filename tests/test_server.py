@@ -137,8 +137,7 @@ def fields(run):
     """All that MLflow holds of a run, without what belongs to a store (ids, addresses)."""
     import copier
     import registry
-
-    from fashion_gan import store
+    import store
 
     client = registry.make_client()
     experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id

@@ -15,7 +15,7 @@ import yaml
 from conftest import TINY, command, fashion_gan, fashion_gan_here, wait_until
 from copies import differences
 
-from fashion_gan import sweeps
+from fashion_gan import comparison
 from fashion_gan.run import Run, find
 
 pytestmark = [pytest.mark.timeout(600)]
@@ -70,7 +70,7 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
         sweep.kill()
         cluster.shutdown()
     run = find("s")
-    runs = sweeps.trials(run)
+    runs = comparison.trials(run)
     assert [each.name for each in runs] == ["s-001", "s-002", "s-003"]
     assert all(whole(each) for each in runs), {each.name: each.info["status"] for each in runs}
     assert runs[0].info["params"]["lr_g"] == 2e-4  # the base comes first
@@ -124,13 +124,13 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
         assert (first.folder / "index.html").exists()
         done = fashion_gan("resume", "s", cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
-        ends = {row["trial"]: row["end"] for row in sweeps.rows(find("s"))}
+        ends = {row["trial"]: row["end"] for row in comparison.rows(find("s"))}
         assert ends == {"s-001": "finished", "s-002": "stopped early"}
         assert "stopped early" in (find("s").folder / "07_sweep.html").read_text()
-        attempts = [run.info["attempts"] for run in sweeps.trials(find("s"))]
+        attempts = [run.info["attempts"] for run in comparison.trials(find("s"))]
         again = fashion_gan("resume", "s", cwd=project)  # nothing is left to do: no trial is run again
         assert again.returncode == 0, again.stdout + again.stderr
-        assert [run.info["attempts"] for run in sweeps.trials(find("s"))] == attempts
+        assert [run.info["attempts"] for run in comparison.trials(find("s"))] == attempts
     finally:
         sweep.kill()
         cluster.shutdown()
@@ -189,4 +189,4 @@ def test_no_cluster_and_too_small_a_cluster(ray, project):
     ],
 )
 def test_the_verdict(points, words):
-    assert words in sweeps.verdict(points, "a")
+    assert words in comparison.verdict(points, "a")

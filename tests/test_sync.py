@@ -11,10 +11,11 @@ import copier
 import machine
 import pytest
 import registry
+import store
 import torch
 from conftest import fashion_gan
 
-from fashion_gan import UserError, model, store
+from fashion_gan import UserError, model
 from fashion_gan.networks import Discriminator, Generator
 from fashion_gan.params import Params
 from fashion_gan.run import Run
@@ -286,7 +287,7 @@ LOGINS = [  # .env, the environment, the login that is sent
 def test_address_and_login_come_from_env_files_and_environment(project, content, env, password):
     (project / ".env").write_text("MLFLOW_TRACKING_PASSWORD=overridden\n" if content else "")
     (project / ".env.local").write_text(content)
-    code = "from fashion_gan import store; import os; store.import_mlflow(); print(store.tracking_uri(), os.environ.get('MLFLOW_TRACKING_PASSWORD'))"
+    code = f"import os, sys; sys.path.append({os.path.dirname(store.__file__)!r}); import store; store.import_mlflow(); print(store.tracking_uri(), os.environ.get('MLFLOW_TRACKING_PASSWORD'))"
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_TRACKING")}
     told = subprocess.run([sys.executable, "-c", code], cwd=project, env=clean | env, capture_output=True, text=True, check=True).stdout
     assert told.split() == [env.get("MLFLOW_TRACKING_URI", "http://127.0.0.1:5009"), password]

@@ -40,8 +40,8 @@ function core() {
     const [p, q] = sine < 1e-6 ? [1 - m, m] : [Math.sin((1 - m) * angle) / sine, Math.sin(m * angle) / sine];
     return a.map((v, i) => p * v + q * b[i]);
   }
-  function inputs(state, size, directions) { // the generator's: latent, share of each class
-    const y = new Float32Array(10), { mix } = state, m = mix ? mix.m / 100 : 0;
+  function inputs(state, size, directions, count = 10) { // the generator's: latent, share of each of `count` classes
+    const y = new Float32Array(count), { mix } = state, m = mix ? mix.m / 100 : 0;
     let z = place(state, size);
     if (mix) z = spherical(z, place(mix, size), m);
     y[state.c] = 1 - m;
@@ -75,7 +75,7 @@ function core() {
     }
     return "F1-" + text.slice(0, Math.ceil((8 * b.length) / 5));
   }
-  function decode(code, model, size) { // a state; size: of the model's latent; throws an Error of one sentence
+  function decode(code, model, size, count = 10) { // a state; size: of the model's latent; count: of its classes; throws an Error of one sentence
     const text = code.trim().toUpperCase(), b = [], longest = 56 + Math.ceil((16 * size) / 5);
     if (!text.startsWith("F1-")) throw new Error("this is no code of the explorer; one begins with F1-");
     if (text.length > longest) throw new Error(`the code has ${text.length} characters; the longest has ${longest}`);
@@ -101,7 +101,7 @@ function core() {
     if (flags & 64) state.d = state.d.map(() => signed(1));
     if (flags & 128) state.z = latent();
     if (state.mix) { state.mix.z = state.mix.c & 16 ? latent() : null; state.mix.c &= ~16; }
-    if (at !== b.length - 2 || state.c > 9 || state.t > 200 || (state.mix && (state.mix.c > 9 || state.mix.m > 100))) throw wrong;
+    if (at !== b.length - 2 || state.c >= count || state.t > 200 || (state.mix && (state.mix.c >= count || state.mix.m > 100))) throw wrong;
     return state;
   }
 
@@ -111,17 +111,17 @@ function core() {
     return to.map((v) => v * 2 ** 112);
   }
   const ACTS = { relu: (v) => (v > 0 ? v : 0), tanh: Math.tanh, silu: (v) => v / (1 + Math.exp(-v)), none: (v) => v };
-  // A convolution as a gather. x: side * side pixels of `cin` numbers; weight: (tap, cin, cout). "up" is transposed, 4x4, stride
+  // A convolution as a gather. x: height * width pixels of `cin` numbers; weight: (tap, cin, cout). "up" is transposed, 4x4, stride
   // 2, padding 1: a pixel takes 2x2 taps; "same" is 3x3, padding 1. Zeros, which ReLU leaves many of, are passed over.
-  function convolve({ kind, cin, cout, act, weight, bias }, x, side, w) {
-    const up = kind === "up", size = up ? 2 * side : side, kernel = up ? 4 : 3, out = new Float32Array(size * size * cout);
-    const taps = Array.from({ length: size }, (_, o) => (!up ? [[o - 1, 0], [o, 1], [o + 1, 2]]
+  function convolve({ kind, cin, cout, act, weight, bias }, x, [height, width], w) {
+    const up = kind === "up", kernel = up ? 4 : 3, taps = (side) => Array.from({ length: up ? 2 * side : side }, (_, o) => (!up ? [[o - 1, 0], [o, 1], [o + 1, 2]]
       : o % 2 ? [[(o + 1) / 2, 0], [(o - 1) / 2, 2]] : [[o / 2, 1], [o / 2 - 1, 3]]).filter(([i]) => i >= 0 && i < side));
+    const rows = taps(height), columns = taps(width), high = rows.length, wide = columns.length, out = new Float32Array(high * wide * cout);
     const W = w[weight], values = new Float32Array(9 * cin), offsets = new Int32Array(9 * cin), sum = new Float32Array(cout), f = ACTS[act];
-    for (let oy = 0; oy < size; oy++) for (let ox = 0; ox < size; ox++) {
+    for (let oy = 0; oy < high; oy++) for (let ox = 0; ox < wide; ox++) {
       let n = 0, k = 0;
-      for (const [iy, ky] of taps[oy]) for (const [ix, kx] of taps[ox]) {
-        const from = (iy * side + ix) * cin, tap = (ky * kernel + kx) * cin * cout;
+      for (const [iy, ky] of rows[oy]) for (const [ix, kx] of columns[ox]) {
+        const from = (iy * width + ix) * cin, tap = (ky * kernel + kx) * cin * cout;
         for (let c = 0; c < cin; c++) if (x[from + c] !== 0) { values[n] = x[from + c]; offsets[n++] = tap + c * cout; }
       }
       sum.set(w[bias]);
@@ -131,63 +131,65 @@ function core() {
         for (let j = 0; j < cout; j++) sum[j] += a * W[p + j] + b * W[q + j] + c * W[r + j] + d * W[s + j];
       }
       for (; k < n; k++) for (let j = 0; j < cout; j++) sum[j] += values[k] * W[offsets[k] + j];
-      for (let j = 0, to = (oy * size + ox) * cout; j < cout; j++) out[to + j] = f(sum[j]);
+      for (let j = 0, to = (oy * wide + ox) * cout; j < cout; j++) out[to + j] = f(sum[j]);
     }
-    return [out, size];
+    return [out, [high, wide]];
   }
   function linear(x, weight, bias, act) { // weight: (in, out)
     const out = Float32Array.from(bias), n = out.length;
     x.forEach((v, i) => { if (v) for (let j = 0, p = i * n; j < n; j++) out[j] += v * weight[p + j]; });
     return out.map(ACTS[act]);
   }
-  function pooled(x, side, channels) { // largest of 2x2
-    const half = side >> 1, row = side * channels, out = new Float32Array(half * half * channels);
-    for (let y = 0, o = 0; y < half; y++) for (let i = 0; i < half; i++) for (let c = 0; c < channels; c++) {
+  function pooled(x, [height, width], channels) { // largest of 2x2
+    const high = height >> 1, wide = width >> 1, row = width * channels, out = new Float32Array(high * wide * channels);
+    for (let y = 0, o = 0; y < high; y++) for (let i = 0; i < wide; i++) for (let c = 0; c < channels; c++) {
       const p = 2 * y * row + 2 * i * channels + c;
       out[o++] = Math.max(x[p], x[p + channels], x[p + row], x[p + row + channels]);
     }
     return out;
   }
+  const shape = (info) => info.shape ?? [1, 28, 28]; // colours, height, width; what was kept before there were others has none
   async function open(info, packed) { // what export.payload made: its description, its numbers
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-    const bytes = new Uint8Array(await new Response(stream).arrayBuffer()), n = info.numbers, w = {};
+    const bytes = new Uint8Array(await new Response(stream).arrayBuffer()), n = info.numbers, w = {}, size = shape(info).slice(1);
     const numbers = halves(bytes.subarray(0, n), bytes.subarray(n, 2 * n)), tiles = bytes.subarray(2 * n);
     for (const [name, [start, size]] of Object.entries(info.tensors)) w[name] = numbers.subarray(start, start + size);
-    function draw({ z, y }) { // 784 grey levels
-      let x = linear([...z, ...(info.conditional ? y : [])], w.project, w.project_bias, "relu"), side = 7;
-      for (const layer of info.generator) [x, side] = convolve(layer, x, side, w);
+    function draw({ z, y }) { // levels, a pixel's colours side by side
+      let x = linear([...z, ...(info.conditional ? y : [])], w.project, w.project_bias, "relu"), sides = size.map((v) => v >> 2);
+      for (const layer of info.generator) [x, sides] = convolve(layer, x, sides, w);
       return Uint8Array.from(x, (v) => Math.max(0, Math.min(255, Math.round((v + 1) * 127.5))));
     }
     function look(image) { // the share that the classifier gives each class, and the nearest real images: [distance, number]
-      let x = Float32Array.from(image, (v) => v / 127.5 - 1), side = 28;
+      let x = Float32Array.from(image, (v) => v / 127.5 - 1), sides = size;
       for (const layer of info.classifier) {
-        [x] = convolve(layer, x, side, w);
-        x = pooled(x, side, layer.cout);
-        side >>= 1;
+        [x] = convolve(layer, x, sides, w);
+        x = pooled(x, sides, layer.cout);
+        sides = sides.map((v) => v >> 1);
       }
       const hidden = linear(x, w.hidden, w.hidden_bias, "silu"), raw = linear(hidden, w.head, w.head_bias, "none");
       const top = Math.max(...raw), shares = Array.from(raw, (v) => Math.exp(v - top)), total = shares.reduce((a, b) => a + b);
-      const size = hidden.length, near = info.tile_classes.map((_, i) => {
+      const count = hidden.length, near = info.tile_classes.map((_, i) => {
         let d = 0;
-        for (let j = 0; j < size; j++) d += (hidden[j] * info.scale - w.tile_least[j] - w.tile_step[j] * tiles[i * size + j]) ** 2;
+        for (let j = 0; j < count; j++) d += (hidden[j] * info.scale - w.tile_least[j] - w.tile_step[j] * tiles[i * count + j]) ** 2;
         return [Math.sqrt(d), i];
       }).sort((a, b) => a[0] - b[0]).slice(0, 6);
       return { shares: shares.map((v) => v / total), near };
     }
     return { draw, look, directions: w.directions };
   }
-  // Pictures of 28x28 grey levels as a GIF that goes round, each pixel as times x times. LZW as GIF89a wants it.
-  function gif(frames, times, hundredths) {
-    const side = 28 * times, word = (v) => [v & 255, v >> 8], file = [...new TextEncoder().encode("GIF89a"), ...word(side), ...word(side), 0xf7, 0, 0];
-    for (let v = 0; v < 256; v++) file.push(v, v, v);
+  // Pictures as a GIF that goes round, each pixel as times x times: in 256 greys, or in 6 x 7 x 6 colours. LZW as GIF89a wants it.
+  function gif(frames, times, hundredths, [colours, height, width] = [1, 28, 28]) {
+    const high = height * times, wide = width * times, word = (v) => [v & 255, v >> 8], file = [...new TextEncoder().encode("GIF89a"), ...word(wide), ...word(high), 0xf7, 0, 0];
+    const near = (v, most) => Math.round((v * most) / 255), of = (index, most) => Math.round((index * 255) / most);
+    for (let v = 0; v < 256; v++) file.push(...(colours === 1 ? [v, v, v] : v < 252 ? [of(Math.floor(v / 42), 5), of(Math.floor(v / 6) % 7, 6), of(v % 6, 5)] : [0, 0, 0]));
     file.push(0x21, 0xff, 11, ...new TextEncoder().encode("NETSCAPE2.0"), 3, 1, 0, 0, 0);
     for (const levels of frames) {
-      const bytes = [];
+      const bytes = [], entry = (p) => (colours === 1 ? levels[p] : 42 * near(levels[3 * p], 5) + 6 * near(levels[3 * p + 1], 6) + near(levels[3 * p + 2], 5));
       let held = 0, bits = 0, size = 9, next = 258, known = new Map(), before = -1;
       const put = (code) => { held |= code << bits; for (bits += size; bits >= 8; bits -= 8, held >>>= 8) bytes.push(held & 255); };
       put(256);
-      for (let i = 0; i < side * side; i++) {
-        const level = levels[28 * Math.floor(i / side / times) + Math.floor((i % side) / times)], pair = before * 256 + level;
+      for (let i = 0; i < wide * high; i++) {
+        const level = entry(width * Math.floor(i / wide / times) + Math.floor((i % wide) / times)), pair = before * 256 + level;
         if (before < 0) before = level;
         else if (known.has(pair)) before = known.get(pair);
         else {
@@ -200,18 +202,18 @@ function core() {
       }
       put(before); put(257);
       if (bits) bytes.push(held & 255);
-      file.push(0x21, 0xf9, 4, 0, ...word(hundredths), 0, 0, 0x2c, 0, 0, 0, 0, ...word(side), ...word(side), 0, 8);
+      file.push(0x21, 0xf9, 4, 0, ...word(hundredths), 0, 0, 0x2c, 0, 0, 0, 0, ...word(wide), ...word(high), 0, 8);
       for (let i = 0; i < bytes.length; i += 255) { const part = bytes.slice(i, i + 255); file.push(part.length, ...part); }
       file.push(0);
     }
     return Uint8Array.from([...file, 0x3b]);
   }
-  return { seeded, fresh, inputs, encode, decode, open, gif };
+  return { seeded, fresh, inputs, encode, decode, shape, open, gif };
 }
 
 // Work for the worker, one piece at a time. Of pieces with the same name only the newest is done, "draw" before all others.
 function engine(info, packed) {
-  const answer = (core, net, { image, state }) => (image ? net.look(image) : net.draw(core.inputs(state, info.latent_dim, net.directions)));
+  const answer = (core, net, { image, state }) => (image ? net.look(image) : net.draw(core.inputs(state, info.latent_dim, net.directions, info.classes.length)));
   const source = `const core = (${core})(), answer = ${answer}; let net, info;
     onmessage = async ({ data }) => { if (data.info) net = core.open((info = data.info), data.packed); else postMessage(answer(core, await net, data)); };`;
   const waiting = new Map();
@@ -247,11 +249,13 @@ function engine(info, packed) {
 // model: get, set, on, off, save_changes, send. It knows `info`, `numbers` (DataView or base64), `code`, `page`: whether it is part of a
 // page that has an address, and `kernel`: whether somebody answers what is sent.
 function render({ model, el }) {
-  const info = model.get("info"), raw = model.get("numbers"), { encode, decode, fresh, gif } = core(), names = info.classes;
+  const info = model.get("info"), raw = model.get("numbers"), { encode, decode, fresh, shape, gif } = core(), names = info.classes;
   const packed = typeof raw === "string" ? Uint8Array.from(atob(raw), (c) => c.charCodeAt(0)) : new Uint8Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
   const work = engine(info, packed), page = model.get("page"), kernel = model.get("kernel"), away = [];
-  const coded = (some) => encode(some, info.model), read = (code) => decode(code, info.model, info.latent_dim);
-  let state = fresh(9, 7), history = [], at = -1, pins = [], film = 0, image = null, looked = 0;
+  const coded = (some) => encode(some, info.model), read = (code) => decode(code, info.model, info.latent_dim, names.length);
+  const [colours, height, width] = shape(info), thing = info.thing ?? "garment", clothes = thing === "garment";
+  const several = names.length > 1, choice = several && info.conditional; // images without labels have one class, which no word is lost on
+  let state = fresh(Math.max(0, names.indexOf("Ankle boot")), 7), history = [], at = -1, pins = [], film = 0, image = null, looked = 0;
 
   function make(tag, about = {}, ...inside) {
     const node = document.createElement(tag);
@@ -260,11 +264,11 @@ function render({ model, el }) {
     return node;
   }
   const button = (text, onclick, about = {}) => make("button", { type: "button", onclick, ...about }, text);
-  const canvas = (about = {}) => make("canvas", { width: 28, height: 28, ...about });
+  const canvas = (about = {}) => make("canvas", { width, height, ...about });
   const listen = (target, name, work) => { target.addEventListener(name, work); away.push(() => target.removeEventListener(name, work)); };
   function paint(target, levels) {
-    const pixels = new ImageData(target.width, target.height);
-    levels.forEach((v, i) => pixels.data.set([v, v, v, 255], 4 * i));
+    const pixels = new ImageData(target.width, target.height), last = levels.length / (target.width * target.height) - 1; // 0, or 2 of colour
+    for (let i = 0, p = 0; p < levels.length; i += 4, p += last + 1) pixels.data.set([levels[p], levels[p + (last >> 1)], levels[p + last], 255], i);
     target.getContext("2d").putImageData(pixels, 0, 0);
   }
   function slider(text, least, most, step, get, set, words) {
@@ -286,7 +290,7 @@ function render({ model, el }) {
       image = levels;
       paint(stage, levels);
       stage.dataset.code = code;
-      if (info.conditional) names.forEach((_, c) => work.ask(`class ${c}`, { state: { ...now, c, mix: now.mix && { ...now.mix, c } } }).then((some) => paint(thumbs[c], some)));
+      if (choice) names.forEach((_, c) => work.ask(`class ${c}`, { state: { ...now, c, mix: now.mix && { ...now.mix, c } } }).then((some) => paint(thumbs[c], some)));
       clearTimeout(looked);
       looked = setTimeout(look, 150);
     });
@@ -295,21 +299,21 @@ function render({ model, el }) {
     const code = stage.dataset.code;
     work.ask("look", { image }).then(({ shares, near }) => {
       if (stage.dataset.code !== code) return;
-      const best = shares.indexOf(Math.max(...shares)), words = `${names[best]}, ${Math.round(100 * shares[best])} % sure`;
-      stage.setAttribute("aria-label", `generated garment: ${words}. Arrow keys or dragging walk to neighbours.`);
-      seen.textContent = `A classifier sees: ${words}`;
+      const best = shares.indexOf(Math.max(...shares)), words = several ? `${names[best]}, ${Math.round(100 * shares[best])} % sure` : "";
+      stage.setAttribute("aria-label", `generated ${thing}${words && `: ${words}`}. Arrow keys or dragging walk to neighbours.`);
+      seen.textContent = words && `A classifier sees: ${words}`;
       neighbours(near.map(([distance, i]) => ({ distance, c: info.tile_classes[i], number: info.tile_numbers[i],
-        onto: (context) => context.drawImage(sprite, 28 * (i % 50), 28 * Math.floor(i / 50), 28, 28, 0, 0, 28, 28) })), info.tile_classes.length, info.real_distance);
+        onto: (context) => context.drawImage(sprite, width * (i % 50), height * Math.floor(i / 50), width, height, 0, 0, width, height) })), info.tile_classes.length, info.real_distance);
     });
   }
-  function neighbours(near, count, real) { // training images beside the garment, with what real images have
+  function neighbours(near, count, real) { // training images beside the picture, with what real images have
     near.forEach(({ distance, c, number, onto }, k) => {
-      const [small, caption] = tiles[k].children, words = `${names[c]}, ${distance.toFixed(2)}`;
+      const [small, caption] = tiles[k].children, words = `${several ? `${names[c]}, ` : ""}${distance.toFixed(2)}`;
       onto(small.getContext("2d"));
       caption.textContent = words;
       small.setAttribute("aria-label", `training image ${number}: ${words} away`);
     });
-    judged.textContent = `Of ${count.toLocaleString("en")} training images the nearest is ${near[0].distance.toFixed(2)} away, in a classifier's features. Unseen real images lie ${real.toFixed(2)} (median) from theirs: this garment is ${(near[0].distance / real).toFixed(1)} times as far.`;
+    judged.textContent = `Of ${count.toLocaleString("en")} training images the nearest is ${near[0].distance.toFixed(2)} away, in a classifier's features. Unseen real images lie ${real.toFixed(2)} (median) from theirs: this ${thing} is ${(near[0].distance / real).toFixed(1)} times as far.`;
   }
 
   // what only a kernel can do: one question at a time; it answers with `what` it was asked
@@ -361,9 +365,9 @@ function render({ model, el }) {
 
   // classes, each with the same latent in it
   const thumbs = names.map(() => canvas({ "aria-hidden": "true" }));
-  const inClass = (c) => info.conditional && change({ ...state, c, mix: state.mix && { ...state.mix, c } });
+  const inClass = (c) => choice && c < names.length && change({ ...state, c, mix: state.mix && { ...state.mix, c } });
   const classes = make("div", { class: "classes", role: "group", "aria-label": "class" }, ...names.map((name, c) => {
-    const one = button("", () => inClass(c), { title: `key ${c}`, disabled: !info.conditional });
+    const one = button("", () => inClass(c), { ...(c < 10 && { title: `key ${c}` }), disabled: !info.conditional });
     one.append(info.conditional ? thumbs[c] : "", `${c} ${name}`);
     shown.push(() => one.setAttribute("aria-pressed", String(info.conditional && state.c === c)));
     return one;
@@ -377,7 +381,7 @@ function render({ model, el }) {
   shown.push(() => { seed.value = state.s; });
   const surprise = () => change({ ...fresh(state.c, crypto.getRandomValues(new Uint32Array(1))[0] % 1000000), t: state.t });
   const back = button("Undo", () => step(-1), { title: "Ctrl-Z" }), forth = button("Redo", () => step(1), { title: "Ctrl-Shift-Z" });
-  const field = make("input", { type: "text", spellcheck: "false", autocomplete: "off", "aria-label": "code of this garment" });
+  const field = make("input", { type: "text", spellcheck: "false", autocomplete: "off", "aria-label": `code of this ${thing}` });
   field.onkeydown = (event) => { if (event.key === "Enter") go(field.value); };
   const copy = (what, text) => Promise.resolve().then(what).then(() => say(text, true), () => say("This browser lets no page copy; select the code, or download."));
 
@@ -398,11 +402,11 @@ function render({ model, el }) {
       paint(small, levels);
       return make("figure", {}, small, button(`show ${i + 1}`, () => change(now)), button("×", () => { pins.splice(i, 1); listed(); }, { "aria-label": `remove pin ${i + 1}` }));
     }));
-    picked.forEach((select) => { const before = select.value; select.replaceChildren(...pins.map((p, i) => make("option", { value: String(i) }, `${i + 1}: ${names[p.state.c]}`))); if (before in pins) select.value = before; });
+    picked.forEach((select) => { const before = select.value; select.replaceChildren(...pins.map((p, i) => make("option", { value: String(i) }, several ? `${i + 1}: ${names[p.state.c]}` : `${i + 1}`))); if (before in pins) select.value = before; });
   }
   function mixed(m) { // a state between the pins A and B; null where there are none
     const [a, b] = picked.map((select) => pins[select.value]?.state);
-    if (!a || !b || a.mix || b.mix) { say(a?.mix || b?.mix ? "A mixture cannot be mixed again; pin two plain garments." : "Pin two garments first."); return null; }
+    if (!a || !b || a.mix || b.mix) { say(a?.mix || b?.mix ? `A mixture cannot be mixed again; pin two plain ${thing}s.` : `Pin two ${thing}s first.`); return null; }
     const between = (p, q) => Math.round(p + ((q - p) * m) / 100);
     return { ...a, t: between(a.t, b.t), d: a.d.map((v, k) => between(v, b.d[k])), mix: { c: b.c, s: b.s, x: b.x, y: b.y, z: b.z, m } };
   }
@@ -423,10 +427,10 @@ function render({ model, el }) {
   });
 
   // pictures out
-  function sheet(levels) { // garments side by side, each pixel as 8x8
-    const target = make("canvas", { width: 224 * levels.length, height: 224 }), small = canvas(), context = target.getContext("2d");
+  function sheet(levels) { // pictures side by side, each pixel as 8x8
+    const wide = 8 * width, high = 8 * height, target = make("canvas", { width: wide * levels.length, height: high }), small = canvas(), context = target.getContext("2d");
     context.imageSmoothingEnabled = false;
-    levels.forEach((some, i) => { paint(small, some); context.drawImage(small, 224 * i, 0, 224, 224); });
+    levels.forEach((some, i) => { paint(small, some); context.drawImage(small, wide * i, 0, wide, high); });
     return new Promise((resolve) => target.toBlob(resolve, "image/png"));
   }
   const save = (blob, name) => {
@@ -436,8 +440,8 @@ function render({ model, el }) {
   };
   async function way(count) { // the pictures from A to B where two are pinned, else of all classes
     const mixing = pins.length > 1 && mixed(0), steps = Array.from({ length: count }, (_, i) => Math.round((100 * i) / (count - 1)));
-    const all = mixing ? steps.map(mixed) : info.conditional ? names.map((_, c) => ({ ...state, c, mix: null })) : [state];
-    return { frames: await Promise.all(all.map((now, i) => work.ask(`way ${i}`, { state: now }))), name: mixing ? "from-A-to-B" : "classes" };
+    const all = mixing ? steps.map(mixed) : choice ? names.map((_, c) => ({ ...state, c, mix: null })) : [state];
+    return { frames: await Promise.all(all.map((now, i) => work.ask(`way ${i}`, { state: now }))), name: mixing ? "from-A-to-B" : choice ? "classes" : thing };
   }
   async function strip() {
     const { frames, name } = await way(11);
@@ -445,24 +449,24 @@ function render({ model, el }) {
   }
   async function moving() { // there and back
     const { frames, name } = await way(31);
-    save(new Blob([gif([...frames, ...frames.slice(1, -1).reverse()], 4, name === "classes" ? 60 : 7)], { type: "image/gif" }), `${name}.gif`);
+    save(new Blob([gif([...frames, ...frames.slice(1, -1).reverse()], 4, name === "classes" ? 60 : 7, [colours, height, width])], { type: "image/gif" }), `${name}.gif`);
   }
 
   // an own photo: the kernel makes it as the data is, step by step, and finds it in the latent space
   let photo = null;
   const MEGABYTES = 8; // a larger message would break the connection to the kernel
-  const steps = make("div", { class: "row" }), file = make("input", { type: "file", accept: "image/*", "aria-label": "picture of a garment", disabled: !kernel });
+  const steps = make("div", { class: "row" }), file = make("input", { type: "file", accept: "image/*", "aria-label": clothes ? "picture of a garment" : "own picture", disabled: !kernel });
   const turn = button("Other way round", () => prepare(!photo.negative), { disabled: true }), found = make("p", { class: "quiet" });
   const finding = button("Find it in the latent space", () => ask("find", { levels: photo.steps.at(-1).levels }, "Looking for it in the latent space …", ({ c, z, distance, real, seconds }) => {
-    const words = `Found in ${seconds.toFixed(1)} s: ${distance.toFixed(2)} from the photo in a classifier's features; two real images of ${names[c]} are ${real.toFixed(2)} (median) apart.`;
+    const words = `Found in ${seconds.toFixed(1)} s: ${distance.toFixed(2)} from the photo in a classifier's features; two real images${several ? ` of ${names[c]}` : ""} are ${real.toFixed(2)} (median) apart.`;
     change({ ...fresh(c, 0), z }).then(() => { pin(); found.textContent = `${words} It is pinned.`; });
   }), { disabled: true });
   function shownPhoto(answer) {
     photo = answer;
     turn.disabled = finding.disabled = !photo;
     found.textContent = photo?.said ?? "";
-    steps.replaceChildren(...(photo?.steps ?? []).map(({ words, side, levels }) => {
-      const target = canvas({ width: side, height: side, role: "img", "aria-label": words });
+    steps.replaceChildren(...(photo?.steps ?? []).map(({ words, width, height, levels }) => {
+      const target = canvas({ width, height, role: "img", "aria-label": words });
       paint(target, levels);
       return make("figure", {}, target, make("figcaption", {}, words));
     }));
@@ -511,25 +515,26 @@ function render({ model, el }) {
     const last = more.split(" ").at(-1), short = less.endsWith(` ${last}`) ? less.slice(0, -last.length - 1) : less; // less ↔ more sleeve
     const one = slider(less ? `${short} ↔ ${more}` : more, -30, 30, 1, () => turn * state.d[k], (v) => { stop(); state = { ...state, d: state.d.map((old, i) => (i === k ? turn * v : old)) }; },
       (v) => (v === 0 ? "0 σ" : less ? `${v > 0 ? more : less} ${Math.abs(v / 10)} σ` : `${v / 10} σ`));
-    one.title = `2 σ change ${measured} by ${Math.abs(effect).toFixed(2)} standard deviations within a class`;
+    one.title = `2 σ change ${measured} by ${Math.abs(effect).toFixed(2)} standard deviations${several ? " within a class" : ""}`;
     return { one, clear: less ? Math.abs(effect) : 0 };
   }).sort((a, b) => b.clear - a.clear);
   const part = (title, open, ...inside) => make("details", { class: "wide", open }, make("summary", {}, title), make("div", {}, ...inside));
   const row = (...inside) => make("div", { class: "row" }, ...inside), quiet = (text) => make("p", { class: "quiet" }, text);
   const unnamed = directions.filter(({ clear }) => !clear).map(({ one }) => one);
   el.replaceChildren(make("div", { class: "fgx", tabindex: "-1" },
-    make("div", { class: "wide" }, info.conditional ? quiet("The same latent in every class") : quiet("This model cannot be asked for a class."), classes),
+    several ? make("div", { class: "wide" }, quiet(choice ? `The same latent in every class; keys 0 to ${Math.min(9, names.length - 1)}` : "This model cannot be asked for a class."), classes) : "",
     make("div", {}, stage, seen, row(back, forth, button("Reset", () => change(fresh(state.c, state.s))), button("Pin", pin))),
     make("div", {}, row(make("label", {}, "seed ", seed), button("Surprise me", surprise)), ...directions.filter(({ clear }) => clear).map(({ one }) => one),
       slider("truncation", 0, 150, 1, () => state.t, (t) => { stop(); state = { ...state, t }; }, (t) => (t / 100).toFixed(2)),
       row(field, button("Go to code", () => go(field.value)), button("Copy code", () => copy(() => navigator.clipboard.writeText(stage.dataset.code), "The code is copied."))), alert),
     part("Does it copy? The nearest training images", true, judged, row(...tiles), row(all, kernel ? "" : quiet(`All ${info.train.toLocaleString("en")}: ${NO_KERNEL}.`))),
-    part("Pins, mixtures and a film", false, quiet("Pin garments, choose two of them, mix them or play the way from one to the other."), shelf,
+    part("Pins, mixtures and a film", false, quiet(`Pin ${thing}s, choose two of them, mix them or play the way from one to the other.`), shelf,
       row(make("label", {}, "A ", picked[0]), make("label", {}, "B ", picked[1]), playing), share),
-    part("An own photo", false, quiet("Choose or drop a picture of one garment on a plain ground. It stays on this machine."), drop, steps, found, row(turn, finding), kernel ? "" : quiet(`This ${NO_KERNEL}.`)),
+    part("An own photo", false, quiet(`Choose or drop a picture${colours > 1 ? "" : ` of one ${clothes ? thing : "thing"} on a plain ground`}. It stays on this machine.`),
+      drop, steps, found, row(colours > 1 ? "" : turn, finding), kernel ? "" : quiet(`This ${NO_KERNEL}.`)),
     part("Take it with you", false, row(button("Copy PNG", () => copy(async () => navigator.clipboard.write([new ClipboardItem({ "image/png": await sheet([image]) })]), "The picture is copied.")),
       button("Save PNG", async () => save(await sheet([image]), `${stage.dataset.code.slice(0, 40)}.png`)), button("Save strip", strip), button("Save GIF", moving)),
-    quiet("Strip and GIF show the way from pin A to pin B, or the ten classes where fewer than two are pinned.")),
+    quiet(`Strip and GIF show the way from pin A to pin B, or ${choice ? "every class" : `this ${thing}`} where fewer than two are pinned.`)),
     ...(unnamed.length ? [part("Directions without a clear effect", false, ...unnamed)] : [])));
   const given = () => { const code = model.get("code"); if (code && code !== history[at]) go(code); };
   model.on("change:code", given);

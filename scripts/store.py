@@ -1,12 +1,15 @@
-"""Where MLflow is: its address, the login. Nothing else in the package imports mlflow."""
+"""Where MLflow is: its address, the login. By itself it brings a registered model here (see fashion_gan.model.find)."""
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from fashion_gan.errors import UserError, project_root
+from command import guarded
+
+from fashion_gan.errors import UserError, project_root, settings
 
 EXPERIMENT = MODEL_NAME = "fashion-gan"
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -17,14 +20,6 @@ QUIET = {
     "ALLOW_PICKLE_DESERIALIZATION": "false", "DISABLE_TELEMETRY": "true", "LOGGING_LEVEL": "WARNING",
     "ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }  # fmt: skip
-
-
-def settings(only_files: bool = False) -> dict[str, str]:
-    """The environment over .env.local over .env, both in the project folder; what is empty is left out."""
-    from dotenv import dotenv_values
-
-    read = dotenv_values(project_root() / ".env") | dotenv_values(project_root() / ".env.local") | ({} if only_files else os.environ)
-    return {name: value.strip() for name, value in read.items() if value and value.strip()}
 
 
 def tracking_uri() -> str:
@@ -84,3 +79,19 @@ def first_line(error: BaseException) -> str:
     if "Max retries exceeded" in words:
         return "it cannot be reached"
     return shown_uri(words.splitlines()[0][:200] if words else type(error).__name__)
+
+
+def download(uri: str, file: str) -> Path:
+    """A file of a registered model, on this machine. Raises UserError."""
+    mlflow = import_mlflow()
+    try:
+        check_there()
+        folder = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=tracking_uri()))
+        return next(folder.rglob(file))
+    except (mlflow.exceptions.MlflowException, StopIteration, OSError) as error:
+        words = f"no model {uri} in MLflow at {shown_uri()} ({first_line(error)})"
+        raise UserError(f"{words}; models are named models:/fashion-gan@champion or models:/fashion-gan/1") from None
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(lambda: print(download(*sys.argv[1:]))))
