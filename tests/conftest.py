@@ -45,6 +45,7 @@ LONGEST = (
     "test_evaluate",
     "test_lab",
     "test_explorer",
+    "test_own_images",
     "test_chain",
 )
 
