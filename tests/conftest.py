@@ -46,6 +46,7 @@ LONGEST = (
     "test_lab",
     "test_explorer",
     "test_own_images",
+    "test_remote",
     "test_chain",
 )
 
