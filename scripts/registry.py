@@ -55,7 +55,8 @@ def save_pyfunc(folder: Path) -> Path:
 
     temporary, package = folder / "model.tmp", Path(model.__file__).parent
     shutil.rmtree(temporary, ignore_errors=True)
-    colours, *sides = model.load_generator(folder / model.FILE).generator.shape
+    generator = model.load_generator(folder / model.FILE).generator
+    colours, *sides = generator.shape
     sides += [colours] * (colours > 1)
     rows, images = [ColSpec("long", "label"), ColSpec("long", "seed")], [TensorSpec(np.dtype("uint8"), (-1, *sides))]
     versions = read_json(folder / "run.json")["tags"]
@@ -66,7 +67,7 @@ def save_pyfunc(folder: Path) -> Path:
         artifacts={"generator": str(folder / model.FILE), "discriminator": str(folder / model.DISCRIMINATOR)},
         pip_requirements=[f"{p}=={versions['version.' + p].split('+')[0]}" for p in NEEDED],
         signature=ModelSignature(Schema(rows), Schema(images)),
-        input_example=pd.DataFrame({"label": [0, 0], "seed": [0, 1]}),
+        input_example=pd.DataFrame({"label": [0, generator.class_count - 1], "seed": [0, 1]}),
     )
     for cache in temporary.rglob("__pycache__"):
         shutil.rmtree(cache)

@@ -23,7 +23,7 @@ def page_of_a_run(project):
 
     run = Run.create(Params.checked(TINY), name="r", profile="tiny", notebooks=("01_explore",))
     for epoch in range(1, 4):  # the pictures that a training leaves
-        images = torch.full((100, 28, 28), 60 * epoch, dtype=torch.uint8)
+        images = torch.full((100, 1, 28, 28), 60 * epoch, dtype=torch.uint8)
         run.log_figure(plots.grid(images, 10, f"after epoch {epoch}"), f"epoch_{epoch:04d}")
     assert pipeline.run_all(run, lambda _: None) == 0
     with socket.socket() as probe:
