@@ -82,7 +82,7 @@ def described(folder: Path, subset: int) -> list[dict[str, Any]]:
     known = about(folder)
     parts = [("training", "train", 0, subset), ("validation", "train", 50_000, 60_000), ("test", "t10k", 0, 10_000)]
     if known.own:
-        train, validation, test = known.own["counts"].values()
+        train, validation, test = (known.own["counts"][split] for split in ("train", "validation", "test"))
         parts = [("training", "", 0, min(subset, train)), ("validation", "", 0, validation), ("test", "", 0, test)]
     told = []
     for context, prefix, first, last in parts:
