@@ -207,7 +207,7 @@ def test_the_averaged_generator_has_statistics_of_its_own_weights(tiny, splits):
     state, _ = run(params, splits)
     network = training.averaged_generator(state, params, images=4000)
     assert not network.training
-    z, asked = draw_latents(2000, params, torch.Generator().manual_seed(9), state.device)
+    z, asked = draw_latents(2000, state.generator, torch.Generator().manual_seed(9), state.device)
     inputs = []
     norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     norm.register_forward_hook(lambda m, i, o: inputs.append(i[0]))
