@@ -1,5 +1,6 @@
 """The explorer: JavaScript in Node against Python, the page in Chromium from disk."""
 
+import contextlib
 import functools
 import io
 import json
@@ -773,9 +774,14 @@ def test_in_voila(project, browser, data_dir, shipped):  # noqa: F811
         server = subprocess.Popen(words, cwd=project, stdout=log, stderr=log)
     try:
         wait_until(lambda: "is running at" in (project / "app.log").read_text(), 60)
-        alive = lambda p: p.status() != psutil.STATUS_ZOMBIE  # noqa: E731 - it has ended, and was not asked for yet
-        started = lambda: filter(alive, psutil.Process(server.pid).children(recursive=True))  # noqa: E731
-        kernels = lambda: [p for p in started() if "ipykernel_launcher" in p.cmdline()]  # noqa: E731
+
+        def kernels():
+            found = []
+            for process in psutil.Process(server.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):  # one that ends at this moment
+                    found += [process] * ("ipykernel_launcher" in process.cmdline())
+            return found
+
         places = {c.laddr.ip for c in psutil.Process(server.pid).net_connections("tcp") if c.status == "LISTEN"}
         assert places == {"127.0.0.1"}
         page, answered = browser.new_page(viewport={"width": 1100, "height": 1000}), []
