@@ -15,7 +15,7 @@ from cluster import check_room, connect
 from command import guarded
 
 from fashion_gan.errors import UserError
-from fashion_gan.files import replacing
+from fashion_gan.files import replacing, write_text
 
 RETRIES = 5  # of all workers together, from the last checkpoint
 STOPPING = "stopping"  # a file in the run folder: the workers stop after their step
@@ -37,19 +37,17 @@ def work(told: dict[str, Any]) -> None:
     os.chdir(told["root"])
     rank, size = context.get_world_rank(), context.get_world_size()
     parallel.team = parallel.Team(rank, size, folder / STOPPING, str(pick_device(params.device)))
-    state = training.start_or_resume(params, folder)
-    where = data.place(params)
-    splits = data.load_split(where, "train", params.subset), data.load_split(where, "validation")
     try:
+        state, where = training.start_or_resume(params, folder), data.place(params)
+        splits = data.load_split(where, "train", params.subset), data.load_split(where, "validation")
         for record in training.train(state, *splits, params, None if rank else folder):
             if rank == 0:
                 with replacing(folder / "records" / f"{record.epoch:06d}.pt") as temporary:
                     torch.save(vars(record), temporary)
     except KeyboardInterrupt:
         return  # all of them have stopped; the driver knows why
-    except UserError as error:
-        if rank == 0:
-            (folder / FAILURE).write_text(str(error))
+    except UserError as error:  # of any worker: the others wait for it in a step, and Ray would begin all of them again
+        write_text(folder / FAILURE, str(error))
         raise
 
 

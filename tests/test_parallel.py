@@ -5,17 +5,20 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
+import workers
 import yaml
-from conftest import TINY, command, fashion_gan, fashion_gan_here, wait_until
+from conftest import TINY, command, fashion_gan, fashion_gan_here, small_cluster, wait_until
 from profiles import read_profile
 
 from fashion_gan import checkpoint, data, parallel
+from fashion_gan.errors import UserError
 from fashion_gan.params import Params
-from fashion_gan.run import find
+from fashion_gan.run import Run, find
 from fashion_gan.state import FrechetObjective, TrainingState, average, step
 
 pytestmark = [pytest.mark.timeout(900)]
@@ -96,29 +99,37 @@ def whole(run, epochs):
 
 
 @two_cores
-def test_a_killed_worker_costs_nothing(ray, project):
-    run = begun(project, written(project), "two")
+def test_a_killed_worker_and_a_killed_node_cost_nothing(ray, project, monkeypatch):
+    cluster = small_cluster(0)
+    nodes = {node.all_processes["raylet"][0].process.pid: node for node in (cluster.add_node(num_cpus=1) for _ in range(3))}
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    run, log, folder = begun(project, written(project, epochs=12), "two"), project / "log.txt", project / "reports" / "two"
     try:
-        folder = project / "reports" / "two"
-        wait_until(lambda: (folder / "metrics.jsonl").exists() and find_values(folder), 240, project / "log.txt", run)
-        victim = wait_until(lambda: workers_of(project), 30, project / "log.txt", run)[-1]
-        victim.send_signal(signal.SIGKILL)
-        assert run.wait(400) == 0, (project / "log.txt").read_text()
+        for kill in (psutil.Process.kill, lambda worker: cluster.remove_node(nodes[worker.ppid()], allow_graceful=False)):
+            seen = epochs_of(folder)
+            wait_until(lambda seen=seen: epochs_of(folder) > seen, 240, log, run)
+            team = wait_until(lambda: workers_of(project), 30, log, run)
+            kill(team[-1])
+            wait_until(lambda team=team: not set(team) & set(workers_of(project) or team), 120, log, run)
+        assert run.wait(400) == 0, log.read_text()
     finally:
         run.kill()
+        cluster.shutdown()
     found = find("two")
     assert found.info["status"] == "FINISHED"
-    assert whole(found, 4)
-    assert found.info["images_seen"] == 4 * 2048
-    alone = fashion_gan("run", str(written(project, workers=1)), "--name", "one", cwd=project)
+    assert whole(found, 12)
+    assert found.info["images_seen"] == 12 * 2048
+    monkeypatch.delenv("RAY_ADDRESS")
+    alone = fashion_gan("run", str(written(project, workers=1, epochs=1)), "--name", "one", cwd=project)
     assert alone.returncode == 0, alone.stderr
     ours, theirs = (find(name).series("loss_d")[1][0] for name in ("two", "one"))
     assert ours == pytest.approx(theirs, rel=0.02)  # the first epoch's mean, before rounding has grown
     assert (found.folder / "generator.safetensors").exists()
 
 
-def find_values(folder):
-    return "validation_distance" in (folder / "metrics.jsonl").read_text()
+def epochs_of(folder):
+    """How many epochs stand in a run's record."""
+    return len(Run(folder).series("validation_distance")[1]) if (folder / "metrics.jsonl").exists() else 0
 
 
 @two_cores
@@ -127,7 +138,7 @@ def test_an_interrupted_training_goes_on_alone(ray, project):
     run = begun(project, path, "s")
     try:
         folder = project / "reports" / "s"
-        wait_until(lambda: (folder / "metrics.jsonl").exists() and find_values(folder), 240, project / "log.txt", run)
+        wait_until(lambda: epochs_of(folder), 240, project / "log.txt", run)
         run.send_signal(signal.SIGTERM)
         assert run.wait(120) == 130, (project / "log.txt").read_text()
     finally:
@@ -154,6 +165,16 @@ def test_a_nan_is_said_in_one_line_and_not_tried_again(ray, project):
     assert "a loss became NaN or infinite" in done.stderr
     assert find("nan").info["status"] == "FAILED"
     assert not workers_of(project)
+
+
+def test_whichever_worker_fails_says_why(ray, project, monkeypatch):
+    """The others wait for it in a step: were it silent, Ray would begin them all again, and again."""
+    params = read_profile(written(project), []).params.model_dump() | {"checkpoint": "none.pt"}
+    monkeypatch.setattr("ray.train.get_context", lambda: SimpleNamespace(get_world_rank=lambda: 1, get_world_size=lambda: 2))
+    monkeypatch.setattr(parallel, "team", parallel.team)  # put back afterwards
+    with pytest.raises(UserError):
+        workers.work({"params": params, "folder": str(project / "reports"), "root": str(project)})
+    assert "no checkpoint" in (project / "reports" / workers.FAILURE).read_text()
 
 
 @pytest.mark.parametrize(

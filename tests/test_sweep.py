@@ -12,13 +12,14 @@ import psutil
 import pytest
 import registry
 import yaml
-from conftest import TINY, command, fashion_gan, fashion_gan_here, wait_until
+from conftest import TINY, command, fashion_gan, fashion_gan_here, small_cluster, wait_until
 from copies import differences
 
 from fashion_gan import comparison
 from fashion_gan.run import Run, find
 
 pytestmark = [pytest.mark.timeout(600)]
+POINTS = int(os.environ.get("SWEEP_POINTS", 2))  # besides the base; 11 for a sweep of 12 trials
 SWEEP = {"base": "params/tiny.yaml", "space": {"lr_g": {"choice": ["1e-4", "1e-3"]}}, "trials": 1, "seeds": [0, 1], "scheduler": "none"}
 
 
@@ -52,26 +53,24 @@ def whole(run):
     return run.info["status"] == "FINISHED" and set(Counter((p["name"], p["step"]) for p in run.metrics()).values()) == {1}
 
 
+@pytest.mark.timeout(300 * POINTS)
 def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
-    from ray.cluster_utils import Cluster
-
-    soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 5}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": soon})
+    cluster = small_cluster(1)
     other = cluster.add_node(num_cpus=1)
-    sweep = begun(project, written(project, trials=2, seeds=[0]), "--address", cluster.address)
+    sweep = begun(project, written(project, trials=POINTS, seeds=[0]), "--address", cluster.address)
     try:
         first = wait_until(lambda: trainer_of(project, "s-001"), 240, project / "sweep.log")
         for process in [*first.children(recursive=True), first]:
             process.kill()
         wait_until(lambda: any(Run(project / "reports" / n).info["status"] == "RUNNING" for n in ("s-002", "s-003") if (project / "reports" / n / "run.json").exists()), 120, project / "sweep.log")  # fmt: skip
         cluster.remove_node(other, allow_graceful=False)
-        assert sweep.wait(300) == 0, (project / "sweep.log").read_text()
+        assert sweep.wait(150 * POINTS) == 0, (project / "sweep.log").read_text()
     finally:
         sweep.kill()
         cluster.shutdown()
     run = find("s")
     runs = comparison.trials(run)
-    assert [each.name for each in runs] == ["s-001", "s-002", "s-003"]
+    assert [each.name for each in runs] == [f"s-{number:03d}" for number in range(1, POINTS + 2)]
     assert all(whole(each) for each in runs), {each.name: each.info["status"] for each in runs}
     assert runs[0].info["params"]["lr_g"] == 2e-4  # the base comes first
     assert runs[0].info["attempts"] == 2
@@ -99,13 +98,9 @@ def left_in(project):
 
 
 def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, project, monkeypatch):
-    from ray.cluster_utils import Cluster
-
     size = {"subset": 4096, "epochs": 6, "channels": 8, "notebooks": ["02_train"]}
     path = written(project, size, scheduler="asha", factor=2, space={"lr_g": {"choice": ["1e-6"]}}, seeds=[0])
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1}
-    )  # one by one: the poor one is held against a good one that has ended
+    cluster = small_cluster(1)  # one by one: the poor one is held against a good one that has ended
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # else either of two that wait for the one core may get it
     before = {process.pid for process in left_in(project)}
