@@ -38,8 +38,9 @@ def work(told: dict[str, Any]) -> None:
     rank, size = context.get_world_rank(), context.get_world_size()
     parallel.team = parallel.Team(rank, size, folder / STOPPING, str(pick_device(params.device)))
     try:
-        state, where = training.start_or_resume(params, folder), data.place(params)
+        where = data.place(params)
         splits = data.load_split(where, "train", params.subset), data.load_split(where, "validation")
+        state = training.start_or_resume(params, folder)
         for record in training.train(state, *splits, params, None if rank else folder):
             if rank == 0:
                 with replacing(folder / "records" / f"{record.epoch:06d}.pt") as temporary:

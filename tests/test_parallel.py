@@ -169,12 +169,12 @@ def test_a_nan_is_said_in_one_line_and_not_tried_again(ray, project):
 
 def test_whichever_worker_fails_says_why(ray, project, monkeypatch):
     """The others wait for it in a step: were it silent, Ray would begin them all again, and again."""
-    params = read_profile(written(project), []).params.model_dump() | {"checkpoint": "none.pt"}
+    params = read_profile(written(project), []).params.model_dump() | {"data_dir": "none"}
     monkeypatch.setattr("ray.train.get_context", lambda: SimpleNamespace(get_world_rank=lambda: 1, get_world_size=lambda: 2))
     monkeypatch.setattr(parallel, "team", parallel.team)  # put back afterwards
     with pytest.raises(UserError):
         workers.work({"params": params, "folder": str(project / "reports"), "root": str(project)})
-    assert "no checkpoint" in (project / "reports" / workers.FAILURE).read_text()
+    assert "none" in (project / "reports" / workers.FAILURE).read_text()
 
 
 @pytest.mark.parametrize(
