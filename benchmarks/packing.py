@@ -1,9 +1,12 @@
-"""Seconds and peak memory of packing a folder of 64×64 PNGs, measured in a process of its own.
+"""A folder of 64×64 PNGs: seconds and peak memory of packing it, of training its feature networks, of training on it. What is mapped from
+a file is told apart: the system takes it back when it needs room.
 
 python benchmarks/packing.py [COUNT]
 """
 
+import contextlib
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from memory import total
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,21 +39,54 @@ def make(folder, count):
         (folder / f"class {i % CLASSES}" / f"{i:06}.png").write_bytes(contents[i % PATTERNS])
 
 
+def held(process):
+    """Bytes that a process and its descendants hold alone, and those that they map from files."""
+    sizes = {"Pss_Anon": 0, "Pss_File": 0}
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{one.pid}/smaps_rollup").read_text().splitlines():
+                name, _, value = line.partition(":")
+                if name in sizes:
+                    sizes[name] += 1024 * int(value.split()[0])
+    return tuple(sizes.values())
+
+
+def measured(what, words, root):
+    """Run a command in the project `root`, and say what it took."""
+    begun, peaks = time.monotonic(), (0, 0)
+    child = subprocess.Popen([str(word) for word in words], cwd=root, env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")})
+    while child.poll() is None:
+        peaks = tuple(map(max, peaks, held(psutil.Process(child.pid))))
+        time.sleep(0.5)
+    own, mapped = (peak / 1e9 for peak in peaks)
+    seconds = time.monotonic() - begun
+    print(
+        f"{what}: exit code {child.returncode}, {seconds:.0f} s, peak {own:.2f} GB, besides {mapped:.2f} GB mapped from files", flush=True
+    )
+    return child.returncode
+
+
+def project(root):
+    """A project folder without runs, so that what is measured stays out of reports/."""
+    for name in ("notebooks", "params", "pyproject.toml"):
+        (root / name).symlink_to(ROOT / name)
+    (root / "reports").mkdir()
+    return root
+
+
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        make(folder / "made", count)
-        begun, peak = time.monotonic(), 0
-        words = ["--folder", folder / "data", "--dataset", folder / "made"]
-        child = subprocess.Popen([sys.executable, ROOT / "scripts" / "data.py", *words])
-        while child.poll() is None:
-            peak = max(peak, total(psutil.Process(child.pid)))
-            time.sleep(0.2)
-        seconds = time.monotonic() - begun
-        # before the folder is removed, which takes a while too
-        print(f"{count:,} images: exit code {child.returncode}, {seconds:.1f} s, peak memory {peak / 1e9:.3f} GB", flush=True)
-    return child.returncode
+        root = project(Path(temporary))
+        make(root / "made", count)
+        packing = "from pack import pack; pack('made', 'data', print, False)"
+        smoke = ["-p", "dataset=made", "-p", f"subset={count}", "-p", "epochs=1", "-p", "channels=8"]
+        codes = [
+            measured(f"packing {count:,} images", [sys.executable, "-c", packing], root),
+            measured("feature networks", [sys.executable, ROOT / "scripts" / "data.py", "--dataset", root / "made"], root),
+            measured("a run over all of them", [Path(sys.executable).with_name("fashion-gan"), "run", "params/smoke.yaml", *smoke], root),
+        ]
+    return max(codes)
 
 
 if __name__ == "__main__":

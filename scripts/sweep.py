@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import mirror
+import numpy as np
 import pipeline
 import remote
 from cluster import check_room, connect
@@ -40,7 +41,7 @@ class Sweep(BaseModel):
     base: str  # a profile: the first point, and what holds where the space says nothing
     set: dict[str, str] = {}  # for all trials, the first point too
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
-    trials: int = Field(10, ge=1, le=100_000)  # points drawn, each with every cell of the grid
+    trials: int = Field(10, ge=1, le=100_000)  # points drawn, each with every cell of the grid; fewer where the space has fewer
     seeds: list[int] = Field([0, 1], min_length=1)  # each point is trained with each of them
     metric: Literal["validation_distance"] = METRIC
     scheduler: Literal["asha", "none"] = "asha"
@@ -103,6 +104,21 @@ def space_of(sweep: Sweep) -> dict[str, Any]:
     return found
 
 
+def points_of(sweep: Sweep, base: Profile) -> list[dict[str, Any]]:
+    """The base's own point, then those drawn, none twice: of a small space fewer than `trials`."""
+    from ray.tune.search.sample import Domain
+
+    draws = np.random.RandomState(sweep.draw_seed)
+    domains = {name: domain for name, domain in space_of(sweep).items() if isinstance(domain, Domain)}
+    points = [{name: getattr(base.params, name) for name in sweep.space}]
+    for _ in range(20 * sweep.trials):
+        point = {name: domain.sample(random_state=draws) for name, domain in domains.items()}
+        known = points if domains.keys() == sweep.space.keys() else points[1:]  # a drawn point has all cells of the grid
+        if len(points) <= sweep.trials and point not in known:
+            points.append(point)
+    return points
+
+
 def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
     """The sweep as Ray Tune knows it, new or as far as it had come."""
     from ray import tune
@@ -117,13 +133,13 @@ def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
     if tune.Tuner.can_restore(str(kept)):
         return tune.Tuner.restore(str(kept), trial, resume_unfinished=True, resume_errored=True)
     marks = {"time_attr": "epoch", "max_t": base.params.epochs + 1, "grace_period": sweep.grace, "reduction_factor": sweep.factor}
-    first = {name: getattr(base.params, name) for name in sweep.space}
-    points = BasicVariantGenerator([first], constant_grid_search=True, random_state=sweep.draw_seed)
+    points = points_of(sweep, base)
+    search = BasicVariantGenerator(points, constant_grid_search=True, random_state=sweep.draw_seed)
     return tune.Tuner(
         trial,
         param_space=space_of(sweep),
         tune_config=tune.TuneConfig(
-            metric=sweep.metric, mode="min", num_samples=sweep.trials + 1, search_alg=points,
+            metric=sweep.metric, mode="min", num_samples=len(points), search_alg=search,
             scheduler=ASHAScheduler(**marks) if sweep.scheduler == "asha" else FIFOScheduler(),
         ),
         run_config=tune.RunConfig(

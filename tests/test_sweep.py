@@ -11,6 +11,7 @@ import pipeline
 import psutil
 import pytest
 import registry
+import sweep
 import yaml
 from conftest import TINY, command, fashion_gan, fashion_gan_here, small_cluster, wait_until
 from copies import differences
@@ -57,16 +58,18 @@ def whole(run):
 def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     cluster = small_cluster(1)
     other = cluster.add_node(num_cpus=1)
-    sweep = begun(project, written(project, trials=POINTS, seeds=[0]), "--address", cluster.address)
+    tuned = begun(
+        project, written(project, trials=POINTS, seeds=[0], space={"lr_g": {"log": ["1e-4", "1e-3"]}}), "--address", cluster.address
+    )
     try:
         first = wait_until(lambda: trainer_of(project, "s-001"), 240, project / "sweep.log")
         for process in [*first.children(recursive=True), first]:
             process.kill()
         wait_until(lambda: any(Run(project / "reports" / n).info["status"] == "RUNNING" for n in ("s-002", "s-003") if (project / "reports" / n / "run.json").exists()), 120, project / "sweep.log")  # fmt: skip
         cluster.remove_node(other, allow_graceful=False)
-        assert sweep.wait(150 * POINTS) == 0, (project / "sweep.log").read_text()
+        assert tuned.wait(150 * POINTS) == 0, (project / "sweep.log").read_text()
     finally:
-        sweep.kill()
+        tuned.kill()
         cluster.shutdown()
     run = find("s")
     runs = comparison.trials(run)
@@ -105,11 +108,11 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
     monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # else either of two that wait for the one core may get it
     before = {process.pid for process in left_in(project)}
     try:
-        sweep = begun(project, path)
+        tuned = begun(project, path)
         wait_until(lambda: trainer_of(project, "s-001"), 240, project / "sweep.log")
         asked = time.time()
-        sweep.send_signal(signal.SIGINT)
-        assert sweep.wait(120) == 130, (project / "sweep.log").read_text()
+        tuned.send_signal(signal.SIGINT)
+        assert tuned.wait(120) == 130, (project / "sweep.log").read_text()
         wait_until(lambda: {process.pid for process in left_in(project)} <= before, 30, project / "sweep.log")
         assert find("s").info["status"] == "KILLED"
         assert "go on with: fashion-gan resume s" in (project / "sweep.log").read_text()
@@ -127,7 +130,7 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
         assert again.returncode == 0, again.stdout + again.stderr
         assert [run.info["attempts"] for run in comparison.trials(find("s"))] == attempts
     finally:
-        sweep.kill()
+        tuned.kill()
         cluster.shutdown()
 
 
@@ -170,6 +173,23 @@ def test_no_cluster_and_too_small_a_cluster(ray, project):
     done = fashion_gan("sweep", str(written(project, cores=999)), cwd=project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert f"a trial takes 999 cores and 0 GPUs; the cluster's machines have {os.cpu_count()} cores, 0 GPUs" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("space", "drawn"),
+    [
+        ({"lr_g": {"choice": ["1e-4", "2e-4"]}}, [{"lr_g": 1e-4}]),  # the other one is the base's own
+        ({"lr_g": {"grid": ["1e-4", "1e-3"]}}, [{}]),
+        ({"lr_g": {"grid": ["1e-4", "1e-3"]}, "batch_size": {"choice": ["64", "64"]}}, [{"batch_size": 64}]),
+    ],
+)
+def test_no_point_is_drawn_twice(ray, project, space, drawn):
+    plan = sweep.read(written(project, space=space, trials=20))
+    first, *others = sweep.points_of(plan, sweep.base_of(plan))
+    assert first["lr_g"] == 2e-4
+    assert others == drawn
+    wide = sweep.read(written(project, space={"lr_g": {"log": ["1e-4", "1e-3"]}}, trials=20))
+    assert len({point["lr_g"] for point in sweep.points_of(wide, sweep.base_of(wide))}) == 21
 
 
 @pytest.mark.parametrize(
