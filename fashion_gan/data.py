@@ -57,11 +57,8 @@ def place(params: Params, trained: dict[str, Any] | None = None) -> Path:
 
 def about(folder: Path) -> About:
     """What lies in a data folder: a packed data set, else Fashion-MNIST."""
-    path = folder / "dataset.json"
-    if not path.exists():
-        return About()
-    own = read_json(path)
-    return About(own["name"], tuple(own["shape"]), tuple(own["classes"]) or ("images",), own)
+    own = read_json(folder / "dataset.json") if (folder / "dataset.json").exists() else None
+    return About(own["name"], tuple(own["shape"]), tuple(own["classes"]) or ("images",), own) if own else About()
 
 
 def raw_folder(folder: Path) -> Path:  # torchvision's, so that both share one copy
@@ -82,13 +79,14 @@ def described(folder: Path, subset: int) -> list[dict[str, Any]]:
     known = about(folder)
     parts = [("training", "train", 0, subset), ("validation", "train", 50_000, 60_000), ("test", "t10k", 0, 10_000)]
     if known.own:
-        train, validation, test = (known.own["counts"][split] for split in ("train", "validation", "test"))
-        parts = [("training", "", 0, min(subset, train)), ("validation", "", 0, validation), ("test", "", 0, test)]
+        sizes = known.own["counts"] | {"training": min(subset, known.own["counts"]["train"])}
+        parts = [(context, "", 0, sizes[context]) for context, *_ in parts]
     told = []
     for context, prefix, first, last in parts:
-        files = {name: md5 for name, md5 in DIGESTS.items() if name.startswith(prefix)}
-        source = {"packed from": known.own["source"], "digest": known.own["digest"]} if known.own else {"md5": files}
-        rows = {"files": source if known.own else files, "first": first, "last": last}
+        source = {"md5": {name: md5 for name, md5 in DIGESTS.items() if name.startswith(prefix)}}
+        if known.own:
+            source = {"packed from": known.own["source"], "digest": known.own["digest"]}
+        rows = {"files": source.get("md5", source), "first": first, "last": last}
         mark = digest(json.dumps(rows, sort_keys=True).encode(), "md5")
         found = {"name": f"{known.name.lower()}-{context}", "context": context, "digest": mark, "source": json.dumps(source)}
         told.append(found | {"profile": {"num_rows": last - first, "rows": f"{first} to {last - 1}"}})
@@ -117,6 +115,13 @@ def load_split(folder: Path, split: str, subset: int | None = None, say: Callabl
     images = np.fromfile(raw / f"{prefix}-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 1, 28, 28)[part][:subset]
     labels = np.fromfile(raw / f"{prefix}-labels-idx1-ubyte", np.uint8, offset=8)[part][:subset]
     return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
+
+
+def channels_first(images: np.ndarray) -> torch.Tensor:
+    """Images (N, H, W), (N, H, W, C) or (N, C, H, W), of 1 or 3 colours and more pixels -> (N, C, H, W)."""
+    images = images[:, None] if images.ndim == 3 else images
+    made = torch.from_numpy(np.moveaxis(images, 3, 1) if images.shape[3] in (1, 3) else images)
+    return made.clone(memory_format=torch.contiguous_format)  # PyTorch takes another path, to other last bits, by strides alone
 
 
 def make_transform() -> Callable:

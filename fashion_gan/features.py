@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -82,6 +83,12 @@ def training() -> Iterator[None]:
 def home(folder: Path) -> Path:
     """Where the feature networks for the data of this folder lie."""
     return folder / "networks" if about(folder).own else WEIGHTS
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """What the data of this folder is and where its networks lie, for a run's record."""
+    of = about(folder)
+    return {"name": of.name, "shape": of.shape, "classes": of.classes, "networks": str(home(folder))}
 
 
 def load(role: str, device: str = "cpu", folder: Path = WEIGHTS) -> FeatureNetwork:

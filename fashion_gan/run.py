@@ -50,9 +50,8 @@ class Run:
         tags |= provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}")
         told = {"schema": SCHEMA, "uuid": uuid.uuid4().hex, "name": name, "profile": profile, "notebooks": list(notebooks)}
         told |= {"params": params.model_dump(), "status": "RUNNING", "created": time.time(), "attempts": 1, "tags": tags}
-        where, about = data.place(params), data.about(data.place(params))
-        told |= {"host": platform.node(), "datasets": data.described(where, params.subset)}
-        told["data"] = {"name": about.name, "shape": about.shape, "classes": about.classes, "networks": str(features.home(where))}
+        where = data.place(params)
+        told |= {"host": platform.node(), "datasets": data.described(where, params.subset), "data": features.told(where)}
         write_json(folder / "run.json", told)
         return run
 
@@ -72,18 +71,14 @@ class Run:
         elif params.run:
             run = find(params.run)
         else:
-            run = cls._scratch(params, kind)
+            run = cls(project_root() / "reports" / "scratch" / kind)
+            shutil.rmtree(run.folder, ignore_errors=True)
+            told = {"schema": SCHEMA, "name": f"scratch/{kind}", "params": params.model_dump(), "status": "SCRATCH"}
+            write_json(run.folder / "run.json", told)
         while run.mlflow_url.startswith("being made") and time.time() < run.info.get("followed", 0) + 8:
             time.sleep(0.2)  # the copier needs some seconds to make the run in MLflow
         print(f"run folder: {os.path.relpath(run.folder, project_root())}\nMLflow: {run.mlflow_url}")
         return run
-
-    @classmethod
-    def _scratch(cls, params: Params, kind: str) -> "Run":
-        folder = project_root() / "reports" / "scratch" / kind
-        shutil.rmtree(folder, ignore_errors=True)
-        write_json(folder / "run.json", {"schema": SCHEMA, "name": f"scratch/{kind}", "params": params.model_dump(), "status": "SCRATCH"})
-        return cls(folder)
 
     @property
     def name(self) -> str:

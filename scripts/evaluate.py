@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from command import guarded, parser_of
 
-from fashion_gan import data, evaluation, latent, model
+from fashion_gan import data, evaluation, features, latent, model
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import write_json
 from fashion_gan.params import Params
@@ -28,21 +28,30 @@ SHOWN = {
 }  # fmt: skip
 
 
-def given_images(args: Namespace) -> tuple[torch.Tensor, torch.Tensor | None] | None:
-    """The images that WHAT holds, at most 10,000; None where it is a run or a model, which draws its own."""
-    path = Path(args.what)
+def real_of(args: Namespace) -> Params:
+    """Where real images lie: those that --like was trained on, else Fashion-MNIST."""
+    return Params(data_dir=str(data.place(Params(), model.find(args.like).params))) if args.like else Params()
+
+
+def given_images(args: Namespace, real: Params) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """The images that WHAT holds, at most 10,000; None where it is a run or a model, which draws its own. `real`: what to hold them
+    against."""
+    path, of = Path(args.what), data.about(data.place(real))
     if path.suffix == ".npz" or (path.is_file() and path.suffix != ".safetensors"):
-        images, labels = anybodys.from_npz(path)
+        images, labels = anybodys.from_npz(path, of)
     elif path.is_dir() and not (path / "run.json").exists() and not (path / model.FILE).exists():
-        images, labels = anybodys.from_folder(path)
+        images, labels = anybodys.from_folder(path, of)
     else:
-        if args.labels:
-            raise UserError("--labels belongs to an .npz or a folder of PNGs; a run or a model asks for its own")
+        if which := "--labels" if args.labels else "--like" if args.like else "":
+            raise UserError(
+                f"{which} belongs to an .npz or a folder of PNGs; a run or a model asks for its own classes, and has its own data"
+            )
         return None
-    labels = anybodys.labels_from(Path(args.labels), len(images)) if args.labels else labels
-    if len(images) > anybodys.MOST:
-        print(f"{len(images):,} images: the first {anybodys.MOST:,} are measured", file=sys.stderr)
-    return images[: anybodys.MOST], None if labels is None else labels[: anybodys.MOST]
+    labels = anybodys.labels_from(Path(args.labels), len(images), of) if args.labels else labels
+    most = min(anybodys.MOST, *(of.own["counts"][split] for split in ("validation", "test"))) if of.own else anybodys.MOST
+    if len(images) > most:
+        print(f"{len(images):,} images: the first {most:,} are measured", file=sys.stderr)
+    return images[:most], labels[:most] if labels is not None and len(of.classes) > 1 else None
 
 
 def drawn(found: model.Model, args: Namespace, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
@@ -52,13 +61,14 @@ def drawn(found: model.Model, args: Namespace, count: int) -> Iterator[tuple[tor
 
 
 def measure(args: Namespace) -> dict[str, Any]:
-    given = given_images(args)
+    say = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731 - stdout is for the figures
+    real = real_of(args)
+    given = given_images(args, real)
     found = None if given else model.find(args.what)
     subset = found.params["subset"] if found else 50_000
     if given and len(given[0]) < anybodys.MOST:
         print(f"{len(given[0]):,} images; real images are measured at the same count, since figures depend on it", file=sys.stderr)
-    say = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731 - stdout is for the figures
-    where = data.place(Params(), found and found.params)
+    where = data.place(real, found and found.params)
     evaluator = evaluation.Evaluator(where, subset, against=args.split, say=say)
     scores, _ = evaluator.scores([given] if given else drawn(found, args, min(anybodys.MOST, evaluator.most)))
     if args.inception:
@@ -82,7 +92,7 @@ def inception(images: torch.Tensor, real: torch.Tensor) -> dict[str, Any]:
             return len(self.images)
 
         def __getitem__(self, i: int) -> torch.Tensor:
-            return self.images[i].expand(3, 28, 28)
+            return self.images[i].expand(3, -1, -1)
 
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)
@@ -132,18 +142,19 @@ def report(args: Namespace) -> dict[str, Any]:
     folder = Path(args.html).resolve()
     if folder.exists():
         raise UserError(f"--html {args.html} is there already; name a new folder")
-    given, what = given_images(args), args.what
-    if not given:
-        model.find(what)
+    real, what = real_of(args), args.what
+    given = given_images(args, real)
+    where = data.place(real, None if given else model.find(what).params)
     folder.mkdir(parents=True)
     try:
         if given:
             what = str(folder / "images.npz")
             named = {} if given[1] is None else {"labels": given[1].numpy()}
-            np.savez_compressed(what, images=given[0].squeeze(1).numpy(), **named)
+            np.savez_compressed(what, images=given[0].numpy(), **named)
         tags = provenance(project_root(), "evaluate", ("03_evaluate",), f"fashion-gan evaluate {args.what} --html {args.html}")
-        told = {"name": folder.name, "params": Params(model=what, draws=args.draws).model_dump(), "status": "FINISHED", "tags": tags}
-        write_json(folder / "run.json", told | {"notebooks": ["03_evaluate"], "created": 0})
+        told = {"name": folder.name, "status": "FINISHED", "tags": tags, "notebooks": ["03_evaluate"], "created": 0}
+        told |= {"params": Params(model=what, draws=args.draws, data_dir=real.data_dir).model_dump(), "data": features.told(where)}
+        write_json(folder / "run.json", told)
         run = Run(folder)
         pipeline.register_engine()
         with run_variable(RUN_VARIABLE, str(folder)), Progress(run, sys.stderr) as progress:
@@ -173,6 +184,7 @@ def main() -> None:
     parser = parser_of("evaluate")
     parser.add_argument("what", metavar="WHAT", help="x.npz (images uint8 N×28×28, labels), a folder of PNGs, a run, or models:/…")
     parser.add_argument("--labels", default="", metavar="FILE", help="the classes that were asked for: a label a line, or .npy")
+    parser.add_argument("--like", default="", metavar="RUN", help="hold files against the images that this run or model was trained on")
     parser.add_argument("--split", default="test", choices=["test", "validation"], help="the real images to measure against")
     parser.add_argument("--draws", type=int, default=5, help="draws of 10,000 of a run or a model, for the spread (1 to 100)")
     parser.add_argument("--json", action="store_true", help="all scores, for programs")

@@ -94,6 +94,8 @@ REFUSED = {
     "labels file binary": (["good.npz", "--labels", "binary.txt"], "cannot be read"),
     "labels file absent": (["good.npz", "--labels", "no.txt"], "cannot be read"),
     "labels of a run": (["showcase", "--labels", "labels.txt"], "asks for its own"),
+    "like of a run": (["showcase", "--like", "showcase"], "--like belongs to an .npz"),
+    "like nothing": (["good.npz", "--like", "nonsense"], "no model 'nonsense'"),
     "split that is none": (["good.npz", "--split", "train"], "invalid choice: 'train'"),
     "no draw": (["showcase", "--draws", "0"], "allowed: 1 to 100"),
     "html is there": (["good.npz", "--html", "two"], "is there already"),

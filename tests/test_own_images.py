@@ -90,6 +90,16 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
     assert measured.returncode == 0, measured.stderr
     assert json.loads(measured.stdout)["measure"] == scores["measure"]
 
+    many = fashion_gan("sample", "--model", "own", "--n", "1000", "--out", "many.npz", cwd=project)
+    assert many.returncode == 0, many.stderr
+    measured = fashion_gan("evaluate", "many.npz", "--like", "own", "--html", "measured", "--json", cwd=project)
+    assert measured.returncode == 0, measured.stderr
+    assert json.loads(measured.stdout)["measure"] == scores["measure"]
+    assert "Fashion-MNIST" not in (project / "measured" / "index.html").read_text()
+    grey = fashion_gan("evaluate", "many.npz", cwd=project)
+    assert (grey.returncode, grey.stderr.count("\n")) == (2, 1), grey.stderr
+    assert "shape (1000, 48, 32, 3); allowed: (N, 28, 28) or (N, 1, 28, 28), as Fashion-MNIST has" in grey.stderr
+
     _, said = run(project, "again", dataset=str(project / "photos"), notebooks=["02_train"])
     assert "packing" not in said  # nor are the networks trained again
     assert read_json(next((project / "mine").glob("sets/*/networks/features.json"))) == networks
