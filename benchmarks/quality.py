@@ -48,7 +48,10 @@ def trained(args, stages, seed):
     others = {half_life: copy.deepcopy(state.averaged) for half_life in args.averages}
     with mock.patch.object(training, "average", functools.partial(average_all, training.average, others)):
         for stage in stages:
-            for record in training.train(state, *splits, stage, args.folder and args.folder / str(seed)):
+            folder = args.folder and args.folder / str(seed)
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+            for record in training.train(state, *splits, stage, folder):
                 print(f"  seed {seed} epoch {record.epoch}: { {k: round(v, 3) for k, v in record.metrics.items()} }", flush=True)
     return state, record, others
 

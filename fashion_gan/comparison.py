@@ -20,8 +20,7 @@ Figures = dict[str, dict[str, tuple[float, float | None] | None]]
 def measured(names: str) -> list[Run]:
     """The runs of these names, with commas between; of none the newest three that were measured. Raises UserError for a run
     without scores, and for fewer than two."""
-    named = [find(name.strip()) for name in names.split(",") if name.strip()]
-    compared = named or [run for run in all_runs() if run.read_json("scores")][-3:]
+    compared = [find(n.strip()) for n in names.split(",") if n.strip()] or [run for run in all_runs() if run.read_json("scores")][-3:]
     for run in compared:
         if not run.read_json("scores"):
             raise UserError(f"run {run.name} has no scores; measure it: fashion-gan resume {run.name}, or leave it out")

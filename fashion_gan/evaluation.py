@@ -91,12 +91,11 @@ class Evaluator:
         return found
 
     def near(self, images: torch.Tensor, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
-        """How near each image lies to others. train_features: to a training image, in features. train, index: to a training
-        image, in grey levels (0..255), and which. pulled: whether the nearest of training and test split together is a
-        training image. own, own_index: to another image of the same
-        set, in grey levels, and which."""
+        """How near each image lies to others. train_features: to a training image, in features. train, index: to a training image, in grey
+        levels (0..255), and which. pulled: whether the nearest of training and test split together is a training image. own, own_index: to
+        another image of the same set, in grey levels, and which."""
         known = len(self.splits["train"])
-        distance, index = metrics.nearest_pixels(images, torch.cat([self.splits[name].images for name in ("train", self.against)]))
+        distance, index = metrics.nearest_pixels(images, [self.splits[name].images for name in ("train", self.against)])
         train = distance.masked_fill(index >= known, 255.0).min(dim=1)  # 255, the largest there is: none is near
         found = {"train": train.values, "index": index.gather(1, train.indices[:, None]).squeeze(1)}
         found["pulled"] = train.values <= distance.min(dim=1).values
@@ -123,9 +122,10 @@ class Evaluator:
         steps = torch.linspace(0, 1, 21, dtype=torch.float64)
         found["nearness"] = {name: near[name].double().quantile(steps).tolist() for name in NEARNESS}
         found["real"] |= self.signs(near, found["nearness"])
-        found["blur"] = [self.distance(gaussian_blur(images, [9, 9], [sigma, sigma])) for sigma in BLUR]
+        parts = images.split(200)  # a blur takes a hundred times the memory of what is blurred
+        found["blur"] = [self.distance(torch.cat([gaussian_blur(part, [9, 9], [sigma, sigma]) for part in parts])) for sigma in BLUR]
         noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-        found["noise"] = [self.distance((images + level * noise).round().clamp(0, 255).to(torch.uint8)) for level in NOISE]
+        found["noise"] = [self.distance((level * noise).add_(images).round_().clamp_(0, 255).to(torch.uint8)) for level in NOISE]
         with contextlib.suppress(OSError):
             write_json(kept, found)
         return found

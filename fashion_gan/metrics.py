@@ -81,15 +81,16 @@ def centred(images: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(images.float(), F.affine_grid(maps, list(images.shape), False), align_corners=False)
 
 
-def nearest_pixels(images: torch.Tensor, pool: torch.Tensor, count: int = 12, chunk: int = 250) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each image (N, C, H, W) the distances to, and the indices of, its nearest ones of a pool, both (N, 2 count): `count`
-    as it is, `count` mirrored. Distance: root mean square of grey levels at the best of moves by up to a pixel. A copy is often
-    moved or mirrored, so they are looked for centred, at a quarter of the size: light noise and the move change little there."""
-    coarse = torch.cat([F.avg_pool2d(centred(part), 4).flatten(1) for part in pool.split(10_000)])
-    found, (height, width) = [], images.shape[2:]
-    for part in (part for whole in images.split(chunk) for part in (whole, whole.flip(-1))):
-        index = nearest(F.avg_pool2d(centred(part), 4).flatten(1), coarse, min(count, len(pool)))[1]
-        there, wide = pool[index].flatten(2).float(), F.pad(part.float(), (1, 1, 1, 1))
+def nearest_pixels(images: torch.Tensor, pools: list[torch.Tensor], count: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each image (N, C, H, W) the distances to, and the indices of, its nearest ones of two pools, too large to be copied into one,
+    both (N, 2 count): `count` as it is, `count` mirrored. Distance: root mean square of grey levels at the best of moves by up to a pixel.
+    A copy is often moved or mirrored, so they are looked for centred, at a quarter of the size: light noise and the move change little."""
+    coarse = torch.cat([F.avg_pool2d(centred(part), 4).flatten(1) for pool in pools for part in pool.split(1000)])
+    found, (height, width), first = [], images.shape[2:], len(pools[0])
+    for part in (part for whole in images.split(250) for part in (whole, whole.flip(-1))):
+        index = nearest(F.avg_pool2d(centred(part), 4).flatten(1), coarse, min(count, len(coarse)))[1]
+        there = torch.stack([pools[i >= first][i - first * (i >= first)] for i in index.flatten().tolist()])
+        there, wide = there.view(*index.shape, -1).float(), F.pad(part.float(), (1, 1, 1, 1))
         best = torch.full(index.shape, torch.inf)
         for y, x in itertools.product(range(3), range(3)):
             moved = wide[:, :, y : y + height, x : x + width].flatten(1)[:, :, None]

@@ -99,7 +99,7 @@ def test_a_moved_mirrored_noisy_copy_is_found(splits, move, mirrored):
     copies = copies.flip(-1) if mirrored else copies
     noise = torch.randn(copies.shape, generator=torch.Generator().manual_seed(0))
     copies = (copies + 5 * noise).round().clamp(0, 255).to(torch.uint8)
-    distance, index = metrics.nearest_pixels(copies, torch.cat([originals, pool[100:]]))
+    distance, index = metrics.nearest_pixels(copies, [originals, pool[100:]])
     found = index.gather(1, distance.argmin(dim=1, keepdim=True)).squeeze(1)
     assert (found == torch.arange(100)).sum() >= 98
     assert distance.min(dim=1).values.median() < 6
