@@ -33,7 +33,7 @@ def folded(layers: nn.Sequential) -> list[dict[str, Any]]:
             up = isinstance(module, nn.ConvTranspose2d)  # its weight is (cin, cout, y, x), the other's (cout, cin, y, x)
             weight = module.weight.permute(2, 3, 0, 1) if up else module.weight.permute(2, 3, 1, 0)
             bias = module.bias if module.bias is not None else torch.zeros(weight.shape[3])
-            found.append({"kind": "up" if up else "same", "weight": weight.flatten(0, 1), "bias": bias})
+            found.append({"kind": "up" if up else ("same", "half")[module.stride[0] - 1], "weight": weight.flatten(0, 1), "bias": bias})
         elif isinstance(module, nn.BatchNorm2d) and found:
             scale, shift = latent.affine(module)
             found[-1] |= {"weight": found[-1]["weight"] * scale, "bias": found[-1]["bias"] * scale + shift}
@@ -70,7 +70,7 @@ def weights_of(generator: Generator, network: features.FeatureNetwork) -> tuple[
     """The layers of both networks, their weights by name, and those weights."""
     (scale, shift), plan = latent.affine(generator.layers[0]), math.prod(generator.plan)
     project = generator.project.weight.T.unflatten(1, (-1, plan)).transpose(1, 2) * scale  # (inputs, 49, 4C): pixel by pixel
-    left = math.prod(side // 8 for side in generator.shape[1:])
+    left = network.body[-2].in_features // features.ROLES["dev"].widths[-1]  # places
     hidden = network.body[-2].weight.T.unflatten(0, (-1, left)).transpose(0, 1)  # as there
     tensors = {
         "project": project, "project_bias": shift.repeat(plan), "hidden": hidden, "hidden_bias": network.body[-2].bias,

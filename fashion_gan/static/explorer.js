@@ -112,9 +112,10 @@ function core() {
   }
   const ACTS = { relu: (v) => (v > 0 ? v : 0), tanh: Math.tanh, silu: (v) => v / (1 + Math.exp(-v)), none: (v) => v };
   // A convolution as a gather. x: height * width pixels of `cin` numbers; weight: (tap, cin, cout). "up" is transposed, 4x4, stride
-  // 2, padding 1: a pixel takes 2x2 taps; "same" is 3x3, padding 1. Zeros, which ReLU leaves many of, are passed over.
+  // 2, padding 1: a pixel takes 2x2 taps; "same" is 3x3, padding 1, "half" of stride 2. Zeros, which ReLU leaves many of, are passed over.
   function convolve({ kind, cin, cout, act, weight, bias }, x, [height, width], w) {
-    const up = kind === "up", kernel = up ? 4 : 3, taps = (side) => Array.from({ length: up ? 2 * side : side }, (_, o) => (!up ? [[o - 1, 0], [o, 1], [o + 1, 2]]
+    const up = kind === "up", step = kind === "half" ? 2 : 1, kernel = up ? 4 : 3;
+    const taps = (side) => Array.from({ length: up ? 2 * side : side / step }, (_, o) => (!up ? [[o * step - 1, 0], [o * step, 1], [o * step + 1, 2]]
       : o % 2 ? [[(o + 1) / 2, 0], [(o - 1) / 2, 2]] : [[o / 2, 1], [o / 2 - 1, 3]]).filter(([i]) => i >= 0 && i < side));
     const rows = taps(height), columns = taps(width), high = rows.length, wide = columns.length, out = new Float32Array(high * wide * cout);
     const W = w[weight], values = new Float32Array(9 * cin), offsets = new Int32Array(9 * cin), sum = new Float32Array(cout), f = ACTS[act];
@@ -162,7 +163,7 @@ function core() {
     function look(image) { // the share that the classifier gives each class, and the nearest real images: [distance, number]
       let x = Float32Array.from(image, (v) => v / 127.5 - 1), sides = size;
       for (const layer of info.classifier) {
-        [x] = convolve(layer, x, sides, w);
+        [x, sides] = convolve(layer, x, sides, w);
         x = pooled(x, sides, layer.cout);
         sides = sides.map((v) => v >> 1);
       }
