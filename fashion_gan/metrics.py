@@ -85,8 +85,8 @@ def nearest_pixels(images: torch.Tensor, pools: list[torch.Tensor], count: int =
     """For each image (N, C, H, W) the distances to, and the indices of, its nearest ones of two pools, too large to be copied into one,
     both (N, 2 count): `count` as it is, `count` mirrored. Distance: root mean square of grey levels at the best of moves by up to a pixel.
     A copy is often moved or mirrored, so they are looked for centred, at a quarter of the size: light noise and the move change little."""
-    coarse = torch.cat([F.avg_pool2d(centred(part), 4).flatten(1) for pool in pools for part in pool.split(1000)])
     found, (height, width), first = [], images.shape[2:], len(pools[0])
+    coarse = torch.cat([F.avg_pool2d(centred(part), 4).flatten(1) for pool in pools for part in pool.split(7_840_000 // height // width)])
     for part in (part for whole in images.split(250) for part in (whole, whole.flip(-1))):
         index = nearest(F.avg_pool2d(centred(part), 4).flatten(1), coarse, min(count, len(coarse)))[1]
         there = torch.stack([pools[i >= first][i - first * (i >= first)] for i in index.flatten().tolist()])
