@@ -111,10 +111,13 @@ def points_of(sweep: Sweep, base: Profile) -> list[dict[str, Any]]:
     draws = np.random.RandomState(sweep.draw_seed)
     domains = {name: domain for name, domain in space_of(sweep).items() if isinstance(domain, Domain)}
     points = [{name: getattr(base.params, name) for name in sweep.space}]
+    known = {tuple(points[0].values())} if domains.keys() == sweep.space.keys() else set()  # a drawn point has all cells of the grid
     for _ in range(20 * sweep.trials):
+        if len(points) > sweep.trials:
+            break
         point = {name: domain.sample(random_state=draws) for name, domain in domains.items()}
-        known = points if domains.keys() == sweep.space.keys() else points[1:]  # a drawn point has all cells of the grid
-        if len(points) <= sweep.trials and point not in known:
+        if tuple(point.values()) not in known:
+            known.add(tuple(point.values()))
             points.append(point)
     return points
 
