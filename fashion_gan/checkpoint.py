@@ -67,9 +67,7 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"schema", "params", "state"} <= content.keys():
         raise UserError(f"{path} is no checkpoint of fashion-gan; take one from <run>/checkpoints/")
     if content["schema"] != SCHEMA:
-        raise OtherVersionError(
-            f"checkpoint {path} has version {content['schema']}, this program reads {SCHEMA}; use the program that wrote it"
-        )
+        raise OtherVersionError(f"checkpoint {path} has version {content['schema']}, not {SCHEMA}; use the program that wrote it")
     return content
 
 

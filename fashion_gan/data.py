@@ -68,10 +68,9 @@ def raw_folder(folder: Path) -> Path:  # torchvision's, so that both share one c
 def problems(folder: Path) -> list[str]:
     """What is wrong with Fashion-MNIST's files in a data folder, a line a file; [] where all is well."""
     paths = [raw_folder(folder) / name for name in DIGESTS]
+    wrong = [p.name for p in paths if p.exists() and digest(p, "md5") != DIGESTS[p.name]]
     missing = [f"{p.name} is missing" for p in paths if not p.exists()]
-    return missing + [
-        f"{p.name} has the wrong content (its digest differs)" for p in paths if p.exists() and digest(p, "md5") != DIGESTS[p.name]
-    ]
+    return missing + [f"{name} has the wrong content (its digest differs)" for name in wrong]
 
 
 def described(folder: Path, subset: int) -> list[dict[str, Any]]:

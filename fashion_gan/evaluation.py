@@ -102,8 +102,7 @@ class Evaluator:
         found["train_features"] = metrics.nearest(hidden.float(), self.seen["train"][0].float())[0][:, 0]
         own = images.flatten(1).float()
         distance, index = metrics.nearest(own, own, 2)
-        found |= {"own": distance[:, 1] / math.sqrt(own.shape[1]), "own_index": index[:, 1]}
-        return found
+        return found | {"own": distance[:, 1] / math.sqrt(own.shape[1]), "own_index": index[:, 1]}
 
     def reference(self, count: int) -> dict[str, Any]:
         """What `count` real images score: `real` never trained on (validation), `copies` of training images; distances of
@@ -122,8 +121,7 @@ class Evaluator:
         steps = torch.linspace(0, 1, 21, dtype=torch.float64)
         found["nearness"] = {name: near[name].double().quantile(steps).tolist() for name in NEARNESS}
         found["real"] |= self.signs(near, found["nearness"])
-        parts = images.split(200)  # a blur takes a hundred times the memory of what is blurred
-        found["blur"] = [self.distance(torch.cat([gaussian_blur(part, [9, 9], [sigma, sigma]) for part in parts])) for sigma in BLUR]
+        found["blur"] = [self.distance(blurred(images, sigma)) for sigma in BLUR]
         noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
         found["noise"] = [self.distance((level * noise).add_(images).round_().clamp_(0, 255).to(torch.uint8)) for level in NOISE]
         with contextlib.suppress(OSError):
@@ -142,6 +140,11 @@ class Evaluator:
         found["repeated"] = metrics.share(near["own"] < real["own"][1])
         chance = self.subset / (self.subset + len(self.splits[self.against]))
         return found | {"memorised": [(value - chance) / (1 - chance) for value in metrics.share(near["pulled"])]}
+
+
+def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """In parts, since a blur takes a hundred times the memory of what is blurred."""
+    return torch.cat([gaussian_blur(part, [9, 9], [sigma, sigma]) for part in images.split(200)])
 
 
 def like(distance: float, floor: float, ladder: list[float]) -> str:

@@ -105,11 +105,8 @@ def _load(role: str, device: str, folder: Path) -> FeatureNetwork:
 
     path = home(folder) / f"{role}.safetensors"
     if not path.exists() or digest(path) != read_json(path.with_name("features.json"))[role]["sha256"]:
-        mend = (
-            f"fashion-gan data --dataset {about(folder).own['source']}"
-            if about(folder).own
-            else f"git checkout {path.name}, or fashion-gan train-features"
-        )
+        own = about(folder).own
+        mend = f"fashion-gan data --dataset {own['source']}" if own else f"git checkout {path.name}, or fashion-gan train-features"
         raise UserError(f"{path} is missing or damaged; get it again: {mend}")
     network = FeatureNetwork(ROLES[role], about(folder))
     network.load_state_dict(load_file(path))
@@ -125,15 +122,15 @@ def identity(role: str, folder: Path = WEIGHTS) -> str:
 def extract(network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (N, 64) float64 and predicted classes (N,) of uint8 or -1..1 float images (N, C, H, W), on CPU; `chunk`: how many of 28×28
     are looked at at once, of larger ones fewer."""
-    device = network.scale.device
-    features, classes = [], []
-    for part in images.split(max(1, chunk * 784 // images.shape[2:].numel())):
+    device, size = network.scale.device, max(1, chunk * 784 // images.shape[2:].numel())
+    # Written in place: small pieces kept from between large ones would hold the allocator's memory.
+    features, classes = torch.empty(len(images), FEATURE_COUNT, dtype=torch.float64), torch.empty(len(images), dtype=torch.int64)
+    for part, seen, found in zip(images.split(size), features.split(size), classes.split(size), strict=True):
         part = part.to(device)
-        part = part.float() / 127.5 - 1 if part.dtype == torch.uint8 else part
-        hidden = network.body(part)
-        features.append((hidden * network.scale).double().cpu())
-        classes.append(network.head(hidden).argmax(dim=1).cpu())
-    return torch.cat(features), torch.cat(classes)
+        hidden = network.body(part.float() / 127.5 - 1 if part.dtype == torch.uint8 else part)
+        seen.copy_(hidden * network.scale)
+        found.copy_(network.head(hidden).argmax(dim=1))
+    return features, classes
 
 
 def extract_kept(role: str, images: torch.Tensor, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:

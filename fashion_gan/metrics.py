@@ -42,17 +42,12 @@ def kernel_distance(a: torch.Tensor, b: torch.Tensor, chunk: int = 1000) -> tupl
     return (ours.mean() + theirs.mean()).item(), error.item()
 
 
-def _neighbour_radius(features: torch.Tensor, k: int, chunk: int) -> torch.Tensor:
-    """Distance of each row to its k-th nearest other row, (N,)."""
-    return torch.cat([torch.cdist(part, features).kthvalue(k + 1, dim=1).values for part in features.split(chunk)])
-
-
 def manifolds(real: torch.Tensor, fake: torch.Tensor, k: int = 5, chunk: int = 1000) -> dict[str, float]:
     """How two sets of features (N, d) and (M, d) lie in each other; a set's manifold is the union of balls that reach to each
     point's k-th nearest neighbour. precision: share of fakes inside the real one; recall: share of reals inside the fake one
     (Kynkäänniemi et al. 2019). density: real balls that hold a fake, over k; coverage: share of real balls that hold a fake
     (Naeem et al. 2020). Worked in chunks: 10,000 x 10,000 distances never stand in memory at once."""
-    real_radius, fake_radius = _neighbour_radius(real, k, chunk), _neighbour_radius(fake, k, chunk)
+    real_radius, fake_radius = (nearest(points, points, k + 1, chunk)[0][:, k] for points in (real, fake))  # the nearest is itself
     precise = dense = 0
     covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
     for part, radius in zip(fake.split(chunk), fake_radius.split(chunk), strict=True):
@@ -65,10 +60,17 @@ def manifolds(real: torch.Tensor, fake: torch.Tensor, k: int = 5, chunk: int = 1
     return shares | {"density": dense / (k * len(fake)), "coverage": covered.double().mean().item()}
 
 
-def nearest(queries: torch.Tensor, references: torch.Tensor, count: int = 1, chunk: int = 500) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each row of (N, d) the distances to, and the indices of, the `count` nearest rows of (M, d): both (N, count)."""
-    found = [torch.cdist(part, references).topk(count, largest=False) for part in queries.split(chunk)]
-    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+def nearest(
+    queries: torch.Tensor, references: torch.Tensor, count: int = 1, chunk: int = 500, block: int = 20_000
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each row of (N, d) the distances to, and the indices of, the `count` nearest rows of (M, d): both (N, count). References go by
+    blocks, since `cdist` copies them."""
+    found = []
+    for part in queries.split(chunk):
+        near = [torch.cdist(part, some).topk(min(count, len(some)), largest=False) for some in references.split(block)]
+        values, order = torch.cat([each.values for each in near], dim=1).topk(count, largest=False)
+        found.append((values, torch.cat([each.indices + block * i for i, each in enumerate(near)], dim=1).gather(1, order)))
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
 def centred(images: torch.Tensor) -> torch.Tensor:
@@ -85,8 +87,11 @@ def nearest_pixels(images: torch.Tensor, pools: list[torch.Tensor], count: int =
     """For each image (N, C, H, W) the distances to, and the indices of, its nearest ones of two pools, too large to be copied into one,
     both (N, 2 count): `count` as it is, `count` mirrored. Distance: root mean square of grey levels at the best of moves by up to a pixel.
     A copy is often moved or mirrored, so they are looked for centred, at a quarter of the size: light noise and the move change little."""
-    found, (height, width), first = [], images.shape[2:], len(pools[0])
-    coarse = torch.cat([F.avg_pool2d(centred(part), 4).flatten(1) for pool in pools for part in pool.split(7_840_000 // height // width)])
+    found, (height, width), first, row = [], images.shape[2:], len(pools[0]), 0
+    coarse = torch.empty(sum(map(len, pools)), images[0].numel() // 16)
+    for part in (part for pool in pools for part in pool.split(7_840_000 // height // width)):
+        coarse[row : row + len(part)] = F.avg_pool2d(centred(part), 4).flatten(1)
+        row += len(part)
     for part in (part for whole in images.split(250) for part in (whole, whole.flip(-1))):
         index = nearest(F.avg_pool2d(centred(part), 4).flatten(1), coarse, min(count, len(coarse)))[1]
         there = torch.stack([pools[i >= first][i - first * (i >= first)] for i in index.flatten().tolist()])

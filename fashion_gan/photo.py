@@ -42,11 +42,8 @@ def _opened(content: bytes, mode: str) -> tuple[Image.Image, str]:
         if image.width * image.height > MOST_PIXELS:
             raise Image.DecompressionBombError
         said = ["It moves: its first picture is taken."] if getattr(image, "is_animated", False) else []
-        said += (
-            [f"It is in printing colours (CMYK): its {'greys' if mode == 'L' else 'colours'} are about right."]
-            if image.mode == "CMYK"
-            else []
-        )
+        if image.mode == "CMYK":
+            said.append(f"It is in printing colours (CMYK): its {'greys' if mode == 'L' else 'colours'} are about right.")
         image.draft(mode, (512, 512))  # a large JPEG is read at a fraction of its size
         rgba = ImageOps.contain(ImageOps.exif_transpose(image).convert("RGBA"), (512, 512))
     except Image.DecompressionBombError:  # Pillow's own limit is three times as large

@@ -11,7 +11,6 @@ import torch
 from command import guarded, parser_of
 from scipy.stats import spearmanr
 from torch.nn import functional as F
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from fashion_gan import augment, evaluation, features
 from fashion_gan.data import About, Split, about, batches, load_split
@@ -94,8 +93,7 @@ def image_sets(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Te
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     kept = (labels < max(1, int(labels.max() + 1) // 2)).nonzero().squeeze(1)
     sets = {"real": images, "half of the classes": images[kept[torch.arange(len(images)) % len(kept)]]}
-    for sigma in (0.3, 0.6, 1.0, 1.6):  # in parts: a blur takes a hundred times the memory of its images
-        sets[f"blur {sigma}"] = torch.cat([gaussian_blur(part, [9, 9], [sigma, sigma]) for part in images.split(200)])
+    sets |= {f"blur {sigma}": evaluation.blurred(images, sigma) for sigma in (0.3, 0.6, 1.0, 1.6)}
     sets |= {f"noise {level}": (images + level * noise).round().clamp(0, 255).to(torch.uint8) for level in (5, 15, 40)}
     sets |= {f"contrast {factor}": (images * factor).round().to(torch.uint8) for factor in (0.7, 0.4)}
     return sets | {"shift 4": F.pad(images, (4, 0, 0, 0))[..., : images.shape[3]]}

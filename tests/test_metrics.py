@@ -82,10 +82,11 @@ def test_chunks_change_nothing_and_nearest_is_brute_force():
     torch.manual_seed(0)
     a, b = torch.randn(230, 5).double(), torch.randn(180, 5).double()
     assert metrics.manifolds(a, b, chunk=50) == metrics.manifolds(a, b, chunk=1000)
-    distance, index = metrics.nearest(a, b, count=3, chunk=7)
     brute = (a[:, None] - b[None]).square().sum(dim=2).sqrt().sort(dim=1)
-    assert torch.equal(index, brute.indices[:, :3])
-    assert torch.allclose(distance, brute.values[:, :3])
+    for block in (20_000, 50, 2):  # one block, several, and some that hold fewer than are asked for
+        distance, index = metrics.nearest(a, b, count=3, chunk=7, block=block)
+        assert torch.equal(index, brute.indices[:, :3])
+        assert torch.allclose(distance, brute.values[:, :3])
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
