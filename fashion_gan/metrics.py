@@ -63,8 +63,7 @@ def manifolds(real: torch.Tensor, fake: torch.Tensor, k: int = 5, chunk: int = 1
 def nearest(
     queries: torch.Tensor, references: torch.Tensor, count: int = 1, chunk: int = 500, block: int = 20_000
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each row of (N, d) the distances to, and the indices of, the `count` nearest rows of (M, d): both (N, count). References go by
-    blocks, since `cdist` copies them."""
+    """For each row of (N, d) the distances to, and indices of, the `count` nearest of (M, d): both (N, count). Blocks: `cdist` copies them."""
     found = []
     for part in queries.split(chunk):
         near = [torch.cdist(part, some).topk(min(count, len(some)), largest=False) for some in references.split(block)]
@@ -73,35 +72,36 @@ def nearest(
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
-def centred(images: torch.Tensor) -> torch.Tensor:
-    """Images uint8 (N, C, H, W) as floats, moved so that the middle of what is bright is the middle of the image."""
+def shrunk(images: torch.Tensor) -> torch.Tensor:
+    """Images uint8 (N, C, H, W) as rows of floats: moved so that the middle of what is bright is the middle of the image, and at a quarter
+    of the size, an eighth of large ones."""
     bright = (images > 64).float().mean(dim=1, keepdim=True) + 1e-6
     shares, sides = bright / bright.sum(dim=(1, 2, 3), keepdim=True), images.shape[:1:-1]  # width, height
     middles = [(shares.sum(dim=axis).flatten(1) * torch.arange(float(side))).sum(dim=1) for axis, side in zip((2, 3), sides, strict=True)]
     moves = torch.stack([(2 * middle - (side - 1)) / side for middle, side in zip(middles, sides, strict=True)], dim=1)  # x, y
     maps = torch.cat([torch.eye(2).expand(len(images), 2, 2), moves[:, :, None]], dim=2)
-    return F.grid_sample(images.float(), F.affine_grid(maps, list(images.shape), False), align_corners=False)
+    moved = F.grid_sample(images.float(), F.affine_grid(maps, list(images.shape), False), align_corners=False)
+    return F.avg_pool2d(moved, 4 if max(sides) <= 32 else 8, ceil_mode=True).flatten(1)
 
 
 def nearest_pixels(images: torch.Tensor, pools: list[torch.Tensor], count: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
     """For each image (N, C, H, W) the distances to, and the indices of, its nearest ones of two pools, too large to be copied into one,
     both (N, 2 count): `count` as it is, `count` mirrored. Distance: root mean square of grey levels at the best of moves by up to a pixel.
-    A copy is often moved or mirrored, so they are looked for centred, at a quarter of the size: light noise and the move change little."""
-    found, (height, width), first, row = [], images.shape[2:], len(pools[0]), 0
-    coarse = torch.empty(sum(map(len, pools)), images[0].numel() // 16)
-    for part in (part for pool in pools for part in pool.split(7_840_000 // height // width)):
-        coarse[row : row + len(part)] = F.avg_pool2d(centred(part), 4).flatten(1)
-        row += len(part)
-    for part in (part for whole in images.split(250) for part in (whole, whole.flip(-1))):
-        index = nearest(F.avg_pool2d(centred(part), 4).flatten(1), coarse, min(count, len(coarse)))[1]
+    A copy is often moved or mirrored, so they are looked for among shrunk images: light noise and the move change those little."""
+    found, (height, width), first, each = [], images.shape[2:], len(pools[0]), images[0].numel()
+    parts = [part for pool in pools for part in pool.split(7_840_000 // each)]
+    coarse = torch.empty(sum(map(len, parts)), shrunk(images[:1]).shape[1])
+    for part, rows in zip(parts, coarse.split([*map(len, parts)]), strict=True):  # written in place: put together, they stood there twice
+        rows.copy_(shrunk(part))
+    for part in (part for some in images.split(min(250, 1_250_000 // each)) for part in (some, some.flip(-1))):
+        index = nearest(shrunk(part), coarse, min(count, len(coarse)))[1]
         there = torch.stack([pools[i >= first][i - first * (i >= first)] for i in index.flatten().tolist()])
         there, wide = there.view(*index.shape, -1).float(), F.pad(part.float(), (1, 1, 1, 1))
-        best = torch.full(index.shape, torch.inf)
+        best, squares = torch.full(index.shape, torch.inf), there.square().sum(dim=2)
         for y, x in itertools.product(range(3), range(3)):
             moved = wide[:, :, y : y + height, x : x + width].flatten(1)[:, :, None]
-            square = there.square().sum(dim=2) - 2 * torch.bmm(there, moved).squeeze(2) + moved.square().sum(dim=1)
-            best = torch.minimum(best, square)
-        found.append(torch.stack([(best.clamp(min=0) / there.shape[2]).sqrt(), index.float()]))
+            best = torch.minimum(best, squares - 2 * torch.bmm(there, moved).squeeze(2) + moved.square().sum(dim=1))
+        found.append(torch.stack([(best.clamp(min=0) / each).sqrt(), index.float()]))
     plain, mirrored = torch.cat(found[::2], dim=1), torch.cat(found[1::2], dim=1)
     distance, index = torch.cat([plain, mirrored], dim=2)
     return distance, index.long()

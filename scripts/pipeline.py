@@ -4,7 +4,8 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,32 @@ STAMPS = {
     "CellTimeoutError": "the notebook took longer than the allowed {:g} minutes (timeout_minutes), and was in this cell",
     "KeyboardInterrupt": "interrupted while this cell ran",
 }
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """The first SIGINT or SIGTERM waits for the block's end; a second is obeyed at once. Nobody can clean up a kernel that is half started:
+    ZeroMQ may wait for ever for a socket that nobody holds."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    came = []
+
+    def note(number: int, _: object) -> None:
+        came.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, note)
+    try:
+        yield
+    finally:
+        restore()
+        for number in came:
+            signal.raise_signal(number)
 
 
 def register_engine() -> None:
@@ -50,6 +77,8 @@ def register_engine() -> None:
             client = PapermillNotebookClient(
                 nb_man, store_widget_state=False, timeout_func=lambda _: max(1, until - time.monotonic()), **settings
             )
+            for name in ("start_new_kernel", "start_new_kernel_client"):
+                setattr(client, name, postponed()(getattr(client, name)))
             try:
                 client.execute(stdout=log, stderr=log)
             except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:  # a dead kernel is a RuntimeError

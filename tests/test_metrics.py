@@ -89,11 +89,18 @@ def test_chunks_change_nothing_and_nearest_is_brute_force():
         assert torch.allclose(distance, brute.values[:, :3])
 
 
+def enlarged(images):
+    """Grey images (N, 1, 28, 28) as large ones in colour (N, 3, 64, 64)."""
+    large = torch.nn.functional.interpolate(images.float(), (64, 64), mode="bilinear")
+    return torch.cat([large, large.flip(-1) * 0.7 + 20, 255 - large], dim=1).round().to(torch.uint8)
+
+
+@pytest.mark.parametrize("made", [lambda images: images, enlarged], ids=["grey", "large in colour"])
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("move", [(0, 0), (1, 0), (-1, 1)])
-def test_a_moved_mirrored_noisy_copy_is_found(splits, move, mirrored):
+def test_a_moved_mirrored_noisy_copy_is_found(splits, move, mirrored, made):
     train, validation = splits
-    pool = torch.cat([train.images, validation.images])
+    pool = made(torch.cat([train.images, validation.images]))
     inner = pool[:100, :, 1:-1, 1:-1]  # so that a move loses nothing
     originals = torch.nn.functional.pad(inner, (1, 1, 1, 1))
     copies = torch.roll(originals, move, dims=(2, 3))

@@ -1,6 +1,7 @@
 """Failure modes of a run, each with its fixture notebook; whole pipelines are in test_chain."""
 
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -187,15 +188,17 @@ def test_a_full_disk_is_one_line_exit_code_2_and_the_old_checkpoint_stays_good(p
     assert mlflow_run(run)[0].info.status == "FAILED"
 
 
-def test_an_interrupt_while_a_kernel_starts_is_said_like_any_other(project, monkeypatch):
-    from papermill.clientwrap import PapermillNotebookClient
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("place", ["jupyter_client.connect:ConnectionFileMixin.write_connection_file", "zmq:Context._add_socket"])
+def test_an_interrupt_while_a_kernel_starts_is_said_like_any_other(project, monkeypatch, place, number):
+    def interrupted(*args, **kwargs):
+        if not_yet:
+            signal.raise_signal(not_yet.pop())
+        return original(*args, **kwargs)
 
-    def interrupted(self, **kwargs):
-        original(self, **kwargs)
-        raise KeyboardInterrupt
-
-    original = PapermillNotebookClient.start_new_kernel
-    monkeypatch.setattr(PapermillNotebookClient, "start_new_kernel", interrupted)
+    not_yet = [number]
+    original = pkgutil.resolve_name(place)
+    monkeypatch.setattr(place.replace(":", "."), interrupted)
     run, said = start(("good",)), []
     assert pipeline.run_all(run, said.append) == 130
     assert said[-1] == "KILLED: good: KeyboardInterrupt: interrupted while this cell ran; go on with: fashion-gan resume r"
