@@ -96,9 +96,13 @@ class Evaluator:
         another image of the same set, in grey levels, and which."""
         known = len(self.splits["train"])
         distance, index = metrics.nearest_pixels(images, [self.splits[name].images for name in ("train", self.against)])
-        train = distance.masked_fill(index >= known, 255.0).min(dim=1)  # 255, the largest there is: none is near
-        found = {"train": train.values, "index": index.gather(1, train.indices[:, None]).squeeze(1)}
-        found["pulled"] = train.values <= distance.min(dim=1).values
+        nearest, place = distance.masked_fill(index >= known, torch.inf).min(dim=1)
+        found = {"train": nearest, "index": index.gather(1, place[:, None]).squeeze(1)}
+        found["pulled"] = nearest <= distance.min(dim=1).values
+        if (none := nearest.isinf()).any():  # beside a small training set all that is near may be test images
+            distance, index = metrics.nearest_pixels(images[none], [self.splits["train"].images])
+            found["train"][none], place = distance.min(dim=1)
+            found["index"][none] = index.gather(1, place[:, None]).squeeze(1)
         found["train_features"] = metrics.nearest(hidden.float(), self.seen["train"][0].float())[0][:, 0]
         own = images.flatten(1).float()
         distance, index = metrics.nearest(own, own, 2)

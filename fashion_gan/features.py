@@ -108,7 +108,8 @@ def _load(role: str, device: str, folder: Path) -> FeatureNetwork:
         own = about(folder).own
         mend = f"fashion-gan data --dataset {own['source']}" if own else f"git checkout {path.name}, or fashion-gan train-features"
         raise UserError(f"{path} is missing or damaged; get it again: {mend}")
-    network = FeatureNetwork(ROLES[role], about(folder))
+    with torch.random.fork_rng(devices=[]):  # a new network draws its weights from the global generator, which belongs to the caller
+        network = FeatureNetwork(ROLES[role], about(folder))
     network.load_state_dict(load_file(path))
     return network.to(device).eval().requires_grad_(False)
 

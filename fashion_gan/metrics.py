@@ -85,7 +85,7 @@ def shrunk(images: torch.Tensor) -> torch.Tensor:
 
 
 def nearest_pixels(images: torch.Tensor, pools: list[torch.Tensor], count: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each image (N, C, H, W) the distances to, and the indices of, its nearest ones of two pools, too large to be copied into one,
+    """For each image (N, C, H, W) the distances to, and the indices of, its nearest ones of one or two pools, too large to be copied into one,
     both (N, 2 count): `count` as it is, `count` mirrored. Distance: root mean square of grey levels at the best of moves by up to a pixel.
     A copy is often moved or mirrored, so they are looked for among shrunk images: light noise and the move change those little."""
     found, (height, width), first, each = [], images.shape[2:], len(pools[0]), images[0].numel()

@@ -1,13 +1,13 @@
 import pytest
 import torch
-from conftest import fashion_gan
+from conftest import fashion_gan_here
 
 from fashion_gan import UserError, features
 from fashion_gan.data import load_split
 from fashion_gan.files import read_json
 
 
-@pytest.mark.parametrize("role", features.ROLES)
+@pytest.mark.parametrize("role", [pytest.param(role, marks=[pytest.mark.slow] * (role != "judge")) for role in features.ROLES])
 def test_shipped_networks_see_clothes(role, data_dir):
     test = load_split(data_dir, "test")
     found = (features.extract(features.load(role), test.images)[1] == test.labels).double().mean().item()
@@ -18,6 +18,7 @@ def test_shipped_networks_see_clothes(role, data_dir):
     assert hidden.var(dim=0).sum().item() == pytest.approx(features.TOTAL_VARIANCE, rel=0.05)
 
 
+@pytest.mark.fast
 def test_bytes_and_floats_give_the_same_features(splits):
     network, images = features.load("judge"), splits[0].images[:50]
     a, _ = features.extract(network, images)
@@ -25,6 +26,15 @@ def test_bytes_and_floats_give_the_same_features(splits):
     assert torch.allclose(a, b)
 
 
+@pytest.mark.fast
+def test_loading_one_touches_no_global_generator():
+    features._load.cache_clear()
+    before = torch.get_rng_state()
+    features.load("dev")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.fast
 def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
     import shutil
 
@@ -38,6 +48,7 @@ def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
     features._load.cache_clear()
 
 
+@pytest.mark.fast
 def test_training_one_is_seeded(splits):
     import train_features
 
@@ -47,4 +58,4 @@ def test_training_one_is_seeded(splits):
 
 
 def test_the_command_is_there():
-    assert "train-features" in fashion_gan("--help").stdout
+    assert "train-features" in fashion_gan_here("--help").stdout
