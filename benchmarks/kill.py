@@ -109,19 +109,20 @@ def mlflow_problem(folder: Path) -> str:
     return "" if copy.get("closed") == info["ended"] and info["status"] == "FINISHED" else "MLflow is not level"
 
 
-def harness(root: Path, count: int, seed: int, say=lambda line: None) -> list[Result]:
-    draws, results = random.Random(seed), []
+def harness(root: Path, count: int, seed: int, say=lambda line: None, targets=TARGETS, kills=2) -> list[Result]:
+    """`count` runs, each killed up to `kills` times, held against one that was not."""
+    most, draws, results = kills, random.Random(seed), []
     begun = time.monotonic()
     start(root, *begin(root, "whole")).wait()
     length = time.monotonic() - begun
     expected = outcome(root / "reports" / "whole")
     say(f"never stopped: {len(expected[1])} points, {length:.0f} s")
     for i in range(count):
-        name, target, kills, words = f"killed{i}", TARGETS[i % 3], 0, begin(root, f"killed{i}")
+        name, target, kills, words = f"killed{i}", targets[i % len(targets)], 0, begin(root, f"killed{i}")
         in_training = i % 6 < 3  # three aimed at the training, a target each, then three at any moment
         after = draws.uniform(0, 1.5) if in_training else draws.uniform(0.5, max(1.0, length - 8))
         folder, trained = root / "reports" / name, 0
-        while kills < 2 and kill_once(root, name, target, words, after, in_training):
+        while kills < most and kill_once(root, name, target, words, after, in_training):
             kills, words = kills + 1, ["resume", name]
             trained = max([trained, *(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))])
         code = start(root, *words).wait() if Run(folder).info["status"] != "FINISHED" else 0
