@@ -5,10 +5,14 @@ PORT ?= 8888
 DATA ?= data
 BIN := .venv/bin
 READY := .venv/.ready
+# glibc keeps what was freed: networks this small otherwise spend a quarter of their time on getting the same pages again.
+KEEP := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824
+GROUPS := -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(KEEP) $(BIN)/python -m pytest
 COMPOSE := docker compose --env-file .env $(if $(wildcard .env.local),--env-file .env.local)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test lab explore app lint server server-down server-env server-backup server-restore server-upgrade showcase lock clean
+.PHONY: help setup data run test test-fast test-slow test-all lab explore app lint server server-down server-env server-backup server-restore server-upgrade showcase lock clean
 
 help:  ## what make can do
 	@echo "fashion-gan: design clothes with a GAN. Targets:"
@@ -33,8 +37,17 @@ data: $(READY)  ## get Fashion-MNIST into data/ (system copy, download, or Debia
 run: data  ## the main job: explore, train, evaluate, sample, report (PARAMS=params/smoke.yaml for seconds)
 	@$(BIN)/fashion-gan run $(PARAMS)
 
-test: data  ## the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: data  ## the test suite for everybody: every behaviour with its real parts
+	@$(PYTEST) $(GROUPS) -m "not slow"
+
+test-fast: data  ## its inner loop: functions and small tensors, no process started, within a minute
+	@$(PYTEST) -n 2 -m fast
+
+test-slow: data  ## only what test-all adds to test
+	@$(PYTEST) $(GROUPS) -m slow
+
+test-all: data  ## and what needs clusters, a Docker engine, many kills and faults
+	@$(PYTEST) $(GROUPS)
 
 lab: data  ## JupyterLab on the notebooks (PORT=8888)
 	@$(BIN)/fashion-gan lab --port $(PORT)

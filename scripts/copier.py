@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import platform
 import threading
 import time
@@ -25,7 +26,7 @@ RUN_TAG = "fashion_gan.uuid"
 COPIED = ("images", "notebooks")  # folders that are copied whole; of checkpoints only the final and the best
 FILES = ("run.json", "scores.json", "training.json", "generator.safetensors", "discriminator.safetensors")
 POINTS = ("metrics.jsonl", "system.jsonl")
-CLOSING_SECONDS = 60  # how long the copier tries after its run has ended
+CLOSING_SECONDS = float(os.environ.get("FASHION_GAN_CLOSING_SECONDS", "60"))  # how long it tries on after its run has ended
 LONGEST_PAUSE = 30.0  # seconds between two tries
 
 

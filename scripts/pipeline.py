@@ -240,7 +240,7 @@ def wait_for_copier(run: Run, say: Callable[[str], None]) -> bool:
             return True
         if copy.get("trouble") and not told:
             told = True
-            say(f"MLflow: {copy['trouble']}; trying for {copier.CLOSING_SECONDS} s (what is not sent by then stays in the run folder)")
+            say(f"MLflow: {copy['trouble']}; trying for {copier.CLOSING_SECONDS:.0f} s (what is not sent by then stays in the run folder)")
         free_until = min(free_until, time.monotonic() + 15) if lock.is_free() else until  # one may be about to start
         time.sleep(0.2)
     return False

@@ -11,10 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import leftovers
 import pytest
+from filelock import FileLock
 
 # Before torch is imported: networks this small are slowed by a second thread, and threads that spin slow everybody.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,30 +40,147 @@ TINY = {
 }
 
 
-LONGEST = (
-    "test_server",
-    "test_faults",
-    "test_sweep",
-    "test_parallel",
-    "test_kill",
-    "test_evaluate",
-    "test_lab",
-    "test_explorer",
-    "test_own_images",
-    "test_remote",
-    "test_chain",
+# A file stays on one worker, since its module's fixtures are dear. Some tests share what others have made, or leave their file.
+GROUPS = {  # by the beginning of a test's name
+    "tests/test_chain.py": "whole run",
+    "tests/test_mlflow_page.py": "whole run",
+    "tests/test_lab.py::test_the_report_opens": "whole run",
+    "tests/test_explorer.py::test_dragging_in_jupyterlab": "tests/test_lab.py",
+    "tests/test_explorer.py::test_the_page": "worlds",
+    "tests/test_faults.py::test_a_fault_in_the_middle_loses_nothing_and_doubles_nothing[killed": "faults of a killed server",
+    "tests/test_parallel.py::test_two_workers": "arithmetic",
+}
+LONGEST = (  # groups that come first, so that no worker is left alone with one of them at the end
+    "engine",
+    "tests/test_faults.py",
+    "faults of a killed server",
+    "tests/test_parallel.py",
+    "tests/test_sweep.py",
+    "whole run",
+    "tests/test_explorer.py",
+    "tests/test_kill.py",
+    "tests/test_own_images.py",
+    "tests/test_evaluate.py",
+    "tests/test_evaluation.py",
+    "tests/test_pipeline.py",
+    "tests/test_server.py",
+    "worlds",
+    "tests/test_lab.py",
+    "tests/test_remote.py",
 )
+pytest_plugins = ["browsers"]
+STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec")
+allowed_to_start = True  # whether the test that runs now may start a process
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A temporary folder for all that this session and its processes make, and a word in their environment to know them by."""
+    if not hasattr(config, "workerinput"):
+        config.leftovers = leftovers.Watch(ROOT)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.leftovers.remove()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where the workers have ended: a process, a port, a container or a file that a test has left fails the session."""
+    if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return
+    session.config.left = session.config.leftovers.found()
+    session.config.leftovers.keep = exitstatus != 0
+    if session.config.left and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in getattr(config, "left", []):
+        terminalreporter.write_line(f"LEFT BEHIND: {line}", red=True)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make test-fast` imports only what it runs: a file without that mark is not looked into."""
+    if config.option.markexpr == "fast" and collection_path.suffix == ".py":
+        return "mark.fast" not in collection_path.read_text(encoding="utf-8") or None
+    return None
+
+
+def group_of(nodeid: str) -> str:
+    """The tests that one worker runs together."""
+    if "[engine" in nodeid:  # there is one Docker engine, and its ports are fixed
+        return "engine"
+    beginnings = [beginning for beginning in GROUPS if nodeid.startswith(beginning)]
+    return GROUPS[max(beginnings, key=len)] if beginnings else nodeid.split("::")[0]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take minutes first: with a file a worker, one begun late is waited for by all the others."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(group_of(item.nodeid), len(order)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """With `--dist loadfile` groups, in place of files: xdist's own marks for groups do nothing under pytest 9.2."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Groups(config, log)
+
+
+def _refuse(event: str, _: tuple) -> None:
+    if event in STARTS and not allowed_to_start:
+        raise AssertionError(f"a test marked fast starts a process ({event}); make test-fast is for functions and small tensors")
+
+
+sys.addaudithook(_refuse)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    global allowed_to_start
+    allowed_to_start = item.get_closest_marker("fast") is None
+    try:
+        return (yield)
+    finally:
+        allowed_to_start = True
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """What a test, or a library in it, sets in the environment ends with it."""
+    with mock.patch.dict(os.environ):
+        yield
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """What `make` leaves in a folder, made by one of the workers and read by all. A test that writes takes a copy."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared"
+    shared.mkdir(exist_ok=True)
+    with FileLock(shared / f"{name}.lock"):
+        if not (shared / name).exists():
+            shutil.rmtree(shared / "making", ignore_errors=True)
+            (shared / "making").mkdir()
+            make(shared / "making")
+            (shared / "making").rename(shared / name)
+    return shared / name
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The real data set, fetched as `make data` fetches it."""
+    from fashion_gan import data
+
     folder = ROOT / "data"
+    if not data.problems(folder):
+        return folder
     subprocess.run(["sh", "scripts/get-data.sh", str(folder)], cwd=ROOT, check=True, env={**os.environ, "FASHION_GAN": command()})
     return folder
 
@@ -68,14 +189,35 @@ def command() -> str:
     return str(Path(sys.executable).with_name("fashion-gan"))
 
 
+def _migrate(folder: Path) -> None:
+    import mlflow
+
+    mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with all its tables and nothing in them. To make one takes MLflow seconds: it runs every migration there
+    ever was."""
+    return once(tmp_path_factory, "store", _migrate) / "mlflow.db"
+
+
 @pytest.fixture
-def project(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder with the real notebooks and data and an empty reports/; the working folder is in it."""
+def project(tmp_path: Path, data_dir: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with the real notebooks and data, an empty reports/ and an empty MLflow store; the working folder is in it."""
+    return make_project(tmp_path / "project", data_dir, monkeypatch, empty_store)
+
+
+@pytest.fixture
+def bare_project(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same before anything was ever tracked: there is no MLflow store."""
     return make_project(tmp_path / "project", data_dir, monkeypatch)
 
 
-def make_project(root: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def make_project(root: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, store: Path | None = None) -> Path:
     root.mkdir()
+    if store:
+        shutil.copy(store, root / "mlflow.db")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     shutil.copytree(ROOT / "params", root / "params")
     shutil.copy(ROOT / "pyproject.toml", root)
@@ -88,6 +230,31 @@ def make_project(root: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("MLFLOW_TRACKING_URI", "FASHION_GAN_RUN", "FASHION_GAN_ROOT"):
         monkeypatch.delenv(name, raising=False)
     return root
+
+
+@dataclass(frozen=True)
+class WholeRun:
+    """A project with one finished run of all notebooks; what its command said."""
+
+    root: Path
+    done: subprocess.CompletedProcess
+
+    @property
+    def run(self):
+        from fashion_gan.run import Run
+
+        return Run(self.root / "reports" / "whole")
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> WholeRun:
+    """One run at a tiny size by the command, from nothing: its MLflow store is made by it too. Those who read it are in one group."""
+    overrides = [word for name, value in TINY.items() for word in ("-p", f"{name}={value}")]
+    with pytest.MonkeyPatch.context() as patch:
+        root = make_project(tmp_path_factory.mktemp("whole") / "project", data_dir, patch)
+        done = fashion_gan("run", "params/smoke.yaml", "--name", "whole", *overrides, cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return WholeRun(root, done)
 
 
 @pytest.fixture
@@ -163,19 +330,20 @@ def fashion_gan(*words: str, cwd: Path | None = None, **env: str) -> subprocess.
     return subprocess.run([command(), *words], cwd=cwd, capture_output=True, text=True, timeout=280, env={**os.environ, **env})
 
 
-def fashion_gan_here(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The same in this process, for tables of many wrong inputs: the command's own main, without seconds of imports each."""
+def fashion_gan_here(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process: the command's own main, without the seconds that a new interpreter takes to import. One test a
+    command goes through the shell (tests/test_chain.py)."""
     from command import guarded
 
     from fashion_gan.cli import COMMANDS
 
     if not words or words[0] not in COMMANDS:
-        return fashion_gan(*words, cwd=cwd)
+        return fashion_gan(*words, cwd=cwd, **env)
     script, out, err = importlib.import_module(words[0].replace("-", "_")), io.StringIO(), io.StringIO()
     with contextlib.ExitStack() as around:
-        for each in (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(cwd)):
+        for each in (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(cwd or Path.cwd())):
             around.enter_context(each)
-        around.enter_context(mock.patch.dict(os.environ))
+        around.enter_context(mock.patch.dict(os.environ, env))
         around.enter_context(mock.patch.object(sys, "argv", [script.__file__, *words[1:]]))
         try:
             code = guarded(script.main)

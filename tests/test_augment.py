@@ -3,6 +3,8 @@ import torch
 
 from fashion_gan.augment import AUGMENTATIONS, augment, cutout, flip, translate
 
+pytestmark = pytest.mark.fast
+
 
 def draws(seed=0):
     return torch.Generator().manual_seed(seed)

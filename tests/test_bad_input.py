@@ -5,7 +5,7 @@ import socket
 import subprocess
 
 import pytest
-from conftest import ROOT, TINY, command, fashion_gan, fashion_gan_here, make_project
+from conftest import ROOT, TINY, command, fashion_gan_here, make_project
 from test_checkpoint import bad_files
 
 from fashion_gan import checkpoint, explorer
@@ -138,13 +138,13 @@ def assert_refused(done, expected):
 
 def test_mlflow_address_that_is_none(world):
     before = tree(world)
-    assert_refused(fashion_gan("run", "params/smoke.yaml", cwd=world, MLFLOW_TRACKING_URI="nonsense"), "is no address")
+    assert_refused(fashion_gan_here("run", "params/smoke.yaml", cwd=world, MLFLOW_TRACKING_URI="nonsense"), "is no address")
     assert tree(world) == before
 
 
 def test_outside_a_project(tmp_path):
     (tmp_path / "p.yaml").write_text("epochs: 1\n")
-    assert_refused(fashion_gan("run", "p.yaml", cwd=tmp_path), "no fashion-gan project")
+    assert_refused(fashion_gan_here("run", "p.yaml", cwd=tmp_path), "no fashion-gan project")
 
 
 def test_port_in_use(world):
@@ -152,7 +152,7 @@ def test_port_in_use(world):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert_refused(fashion_gan("lab", "--port", str(port), cwd=world), f"port {port} is in use")
+        assert_refused(fashion_gan_here("lab", "--port", str(port), cwd=world), f"port {port} is in use")
 
 
 def test_no_data_source_reachable(world, tmp_path):
@@ -160,7 +160,7 @@ def test_no_data_source_reachable(world, tmp_path):
     if os.path.isdir("/usr/share/datasets/fashion-mnist"):
         pytest.skip("this machine has a system copy of the data")
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    done = fashion_gan("run", "params/smoke.yaml", "-p", f"data_dir={tmp_path / 'none'}", cwd=world, **proxies)
+    done = fashion_gan_here("run", "params/smoke.yaml", "-p", f"data_dir={tmp_path / 'none'}", cwd=world, **proxies)
     lines = [line for line in done.stderr.splitlines() if line]
     assert done.returncode == 2
     assert lines[-1].startswith("error: no source of Fashion-MNIST is reachable")
@@ -170,16 +170,18 @@ def test_no_data_source_reachable(world, tmp_path):
 
 def test_data_folder_that_cannot_be_one(world, tmp_path):
     (tmp_path / "file").write_text("")
-    assert_refused(fashion_gan("data", "--folder", str(tmp_path / "file" / "x"), cwd=world), "cannot be used")
+    assert_refused(fashion_gan_here("data", "--folder", str(tmp_path / "file" / "x"), cwd=world), "cannot be used")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_data_folder_not_writable(world, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
-    assert_refused(fashion_gan("data", "--folder", str(tmp_path / "locked" / "x"), cwd=world), "cannot be used")
+    assert_refused(fashion_gan_here("data", "--folder", str(tmp_path / "locked" / "x"), cwd=world), "cannot be used")
 
 
+@pytest.mark.slow
 def test_help_is_quick(world):
+    """It depends on the machine's speed."""
     import time
 
     times = []

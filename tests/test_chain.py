@@ -9,26 +9,19 @@ import numpy as np
 import pytest
 import registry
 import store
-from conftest import TINY, fashion_gan, make_project
+from conftest import TINY, fashion_gan, fashion_gan_here
 from profiles import NOTEBOOKS
 
 from fashion_gan.files import read_json
-from fashion_gan.run import Run
-
-OVERRIDES = [word for name, value in TINY.items() for word in ("-p", f"{name}={value}")]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, data_dir):
-    """One whole run at a tiny size, by the command, then two more epochs by resume."""
-    with pytest.MonkeyPatch.context() as patch:
-        root = make_project(tmp_path_factory.mktemp("chain") / "project", data_dir, patch)
-        first = fashion_gan("run", "params/smoke.yaml", "--name", "whole", *OVERRIDES, cwd=root)
-        assert first.returncode == 0, first.stdout + first.stderr
-        client = registry.make_client()
-        experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
-        (found,) = client.search_runs([experiment])
-        yield root, Run(root / "reports" / "whole"), first, client, found
+@pytest.fixture
+def finished(whole_run, monkeypatch):
+    """The run, its command's words, a client of its MLflow store and its copy there."""
+    monkeypatch.chdir(whole_run.root)
+    client = registry.make_client()
+    (found,) = client.search_runs([client.get_experiment_by_name(store.EXPERIMENT).experiment_id])
+    return whole_run.root, whole_run.run, whole_run.done, client, found
 
 
 def test_it_says_where_everything_is(finished):
@@ -125,7 +118,7 @@ def test_html_asks_nobody_for_anything(finished):
 def test_sampling_from_the_run_and_from_the_registry_is_the_same(finished):
     root, *_ = finished
     for where, out in (("whole", "a.npz"), ("models:/fashion-gan@champion", "b.npz"), ("auto", "c.npz")):
-        done = fashion_gan("sample", "--model", where, "--n", "20", "--seed", "3", "--out", out, cwd=root)
+        done = fashion_gan_here("sample", "--model", where, "--n", "20", "--seed", "3", "--out", out, cwd=root)
         assert done.returncode == 0, done.stderr
     a, b, c = (np.load(root / name) for name in ("a.npz", "b.npz", "c.npz"))
     assert np.array_equal(a["images"], b["images"])
@@ -135,10 +128,10 @@ def test_sampling_from_the_run_and_from_the_registry_is_the_same(finished):
 
 def test_a_finished_run_is_resumed_only_for_more_epochs(finished):
     root, run, _, client, found = finished
-    refused = fashion_gan("resume", "whole", cwd=root)
+    refused = fashion_gan_here("resume", "whole", cwd=root)
     assert refused.returncode == 2
     assert "is finished" in refused.stderr
-    assert fashion_gan("resume", "whole", "-p", "seed=1", cwd=root).returncode == 2
+    assert fashion_gan_here("resume", "whole", "-p", "seed=1", cwd=root).returncode == 2
     explored = (run.folder / "notebooks" / "01_explore.ipynb").stat().st_mtime_ns
     done = fashion_gan("resume", "whole", "-p", "epochs=4", cwd=root)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -148,6 +141,31 @@ def test_a_finished_run_is_resumed_only_for_more_epochs(finished):
     again = client.get_run(found.info.run_id)
     assert (again.info.status, again.data.tags["resumed.epochs"]) == ("FINISHED", "4")
     assert [m.step for m in client.get_metric_history(found.info.run_id, "loss_d")] == [256, 512, 768, 1024]
+
+
+SHELL = [
+    ["sample", "--model", "whole", "--n", "10", "--out", "shell.npz"],
+    ["champion"],
+    ["sync", "whole"],
+    ["params"],
+    ["data", "--folder", "data"],
+    ["doctor"],
+    ["evaluate", "--help"],
+    ["compare", "--help"],
+    ["train-features", "--help"],
+    ["lab", "--help"],
+]
+
+
+def test_each_command_through_the_shell(finished):
+    """Elsewhere they are called in the test's process. run and resume are above, sweep and app have tests of their own."""
+    root, *_ = finished
+    for words in SHELL:
+        done = fashion_gan(*words, cwd=root)
+        assert (done.returncode, done.stderr) == (0, ""), f"{words}: {done.stdout}{done.stderr}"
+        assert done.stdout
+    wrong = fashion_gan("evaluate", "nonsense", cwd=root)
+    assert (wrong.returncode, wrong.stderr.count("\n"), wrong.stderr[:7]) == (2, 1, "error: ")
 
 
 def test_no_second_mlflow_run_was_made(finished):

@@ -16,6 +16,7 @@ def write(folder, images, best=False, keep=3):
     return checkpoint.save(folder, {"x": torch.full((10,), float(images))}, PARAMS, images, keep, best)
 
 
+@pytest.mark.fast
 def test_the_last_few_and_the_best_are_kept(tmp_path):
     for images in (10, 20, 30, 40):
         write(tmp_path, images, best=images == 20)
@@ -24,6 +25,7 @@ def test_the_last_few_and_the_best_are_kept(tmp_path):
     assert checkpoint.load_last(tmp_path)["images"] == 40
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("harm", ["truncate", "flip", "empty"])
 def test_a_damaged_newest_one_is_said_and_passed_over(tmp_path, harm):
     write(tmp_path, 10)
@@ -35,6 +37,7 @@ def test_a_damaged_newest_one_is_said_and_passed_over(tmp_path, harm):
     assert "damaged" in said[0]
 
 
+@pytest.mark.fast
 def test_all_damaged_is_an_error_and_none_is_none(tmp_path):
     assert checkpoint.load_last(tmp_path) is None
     write(tmp_path, 10).write_bytes(b"")
@@ -60,6 +63,7 @@ def bad_files(folder):
     return words | {"plain": "", "text": "no checkpoint", "absent": "no checkpoint"}
 
 
+@pytest.mark.fast
 def test_foreign_files_are_refused_in_one_line_and_no_code_runs(tmp_path, capsys):
     for name, words in bad_files(tmp_path).items():
         with pytest.raises(UserError) as error:
@@ -69,12 +73,14 @@ def test_foreign_files_are_refused_in_one_line_and_no_code_runs(tmp_path, capsys
     assert "code ran" not in capsys.readouterr().out
 
 
+@pytest.mark.fast
 def test_a_damaged_best_is_passed_over(tmp_path):
     write(tmp_path, 10, best=True)
     checkpoint.found(tmp_path, "best")[0].write_bytes(b"")
     assert checkpoint.load_last(tmp_path, lambda _: None, kind="best") is None
 
 
+@pytest.mark.fast
 def test_a_folders_name_is_no_version(tmp_path):
     write(tmp_path / "version", 10)
     write(tmp_path / "version", 20).write_bytes(b"")
@@ -102,6 +108,7 @@ except UserError as error:
     assert checkpoint.load_last(tmp_path)["images"] == 10
 
 
+@pytest.mark.fast
 def test_rewind_makes_an_older_one_the_newest_and_keeps_the_rest(tmp_path):
     paths = [write(tmp_path / "c", images, best=images == 30) for images in (10, 20, 30)]
     resume.rewind(tmp_path / "c", paths[0])
@@ -116,6 +123,7 @@ def test_rewind_makes_an_older_one_the_newest_and_keeps_the_rest(tmp_path):
     assert checkpoint.load_last(tmp_path / "c")["images"] == 20
 
 
+@pytest.mark.fast
 def test_frozen_parameters_are_held():
     checkpoint.check_same({"seed": 0, "epochs": 3}, {"seed": 0, "epochs": 9})
     with pytest.raises(UserError, match="seed 0 -> 1"):

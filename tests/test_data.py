@@ -5,10 +5,12 @@ import fetch
 import images
 import pytest
 import torch
-from conftest import fashion_gan
+from conftest import fashion_gan_here
 
 from fashion_gan import UserError, data
 from fashion_gan.files import digest
+
+pytestmark = pytest.mark.fast
 
 
 def test_splits_are_fixed_and_whole(data_dir):
@@ -106,6 +108,6 @@ def test_unknown_classes(given):
 
 
 def test_the_data_command(data_dir, tmp_path):
-    done = fashion_gan("data", "--folder", str(data_dir))
+    done = fashion_gan_here("data", "--folder", str(data_dir))
     assert done.returncode == 0
     assert "Fashion-MNIST is in" in done.stdout

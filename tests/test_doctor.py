@@ -9,21 +9,21 @@ import time
 
 import doctor
 import pytest
-from conftest import fashion_gan
+from conftest import fashion_gan_here
 
 from fashion_gan.params import Params
 from fashion_gan.run import Run
 
 
 def examined(project, **env):
-    done = fashion_gan("doctor", "--json", cwd=project, **env)
+    done = fashion_gan_here("doctor", "--json", cwd=project, **env)
     found = {f["check"]: (f["state"], f["words"]) for f in json.loads(done.stdout)}
     assert done.returncode == int(any(state == "fault" for state, _ in found.values()))
     return found
 
 
 def test_all_is_well_on_a_machine_that_is(project):
-    done = fashion_gan("doctor", cwd=project)
+    done = fashion_gan_here("doctor", cwd=project)
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("\n") == 9
     found = examined(project)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import registry
 import store
-from conftest import TINY, fashion_gan, fashion_gan_here
+from conftest import TINY, fashion_gan_here
 from PIL import Image
 from registry import why_not_champion
 
@@ -115,7 +115,7 @@ def test_what_is_no_set_of_images_is_refused_in_one_line(world):
 
 def test_a_file_a_folder_and_labels_from_a_file_score_the_same(world, clothes):
     images, labels = clothes
-    first = fashion_gan("evaluate", "good.npz", "--json", cwd=world)
+    first = fashion_gan_here("evaluate", "good.npz", "--json", cwd=world)
     assert first.returncode == 0, first.stderr
     scores = json.loads(first.stdout)
     assert scores["samples"] == 1000
@@ -126,9 +126,9 @@ def test_a_file_a_folder_and_labels_from_a_file_score_the_same(world, clothes):
     for i, image in enumerate(images):
         Image.fromarray(image).save(world / "folder" / f"{i:04d}.png")
     (world / "asked.txt").write_text("\n".join(map(str, labels)))
-    again = json.loads(fashion_gan("evaluate", "folder", "--labels", "asked.txt", "--json", cwd=world).stdout)
+    again = json.loads(fashion_gan_here("evaluate", "folder", "--labels", "asked.txt", "--json", cwd=world).stdout)
     assert {k: v for k, v in again.items() if k != "model"} == {k: v for k, v in scores.items() if k != "model"}
-    shown = fashion_gan("evaluate", "good.npz", "--split", "validation", "--inception", cwd=world)
+    shown = fashion_gan_here("evaluate", "good.npz", "--split", "validation", "--inception", cwd=world)
     assert shown.returncode == 0, shown.stderr
     assert "Fréchet distance" in shown.stdout
     assert "Inception" in shown.stdout
@@ -136,7 +136,7 @@ def test_a_file_a_folder_and_labels_from_a_file_score_the_same(world, clothes):
 
 
 def test_html_is_the_report_that_a_run_has(world):
-    done = fashion_gan("evaluate", "good.npz", "--html", "page", cwd=world)
+    done = fashion_gan_here("evaluate", "good.npz", "--html", "page", cwd=world)
     assert done.returncode == 0, done.stderr
     text = (world / "page" / "index.html").read_text()
     assert "No sign of memorising or repeating" in text
@@ -172,7 +172,7 @@ def three_runs(project):
 
 
 def test_compare_takes_seeds_together_and_marks_only_what_exceeds_the_spread(three_runs):
-    done = fashion_gan("compare", "a0", "a1", "b", "--html", "page", cwd=three_runs)
+    done = fashion_gan_here("compare", "a0", "a1", "b", "--html", "page", cwd=three_runs)
     assert done.returncode == 0, done.stderr
     assert "1: a0 = a1" in done.stdout
     assert "0.5100 ± 0.0141" in done.stdout
@@ -181,8 +181,8 @@ def test_compare_takes_seeds_together_and_marks_only_what_exceeds_the_spread(thr
     page = (three_runs / "page" / "06_compare.html").read_text()
     assert "lr_g" in page
     assert "../reports/a1/index.html" in page
-    assert fashion_gan("compare", "a0", cwd=three_runs).returncode == 2
-    absent = fashion_gan("compare", "a0", "none", cwd=three_runs)
+    assert fashion_gan_here("compare", "a0", cwd=three_runs).returncode == 2
+    absent = fashion_gan_here("compare", "a0", "none", cwd=three_runs)
     assert (absent.returncode, absent.stderr.count("\n")) == (2, 1)
 
 
@@ -221,12 +221,12 @@ def test_the_champions_rule(ours, refusal):
 
 
 def test_champion_tells_who_and_why(three_runs):
-    none = fashion_gan("champion", cwd=three_runs)
+    none = fashion_gan_here("champion", cwd=three_runs)
     assert (none.returncode, none.stderr.count("\n")) == (2, 1)
     for name in ("a0", "a1", "b"):
         (three_runs / "reports" / name / "discriminator.safetensors").write_bytes(b"d")
         copier.sync(Run(three_runs / "reports" / name))
-    done = fashion_gan("champion", cwd=three_runs)
+    done = fashion_gan_here("champion", cwd=three_runs)
     assert done.returncode == 0, done.stderr
     assert "champion  version 3  run b" in done.stdout
     assert "refused: distance 0.5200 against 0.5000, spread 0.0030, against version 1 (a0, 0.5)" in done.stdout
@@ -235,6 +235,7 @@ def test_champion_tells_who_and_why(three_runs):
     assert client.get_model_version_by_alias(store.MODEL_NAME, "champion").tags["run"] == "b"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
     """Trained on 500 images for long: its report says so. The shipped generator, held against the same 500: no sign."""

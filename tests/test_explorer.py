@@ -7,7 +7,6 @@ import json
 import random
 import re
 import shutil
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, replace
@@ -20,9 +19,9 @@ import pipeline
 import psutil
 import pytest
 import torch
-from conftest import ROOT, TINY, command, fashion_gan, packed_folder, wait_until
+from browsers import IDLE, free_port, needs_browser, run_all_cells
+from conftest import ROOT, TINY, command, fashion_gan_here, packed_folder, wait_until
 from PIL import Image
-from test_lab import BROWSER, browser, lab  # noqa: F401 - two fixtures
 
 from fashion_gan import explorer, export, features, latent, metrics, model, report
 from fashion_gan.data import Split, load_split
@@ -33,9 +32,7 @@ from fashion_gan.params import Params
 from fashion_gan.run import Run
 
 NODE = shutil.which("node")
-IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 SLACK = 3  # on a machine that does other things as well; the printed figures are what counts
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: chromium-headless-shell)")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine (Debian: nodejs)")
 
 
@@ -158,7 +155,10 @@ def saved_generator(path: Path, about: dict) -> model.Model:
     return model.load_generator(path)
 
 
-@pytest.fixture(params=MODELS, scope="module")
+OFTEN = ("shipped", "wide", "colour", "colour without classes", "conditional of one class")  # the others differ less
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name not in OFTEN)) for name in MODELS], scope="module")
 def world(request, tmp_path_factory, data_dir):
     return world_of(request.param, tmp_path_factory.mktemp("world"), data_dir)
 
@@ -305,10 +305,10 @@ def test_the_command_draws_a_code(tmp_path):
     found = model.load_generator(ROOT / model.SHIPPED)
     state = State(8, 12345, 90, 40, -20, (0, 3, 0, 0, 30), (0, 0, 15, 0, 0, 0, 0, -5))
     code = explorer.encode(state, explorer.model_bits(found))
-    done = fashion_gan("sample", "--model", str(ROOT / model.SHIPPED), "--code", code, "--out", str(tmp_path / "x.png"))
+    done = fashion_gan_here("sample", "--model", str(ROOT / model.SHIPPED), "--code", code, "--out", str(tmp_path / "x.png"))
     assert done.returncode == 0, done.stderr
     assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), explorer.draw(state, found)[0].numpy())
-    done = fashion_gan("sample", "--model", str(ROOT / model.SHIPPED), "--code", code[:-1], "--out", str(tmp_path / "y.png"))
+    done = fashion_gan_here("sample", "--model", str(ROOT / model.SHIPPED), "--code", code[:-1], "--out", str(tmp_path / "y.png"))
     assert (done.returncode, done.stderr) == (2, "error: the code is mistyped or cut off; its checksum does not fit\n")
     assert not (tmp_path / "y.png").exists()
 
@@ -374,7 +374,7 @@ class Explorer:
 
 
 @pytest.fixture(scope="module")
-def opened(twin, browser):  # noqa: F811
+def opened(twin, browser):
     """The report opened from disk, its explorer drawn; what it asked for and complained of, and how long it took."""
     context = browser.new_context(viewport={"width": 1100, "height": 1000}, permissions=["clipboard-read", "clipboard-write"])
     page, asked, said = context.new_page(), [], []
@@ -391,7 +391,9 @@ def opened(twin, browser):  # noqa: F811
 
 
 @needs_browser
+@pytest.mark.slow
 def test_it_draws_soon_and_follows_the_slider(opened):
+    """It depends on the machine's speed."""
     explorer_page, _, _ = opened
     times = explorer_page.page.evaluate(page_benchmark.TIMES, 60)
     opened_in = explorer_page.page.opened
@@ -542,7 +544,7 @@ COLOURS = """() => { const { width, height } = document.querySelector('canvas.st
   return [...document.querySelector('canvas.stage').getContext('2d').getImageData(0, 0, width, height).data].filter((_, i) => i % 4 < 3); }"""
 
 
-def visited(browser, world: World, folder: Path):  # noqa: F811
+def visited(browser, world: World, folder: Path):
     """The explorer of a world's model in a page from disk, all of it open; what it complained of."""
     shutil.copytree(ROOT / "reports" / "showcase", folder)
     report.write_twin(Run(folder), *world.payload)
@@ -557,7 +559,7 @@ def visited(browser, world: World, folder: Path):  # noqa: F811
 
 
 @needs_browser
-def test_a_page_of_other_pictures_in_colour(browser, tmp_path, data_dir):  # noqa: F811
+def test_a_page_of_other_pictures_in_colour(browser, tmp_path, data_dir):
     world = world_of("colour", tmp_path, data_dir)
     it, said = visited(browser, world, tmp_path / "run")
     first = it.field.input_value()
@@ -592,7 +594,7 @@ def test_a_page_of_other_pictures_in_colour(browser, tmp_path, data_dir):  # noq
 
 
 @needs_browser
-def test_a_page_of_pictures_without_labels_has_no_word_on_classes(browser, tmp_path, data_dir):  # noqa: F811
+def test_a_page_of_pictures_without_labels_has_no_word_on_classes(browser, tmp_path, data_dir):
     it, said = visited(browser, world_of("colour without classes", tmp_path, data_dir), tmp_path / "run")
     it.press("Pin")
     words = it.page.locator(".fgx").inner_text()
@@ -607,7 +609,7 @@ def test_a_page_of_pictures_without_labels_has_no_word_on_classes(browser, tmp_p
 
 @needs_browser
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("dark", 390)])
-def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width):  # noqa: F811
+def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here (pip install axe-playwright-python)")
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(page_benchmark.playable(twin).as_uri())
@@ -725,15 +727,12 @@ def kernel_does_its_part(it, data_dir) -> None:
 
 
 @needs_browser
-def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, shipped):  # noqa: F811
+def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, shipped):
     root, address = lab
     page, sent = browser.new_page(viewport={"width": 1400, "height": 1000}), []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append((time.monotonic(), frame))))
     page.goto(f"{address}/lab/tree/notebooks/05_explorer.ipynb?reset")
-    page.wait_for_selector(IDLE, timeout=60_000)
-    time.sleep(1)  # the indicator says idle a moment before the kernel takes work
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    run_all_cells(page)
     it = Explorer(page)
     page.locator("canvas.stage[data-code]").wait_for(timeout=120_000)
     page.wait_for_selector(IDLE, timeout=120_000)
@@ -765,10 +764,8 @@ def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, 
 
 
 @needs_browser
-def test_in_voila(project, browser, data_dir, shipped):  # noqa: F811
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def test_in_voila(project, browser, data_dir, shipped):
+    port = free_port()
     words, began = [command(), "app", "--no-browser", "--idle", "4", "--port", str(port)], time.monotonic()
     with (project / "app.log").open("w") as log:
         server = subprocess.Popen(words, cwd=project, stdout=log, stderr=log)

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, fashion_gan, make_project, wait_until
+from conftest import ROOT, fashion_gan_here, make_project, wait_until
 from copies import differences
 from servers import Processes
 
@@ -16,8 +16,10 @@ from fashion_gan.model import load_generator
 from fashion_gan.run import Run
 
 MISSING = Processes.why_not()
-pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING or "-"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING or "-"), pytest.mark.timeout(600), pytest.mark.slow]
 EPOCHS = 100
+TIMEOUT = 3  # seconds that the copier's requests wait for an answer here; 20 by default
+CLOSING = 20  # seconds that it tries on after the run's end here; 60 by default
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +57,14 @@ def never_back(server):
 
 def hanging(server):
     server.signal("mlflow", signal.SIGSTOP)
-    time.sleep(60)
+    time.sleep(3 * TIMEOUT)
     server.signal("mlflow", signal.SIGCONT)
 
 
 def answering_500(server):
     """With a password hash that it cannot read MLflow answers 500 to every call of its REST API."""
     change(server, "update users set password_hash = 'x$y$' || password_hash")
-    until = time.monotonic() + 30
+    until = time.monotonic() + 10
     codes = set()
     while time.monotonic() < until:
         codes.add(status_of(server))
@@ -95,7 +97,7 @@ def disk_full(server):
             stream.write(bytes(65536))
             stream.flush()
     wait_until(lambda: "No space left on device" in (server.folder / "postgres.log").read_text(), 60, "the database meets the full disk")
-    time.sleep(10)
+    time.sleep(5)
     filler.unlink()
     if server.running["postgres"].poll() is not None:  # it may have given up; compose would start it again
         server.back("postgres")
@@ -106,17 +108,17 @@ def keys_changed(server):
     right = dict(server.values)
     server.values |= {"S3_ACCESS_KEY": "another-access", "S3_SECRET_KEY": "another-secret"}
     server.start("store")
-    time.sleep(15)
+    time.sleep(6)
     server.stop("store")
     server.values = right
     server.start("store")
 
 
 FAULTS = {
-    "killed, and back": down_for("mlflow", 15),
+    "killed, and back": down_for("mlflow", 6),
     "killed, and never back": never_back,
-    "hanging for a minute": hanging,
-    "answering 500 for half a minute": answering_500,
+    "hanging": hanging,
+    "answering 500": answering_500,
     "the database's disk full": disk_full,
     "the store's keys changed": keys_changed,
 }
@@ -129,7 +131,8 @@ def test_a_fault_in_the_middle_loses_nothing_and_doubles_nothing(fault, server, 
             server.back(name)
     for name, value in server.client.items():
         monkeypatch.setenv(name, value)
-    env = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(TIMEOUT)}
+    env["FASHION_GAN_CLOSING_SECONDS"] = str(CLOSING)
     with (project / "log").open("w") as log:
         training = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "faulted.py"), "r", str(EPOCHS)], cwd=project, env=env, stdout=log, stderr=log
@@ -150,7 +153,7 @@ def test_a_fault_in_the_middle_loses_nothing_and_doubles_nothing(fault, server, 
     if fault == "killed, and never back":
         assert "are still to be sent: fashion-gan sync r" in (run.folder / "sync.log").read_text()
         server.back("mlflow")
-    synced = fashion_gan("sync", "r", cwd=project)
+    synced = fashion_gan_here("sync", "r", cwd=project)
     assert synced.returncode == 0, synced.stderr
     assert differences(run) == []
     with server.connect() as connection, connection.cursor() as cursor:

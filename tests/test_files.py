@@ -9,6 +9,7 @@ from fashion_gan import UserError
 from fashion_gan.files import Lock, replacing, write_json
 
 
+@pytest.mark.fast
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
@@ -19,6 +20,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.fast
 def test_json_refuses_what_json_cannot_say(tmp_path):
     write_json(tmp_path / "x.json", {"b": 1, "a": [1.5]})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1.5], "b": 1}

@@ -7,6 +7,8 @@ from sample import sample_to_file
 from fashion_gan import latent, model
 from fashion_gan.networks import Generator
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def generator():

@@ -3,6 +3,8 @@ import torch
 
 from fashion_gan import metrics
 
+pytestmark = pytest.mark.fast
+
 
 def test_frechet_distance_of_gaussians_in_closed_form():
     """Diagonal Gaussians: |m1 - m2|^2 + sum (s1 - s2)^2, with the sample's moments forced to the asked ones."""

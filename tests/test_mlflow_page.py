@@ -1,49 +1,37 @@
 """What a person sees in MLflow's own page: the run's note, notebooks and the slider, with no request to another host."""
 
 import os
-import socket
 import subprocess
 import sys
 
-import pipeline
 import pytest
 import registry
 import store
-import torch
-from test_lab import BROWSER, answers, browser, pytestmark  # noqa: F401 - a fixture and a mark
+from browsers import answers, free_port, needs_browser
+from conftest import wait_until
 
-from fashion_gan import plots
-from fashion_gan.params import Params
-from fashion_gan.run import Run
+pytestmark = needs_browser
 
 
 @pytest.fixture
-def page_of_a_run(project):
-    from conftest import TINY, wait_until
-
-    run = Run.create(Params.checked(TINY), name="r", profile="tiny", notebooks=("01_explore",))
-    for epoch in range(1, 4):  # the pictures that a training leaves
-        images = torch.full((100, 1, 28, 28), 60 * epoch, dtype=torch.uint8)
-        run.log_figure(plots.grid(images, 10, f"after epoch {epoch}"), f"epoch_{epoch:04d}")
-    assert pipeline.run_all(run, lambda _: None) == 0
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def page_of_a_run(whole_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(whole_run.root)
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.tracking_uri(), "--port", str(port), "--workers", "1"]
-    with (project / "ui.log").open("w") as log:
+    with (tmp_path / "ui.log").open("w") as log:
         server = subprocess.Popen(
-            command, cwd=project, stdout=log, stderr=log, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            command, cwd=tmp_path, stdout=log, stderr=log, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         )
         try:
             wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), 90)
-            yield run, f"http://127.0.0.1:{port}", project
+            yield whole_run.run, f"http://127.0.0.1:{port}", tmp_path
         finally:
             server.terminate()
             server.wait(timeout=30)
 
 
-def test_a_notebooks_html_shows_in_mlflows_page(page_of_a_run, browser):  # noqa: F811
-    run, address, project = page_of_a_run
+def test_a_notebooks_html_shows_in_mlflows_page(page_of_a_run, browser):
+    run, address, folder = page_of_a_run
     run_id = run.copy()["run_id"]
     experiment = registry.make_client().get_run(run_id).info.experiment_id
     page, asked = browser.new_page(viewport={"width": 1500, "height": 1100}), []
@@ -53,21 +41,21 @@ def test_a_notebooks_html_shows_in_mlflows_page(page_of_a_run, browser):  # noqa
     frame.locator("h1", has_text="The clothes").wait_for(timeout=60_000)
     assert frame.locator("img").count() >= 5
     assert frame.locator("img").evaluate_all("images => images.every(i => i.complete && i.naturalWidth > 0)")
-    page.screenshot(path=str(project / "mlflow.png"))
+    page.screenshot(path=str(folder / "mlflow.png"))
     page.goto(f"{address}/#/experiments/{experiment}/runs/{run_id}/artifacts/epochs.html")
     page.reload()
     slider = frame.locator("input[type=range]")
     slider.wait_for(timeout=60_000)
     shown = frame.locator("img.frame:visible")
-    assert shown.evaluate_all("images => images.map(i => i.dataset.epoch)") == ["3"]
+    assert shown.evaluate_all("images => images.map(i => i.dataset.epoch)") == [str(run.params.epochs)]
     slider.fill("0")
     assert frame.locator("output").inner_text() == "1"
     assert shown.evaluate_all("images => images.map(i => i.dataset.epoch)") == ["1"]
-    page.screenshot(path=str(project / "slider.png"))
+    page.screenshot(path=str(folder / "slider.png"))
     page.goto(f"{address}/#/experiments/{experiment}/runs/{run_id}")
     page.reload()
     page.get_by_text("Run it again").wait_for(timeout=60_000)
-    page.screenshot(path=str(project / "overview.png"))
+    page.screenshot(path=str(folder / "overview.png"))
     from_pages = [url for url in asked if not url.startswith(("data:", "blob:", address))]
     assert from_pages == []
     page.close()

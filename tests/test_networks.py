@@ -3,6 +3,8 @@ import torch
 
 from fashion_gan.networks import Discriminator, Generator
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("conditional", [True, False])
 @pytest.mark.parametrize("refine", [True, False])

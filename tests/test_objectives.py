@@ -5,6 +5,8 @@ import torch
 
 from fashion_gan import objectives
 
+pytestmark = pytest.mark.fast
+
 REAL, FAKE = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, fashion_gan
+from conftest import TINY, fashion_gan_here
 from PIL import Image
 
 from fashion_gan import model
@@ -47,7 +47,7 @@ def written(project, **values):
 
 
 def run(project, name, **values):
-    done = fashion_gan("run", written(project, **values), "--name", name, cwd=project)
+    done = fashion_gan_here("run", written(project, **values), "--name", name, cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     return find(name), done.stdout
 
@@ -75,28 +75,28 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
     networks = read_json(next((project / "mine").glob("sets/*/networks/features.json")))
     assert networks["judge"]["test_accuracy"] > 0.9
 
-    more = fashion_gan("resume", "own", "-p", f"epochs={found.params.epochs + 1}", cwd=project)
+    more = fashion_gan_here("resume", "own", "-p", f"epochs={found.params.epochs + 1}", cwd=project)
     assert more.returncode == 0, more.stdout + more.stderr
-    other = fashion_gan("resume", "own", "-p", "epochs=9", "-p", "data_dir=data", cwd=project)
+    other = fashion_gan_here("resume", "own", "-p", "epochs=9", "-p", "data_dir=data", cwd=project)
     assert (other.returncode, other.stderr.count("\n")) == (2, 1), other.stderr
     assert "is not what run own was trained on" in other.stderr
 
-    done = fashion_gan("sample", "--model", "own", "--classes", "bar,ball", "--n", "8", "--out", "x.npz", cwd=project)
+    done = fashion_gan_here("sample", "--model", "own", "--classes", "bar,ball", "--n", "8", "--out", "x.npz", cwd=project)
     assert done.returncode == 0, done.stderr
     with np.load(project / "x.npz") as file:
         assert file["images"].shape == (8, 48, 32, 3)
         assert file["labels"].tolist() == [1, 0] * 4  # ball, bar, box
-    measured = fashion_gan("evaluate", "own", "--json", "--draws", "1", cwd=project)
+    measured = fashion_gan_here("evaluate", "own", "--json", "--draws", "1", cwd=project)
     assert measured.returncode == 0, measured.stderr
     assert json.loads(measured.stdout)["measure"] == scores["measure"]
 
-    many = fashion_gan("sample", "--model", "own", "--n", "1000", "--out", "many.npz", cwd=project)
+    many = fashion_gan_here("sample", "--model", "own", "--n", "1000", "--out", "many.npz", cwd=project)
     assert many.returncode == 0, many.stderr
-    measured = fashion_gan("evaluate", "many.npz", "--like", "own", "--html", "measured", "--json", cwd=project)
+    measured = fashion_gan_here("evaluate", "many.npz", "--like", "own", "--html", "measured", "--json", cwd=project)
     assert measured.returncode == 0, measured.stderr
     assert json.loads(measured.stdout)["measure"] == scores["measure"]
     assert "Fashion-MNIST" not in (project / "measured" / "index.html").read_text()
-    grey = fashion_gan("evaluate", "many.npz", cwd=project)
+    grey = fashion_gan_here("evaluate", "many.npz", cwd=project)
     assert (grey.returncode, grey.stderr.count("\n")) == (2, 1), grey.stderr
     assert "shape (1000, 48, 32, 3); allowed: (N, 28, 28) or (N, 1, 28, 28), as Fashion-MNIST has" in grey.stderr
 
@@ -105,6 +105,7 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
     assert read_json(next((project / "mine").glob("sets/*/networks/features.json"))) == networks
 
 
+@pytest.mark.slow
 def test_an_npz_without_labels_is_a_set_of_one_class(project):
     grey, _ = images(600, 20, 16)
     np.savez(project / "plain.npz", images=grey)
@@ -113,11 +114,12 @@ def test_an_npz_without_labels_is_a_set_of_one_class(project):
     assert "label_accuracy" not in found.read_json("scores")
     assert "learned which way images" in (found.folder / "index.html").read_text()
     assert not model.find("plain").asked
-    done = fashion_gan("sample", "--model", "plain", "--classes", "0", "--out", "x.png", cwd=project)
+    done = fashion_gan_here("sample", "--model", "plain", "--classes", "0", "--out", "x.png", cwd=project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "cannot be asked for a class" in done.stderr
 
 
+@pytest.mark.slow
 def test_mnists_format(project):
     raw = project / "mine" / "KMNIST" / "raw"
     raw.mkdir(parents=True)
@@ -145,7 +147,7 @@ def test_mnists_format(project):
 def test_what_cannot_be_trained_on_is_said_in_one_line(project, values, words):
     for name, count in (("few", 40), ("some", 300)):
         np.savez(project / f"{name}.npz", images=images(count, 16, 16)[0])
-    done = fashion_gan("run", written(project, **values), cwd=project)
+    done = fashion_gan_here("run", written(project, **values), cwd=project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert words in done.stderr
     assert not list((project / "reports").glob("2*"))

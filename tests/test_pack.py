@@ -72,6 +72,7 @@ def together(folder):
     return found
 
 
+@pytest.mark.fast
 def test_a_folder_of_classes(tmp_path):
     images = noise(300, 16, 24)
     folder = make_folder(tmp_path / "pets", images)
@@ -86,6 +87,7 @@ def test_a_folder_of_classes(tmp_path):
     assert together(packed) == {image.tobytes(): [i % 2] for i, image in enumerate(images)}
 
 
+@pytest.mark.fast
 def test_the_first_images_are_of_all_classes(tmp_path):
     folder = make_folder(tmp_path / "pets", noise(600, 16, 16), ("ant", "bee", "cat"))
     packed = pack.pack(str(folder), tmp_path / "data", **quiet)
@@ -93,12 +95,14 @@ def test_the_first_images_are_of_all_classes(tmp_path):
     assert np.bincount(first, minlength=3).min() > 5
 
 
+@pytest.mark.fast
 def test_a_folder_without_classes(tmp_path):
     packed = pack.pack(str(make_folder(tmp_path / "plain", noise(256, 16, 16), classes=())), tmp_path, **quiet)
     assert read_json(packed / "dataset.json")["classes"] == []
     assert all(not labels.any() for _, labels in unpacked(packed).values())
 
 
+@pytest.mark.fast
 def test_unchanged_is_found_again_and_changed_is_packed_anew(tmp_path):
     folder, said = make_folder(tmp_path / "pets", noise(256, 16, 16)), []
     first = pack.pack(str(folder), tmp_path, said.append)
@@ -111,6 +115,7 @@ def test_unchanged_is_found_again_and_changed_is_packed_anew(tmp_path):
     assert read_json(second / "dataset.json")["digest"] == read_json(first / "dataset.json")["digest"]
 
 
+@pytest.mark.fast
 def test_hidden_files_and_others_do_not_count(tmp_path):
     folder = make_folder(tmp_path / "pets", noise(256, 16, 16))
     for name in (".ipynb_checkpoints/x.png", "__MACOSX/cat/._00000.png", "cat/._00000.png", "cat/notes.txt"):
@@ -120,6 +125,7 @@ def test_hidden_files_and_others_do_not_count(tmp_path):
     assert (sum(told["counts"].values()), told["classes"]) == (256, ["cat", "dog"])
 
 
+@pytest.mark.fast
 def test_a_split_follows_from_content_alone(tmp_path):
     images = noise(3000, 16, 16)
     packed = unpacked(pack.pack(str(make_npz(tmp_path / "a.npz", images=images)), tmp_path, **quiet))
@@ -136,6 +142,7 @@ def test_a_split_follows_from_content_alone(tmp_path):
     assert all(splits[content] == {split} for content, split in where.items())
 
 
+@pytest.mark.fast
 def test_a_coloured_image_makes_three_channels_and_moves_no_grey_one(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "BATCH", 100)
     grey = noise(300, 16, 16)
@@ -175,6 +182,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("kind", PICTURES)
 def test_modes(tmp_path, kind):
     picture, expected = PICTURES[kind]
@@ -186,6 +194,7 @@ def test_modes(tmp_path, kind):
     assert expected.tobytes() in together(packed)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("suffix", ["jpg", "JPEG", "webp", "bmp", "gif"])
 def test_suffixes(tmp_path, suffix):
     folder = make_folder(tmp_path / "x", noise(256, 16, 16), classes=())
@@ -193,6 +202,7 @@ def test_suffixes(tmp_path, suffix):
     assert sum(read_json(pack.pack(str(folder), tmp_path, **quiet) / "dataset.json")["counts"].values()) == 257
 
 
+@pytest.mark.fast
 def test_every_form_of_an_npz(tmp_path):
     colour, labels = noise(300, 3, 16, 20), np.arange(300) % 3
     forms = {
@@ -236,6 +246,7 @@ NAMED_FORMS = {
 }
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("dataset", NAMED_FORMS)
 def test_mnist_and_its_kin_keep_their_official_split(tmp_path, dataset):
     kind, form = NAMED_FORMS[dataset]
@@ -254,6 +265,7 @@ def test_mnist_and_its_kin_keep_their_official_split(tmp_path, dataset):
         assert np.array_equal(found[split][1], labels)
 
 
+@pytest.mark.fast
 def test_fashion_mnist_is_packed_as_it_is_read(tmp_path, data_dir):
     from fashion_gan import data
 
@@ -282,6 +294,7 @@ def test_torchvisions_download(tmp_path, monkeypatch):
     assert read_json(packed / "dataset.json")["counts"] == {"train": 50, "validation": 10, "test": 12}
 
 
+@pytest.mark.fast
 def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path, monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -291,6 +304,7 @@ def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path, monkeypatc
         assert words in done.stderr
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("harm", ["cut", "gzip cut", "gzip checksum", "no header", "other count", "label 10"])
 def test_damaged_files_of_mnist(tmp_path, harm):
     raw = tmp_path / "MNIST" / "raw"
@@ -383,6 +397,7 @@ HARMS = {
 }
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("harm", HARMS)
 def test_what_a_power_cut_has_harmed_is_begun_anew(tmp_path, monkeypatch, harm):
     path, append = make_npz(tmp_path / "a.npz", images=noise(1500, 16, 16)), pack._append
@@ -418,6 +433,7 @@ def interruptible(kind, tmp_path):
     return str(tmp_path / "x.npz")
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("kind", ["npz", "npz compressed", "npz by columns", "mnist", "folder with a bad one"])
 def test_interrupted_at_each_batch_it_gives_the_same_bytes(tmp_path, monkeypatch, kind):
     for module in (sources, arrays):
@@ -446,6 +462,7 @@ def test_interrupted_at_each_batch_it_gives_the_same_bytes(tmp_path, monkeypatch
     assert contents(stopped) == contents(whole)
 
 
+@pytest.mark.fast
 def test_a_packed_set_that_lost_a_file_is_made_again(tmp_path):
     path = make_npz(tmp_path / "a.npz", images=noise(300, 16, 16))
     packed = pack.pack(str(path), tmp_path, **quiet)
@@ -476,6 +493,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, many):
     assert read_json(next(tmp_path.glob("sets/*/dataset.json")))["shape"] == [3, 64, 64]
 
 
+@pytest.mark.fast
 def test_progress_has_rate_and_time_left(tmp_path, monkeypatch):
     monkeypatch.setattr(arrays, "BATCH", 100)
     clock = iter(range(1000))
@@ -599,6 +617,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("case", BAD)
 def test_one_line_and_nothing_left(tmp_path, case):
     make, expected = BAD[case]
@@ -610,6 +629,7 @@ def test_one_line_and_nothing_left(tmp_path, case):
     assert [path for path in tmp_path.glob("data/sets/*") if path.suffix != ".lock"] == []
 
 
+@pytest.mark.fast
 def test_unreadable_images_are_skipped_where_that_is_asked_for(tmp_path):
     folder = with_a_bad_one(tmp_path)
     (folder / "cat" / "link.png").symlink_to("nothing")
@@ -623,6 +643,7 @@ def test_unreadable_images_are_skipped_where_that_is_asked_for(tmp_path):
     assert "skip_unreadable: true" in again.stderr
 
 
+@pytest.mark.fast
 def test_a_class_that_loses_all_its_images_to_skipping(tmp_path):
     folder = make_folder(tmp_path / "x", noise(300, 16, 16))
     (folder / "emu").mkdir()
@@ -631,6 +652,7 @@ def test_a_class_that_loses_all_its_images_to_skipping(tmp_path):
         pack.pack(str(folder), tmp_path, skip_unreadable=True, **quiet)
 
 
+@pytest.mark.fast
 def test_the_command_says_where_it_lies(tmp_path):
     path = make_npz(tmp_path / "pets.npz", images=noise(300, 16, 16), labels=np.arange(300) % 2, classes=["cat", "dog"])
     done = fashion_gan_here("data", "--folder", str(tmp_path), "--dataset", str(path), cwd=ROOT)
@@ -641,6 +663,7 @@ def test_the_command_says_where_it_lies(tmp_path):
     assert "belongs to --dataset" in refused.stderr
 
 
+@pytest.mark.fast
 def test_a_data_folder_that_cannot_be_one(tmp_path):
     (tmp_path / "file").write_text("")
     path = make_npz(tmp_path / "a.npz", images=noise(300, 16, 16))
@@ -648,6 +671,7 @@ def test_a_data_folder_that_cannot_be_one(tmp_path):
         pack.pack(str(path), tmp_path / "file", **quiet)
 
 
+@pytest.mark.fast
 def test_a_lock_that_is_held_is_waited_for(tmp_path):
     path, said = make_npz(tmp_path / "a.npz", images=noise(300, 16, 16)), []
     name, _ = pack.find(str(path), tmp_path, said.append)

@@ -31,8 +31,11 @@ RECIPES = (
 )
 
 
-def fifty_steps(rank, size, folder):
-    """The first 50 steps of each recipe as process `rank` of `size`, in float64, so that the order of sums leaves no trace."""
+STEPS = 16  # of 64 images; the Fréchet loss begins with the eleventh
+
+
+def some_steps(rank, size, folder):
+    """The first steps of each recipe as process `rank` of `size`, in float64, so that the order of sums leaves no trace."""
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     single = data.make_transform()
@@ -40,10 +43,10 @@ def fifty_steps(rank, size, folder):
     if size > 1:
         torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size)
         parallel.team = parallel.Team(rank, size, folder / "stop")
-    images = torch.randint(0, 256, (3200, 1, 28, 28), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    split = data.Split(images, torch.arange(3200) % 10)
+    images = torch.randint(0, 256, (64 * STEPS, 1, 28, 28), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    split = data.Split(images, torch.arange(64 * STEPS) % 10)
     for number, recipe in enumerate(RECIPES):
-        params = Params(subset=3200, channels=8, feature_from=640, batch_size=64, workers=size, **recipe)
+        params = Params(subset=64 * STEPS, channels=8, feature_from=640, batch_size=64, workers=size, **recipe)
         state = TrainingState(params)
         frechet = FrechetObjective(split, params.conditional, state.device) if params.feature_loss else None
         if frechet:
@@ -62,14 +65,14 @@ def fifty_steps(rank, size, folder):
 
 def test_two_workers_take_the_same_steps_as_one(tmp_path):
     for size in (1, 2):  # processes of their own: they change torch's default type
-        torch.multiprocessing.spawn(fifty_steps, (size, tmp_path), nprocs=size)
+        torch.multiprocessing.spawn(some_steps, (size, tmp_path), nprocs=size)
     for number in range(len(RECIPES)):
         one, two = (torch.load(tmp_path / f"{size}-{number}.pt", weights_only=True) for size in (1, 2))
         assert torch.allclose(one.pop("losses"), two.pop("losses"), rtol=1e-9)
         for name, tensors in one.items():
             for key, value in tensors.items():
                 assert torch.allclose(value.double(), two[name][key].double(), rtol=1e-7, atol=1e-7), (number, name, key)
-        assert one["generator"]["layers.0.num_batches_tracked"] == 50
+        assert one["generator"]["layers.0.num_batches_tracked"] == STEPS
 
 
 def written(project, **changes):
@@ -99,6 +102,7 @@ def whole(run, epochs):
 
 
 @two_cores
+@pytest.mark.slow
 def test_a_killed_worker_and_a_killed_node_cost_nothing(ray, project, monkeypatch):
     cluster = small_cluster(0)
     nodes = {node.all_processes["raylet"][0].process.pid: node for node in (cluster.add_node(num_cpus=1) for _ in range(3))}
@@ -120,11 +124,22 @@ def test_a_killed_worker_and_a_killed_node_cost_nothing(ray, project, monkeypatc
     assert whole(found, 12)
     assert found.info["images_seen"] == 12 * 2048
     monkeypatch.delenv("RAY_ADDRESS")
-    alone = fashion_gan("run", str(written(project, workers=1, epochs=1)), "--name", "one", cwd=project)
+    alone = fashion_gan_here("run", str(written(project, workers=1, epochs=1)), "--name", "one", cwd=project)
     assert alone.returncode == 0, alone.stderr
     ours, theirs = (find(name).series("loss_d")[1][0] for name in ("two", "one"))
     assert ours == pytest.approx(theirs, rel=0.02)  # the first epoch's mean, before rounding has grown
     assert (found.folder / "generator.safetensors").exists()
+
+
+@two_cores
+@pytest.mark.slow
+def test_a_run_of_two_workers_on_this_machine(ray, project):
+    done = fashion_gan("run", str(written(project, epochs=1, subset=512)), "--name", "two", cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert find("two").info["status"] == "FINISHED"
+    assert whole(find("two"), 1)
+    assert (find("two").folder / "generator.safetensors").exists()
+    assert not workers_of(project)
 
 
 def epochs_of(folder):
@@ -133,6 +148,7 @@ def epochs_of(folder):
 
 
 @two_cores
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_alone(ray, project):
     path = written(project, epochs=40)
     run = begun(project, path, "s")
@@ -155,6 +171,7 @@ def test_an_interrupted_training_goes_on_alone(ray, project):
 
 
 @two_cores
+@pytest.mark.slow
 def test_a_nan_is_said_in_one_line_and_not_tried_again(ray, project):
     params = read_profile(written(project), []).params
     state = TrainingState(params)
@@ -190,6 +207,7 @@ def test_what_cannot_be_shared_is_refused(project, changes, words):
     assert words in done.stderr
 
 
+@pytest.mark.slow
 def test_too_small_a_cluster_and_none(ray, project):
     many = 64
     assert os.cpu_count() < many

@@ -2,11 +2,13 @@ import warnings
 
 import papermill
 import pytest
-from conftest import ROOT, fashion_gan
+from conftest import ROOT, fashion_gan_here
 from profiles import NOTEBOOKS, read_profile
 
 from fashion_gan import UserError, params
 from fashion_gan.params import Params, allowed, frozen_changes, meta
+
+pytestmark = pytest.mark.fast
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -96,7 +98,7 @@ def test_only_frozen_parameters_count_as_changes():
 
 
 def test_the_table_shows_every_parameter():
-    shown = fashion_gan("params").stdout
+    shown = fashion_gan_here("params").stdout
     for name, field in Params.model_fields.items():
         assert name in shown
         assert field.description in shown

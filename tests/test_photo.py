@@ -34,6 +34,7 @@ def claiming(width: int, height: int) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.fast
 def test_a_photo_is_cut_out_light_on_black():
     made = photo.prepared(packed(shirt()))
     assert made.negative
@@ -48,6 +49,7 @@ def test_a_photo_is_cut_out_light_on_black():
     assert not down[-1]
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("content", "negative", "said"),
     [
@@ -70,6 +72,7 @@ def test_what_a_file_is_like_is_said_and_the_garment_is_the_same(content, negati
     assert ((made.image > 100) == (plain.image > 100)).mean() > 0.95
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -89,6 +92,7 @@ def test_a_bad_file_gets_one_sentence(content, words):
     assert str(told.value) == words
 
 
+@pytest.mark.fast
 def test_the_other_way_round():
     with pytest.raises(UserError, match="nothing in this picture is lighter"):
         photo.prepared(packed(shirt()), negative=False)
@@ -115,6 +119,7 @@ def test_a_garment_of_the_generator_is_found_again_and_real_ones_are_come_near_t
     assert distance < torch.pdist(known[train.labels == 9]).median()
 
 
+@pytest.mark.fast
 def test_an_unconditional_generator_is_searched_too(splits):
     torch.manual_seed(0)
     generator = Generator(8, 8, False).eval().requires_grad_(False)
@@ -122,6 +127,7 @@ def test_an_unconditional_generator_is_searched_too(splits):
     assert (c, len(z)) == (0, 8)
 
 
+@pytest.mark.fast
 def test_the_kernels_answers(splits, tmp_path):
     train, fresh = splits
     found = model.load_generator(ROOT / model.SHIPPED)
@@ -138,6 +144,7 @@ def test_the_kernels_answers(splits, tmp_path):
     assert kernel({"what": "photo", "negative": None}, [b""]) == {"what": "photo", "error": "This file is empty; choose a picture."}
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("shape", [(1, 16, 16), (1, 48, 32), (1, 16, 64)])
 def test_a_photo_fits_into_grey_pictures_of_any_sides(shape):
     made = photo.prepared(packed(shirt()), shape=shape)
@@ -148,6 +155,7 @@ def test_a_photo_fits_into_grey_pictures_of_any_sides(shape):
     assert {large.shape for _, large in made.steps[:-1]} == {tuple(112 * side // max(shape) for side in shape[1:])}
 
 
+@pytest.mark.fast
 def test_a_photo_for_pictures_in_colour_keeps_its_colours_and_its_ground():
     made = photo.prepared(packed(shirt(ground="beige")), shape=(3, 48, 64))
     assert [words for words, _ in made.steps] == ["as it is", "fitted in, black around", "48×64 pixels"]
@@ -160,6 +168,7 @@ def test_a_photo_for_pictures_in_colour_keeps_its_colours_and_its_ground():
     assert said == "It is in printing colours (CMYK): its colours are about right."
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(("classes", "conditional"), [(("a", "b", "c"), True), ((), False), ((), True)])
 def test_the_kernel_answers_for_other_pictures(classes, conditional, tmp_path):
     folder = packed_folder(tmp_path / "data", (3, 48, 32), classes)

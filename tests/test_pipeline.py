@@ -145,7 +145,9 @@ def kernels(run_folder):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look for orphans")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, id="ctrl-c"), pytest.param(signal.SIGTERM, id="sigterm", marks=pytest.mark.slow)]
+)
 def test_an_interrupt_leaves_a_checkpoint_no_orphan_and_says_how_to_go_on(project, number):
     process = start_process(project, "r")
     folder = project / "reports" / "r"

@@ -13,11 +13,11 @@ from fashion_gan.run import Run
 
 
 @pytest.fixture
-def run(project):
+def run(bare_project):
     return Run.create(Params(), name="r1", profile="smoke", notebooks=("02_train",))
 
 
-def test_a_new_run_says_where_it_came_from(run, project):
+def test_a_new_run_says_where_it_came_from(run, bare_project):
     info = run.info
     assert (info["status"], info["name"], info["params"]["seed"]) == ("RUNNING", "r1", 0)
     assert len(info["uuid"]) == 32
@@ -66,23 +66,23 @@ def test_a_drawing_of_an_earlier_attempt_does_not_stand_in_for_a_new_picture(run
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "../x", "", "scratch", "-x", "a b", "latest"])
-def test_bad_names(project, name):
+def test_bad_names(bare_project, name):
     with pytest.raises(UserError, match="not allowed"):
         runs.check_name(name)
 
 
-def test_a_taken_name_is_refused_and_names_by_time_never_meet(run, project):
+def test_a_taken_name_is_refused_and_names_by_time_never_meet(run, bare_project):
     with pytest.raises(UserError, match="there already"):
         Run.create(Params(), name="r1")
     names = {Run.create(Params(), profile="p").name for _ in range(3)}
     assert len(names) == 3
 
 
-def test_find(run, project, monkeypatch):
+def test_find(run, bare_project, monkeypatch):
     assert runs.find("r1").folder == runs.find("latest").folder == runs.find(str(run.folder)).folder
     with pytest.raises(UserError, match="the newest are: r1"):
         runs.find("r2")
-    monkeypatch.chdir(project / "notebooks")
+    monkeypatch.chdir(bare_project / "notebooks")
     assert runs.find("r1").folder == run.folder
 
 
@@ -92,10 +92,10 @@ def test_outside_a_project_it_says_so(tmp_path, monkeypatch):
         runs.find("x")
 
 
-def test_by_hand_only_training_makes_a_run(project, monkeypatch):
+def test_by_hand_only_training_makes_a_run(bare_project, monkeypatch):
     monkeypatch.setattr(Run, "follow", lambda self: None)
     scratch = Run.open(Params(), kind="evaluate")
-    assert scratch.folder == project / "reports" / "scratch" / "evaluate"
+    assert scratch.folder == bare_project / "reports" / "scratch" / "evaluate"
     (scratch.folder / "old").write_text("x")
     assert not (Run.open(Params(), kind="evaluate").folder / "old").exists()
     assert runs.all_runs() == []
@@ -112,11 +112,11 @@ def test_under_the_pipeline_a_notebook_joins_its_run(run, monkeypatch):
     assert joined.info["status"] == "RUNNING"
 
 
-def test_a_run_whose_process_vanished_is_closed_by_the_next(project):
+def test_a_run_whose_process_vanished_is_closed_by_the_next(bare_project):
     code = (
         "from fashion_gan.run import Run; from fashion_gan.params import Params; import os; Run.create(Params(), name='gone'); os._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=project, env=os.environ)
+    subprocess.run([sys.executable, "-c", code], cwd=bare_project, env=os.environ)
     assert runs.find("gone").info["status"] == "RUNNING"
     said = []
     copier.close_vanished(said.append)

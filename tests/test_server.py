@@ -1,5 +1,5 @@
-"""The team server: a run against it, what it keeps, whom it lets in. By docker compose where an engine runs, else by the same
-three programs as processes."""
+"""The team server: a run against it, what it keeps, whom it lets in. `make test` starts its three programs as processes; `make
+test-all` starts them by docker compose too, where an engine runs."""
 
 import base64
 import http.cookiejar
@@ -15,35 +15,43 @@ import urllib.parse
 import urllib.request
 
 import pytest
+import yaml
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from conftest import ROOT, TINY, command, fashion_gan, make_project, wait_until
+from conftest import ROOT, TINY, command, fashion_gan_here, make_project, wait_until
 from copies import differences
 from servers import Engine, Processes
 
 from fashion_gan.files import Lock, digest
 from fashion_gan.run import Run
 
-WORDS = [word for name, value in TINY.items() for word in ("-p", f"{name}={value}")]
+
+def small(project):
+    """The words that run a profile of two notebooks; tests/test_chain.py runs them all."""
+    path = project / "params" / "small.yaml"
+    path.write_text(yaml.safe_dump(TINY | {"epochs": 1, "draws": 1, "notebooks": ["02_train", "03_evaluate"]}))
+    return ["run", str(path)]
+
+
 pytestmark = [pytest.mark.timeout(900)]
+DOCTORS = 8
+full = pytest.mark.parametrize("server", [pytest.param("engine", marks=pytest.mark.slow)], indirect=True)
 
 
-@pytest.fixture(scope="module")
-def server():
-    reasons = []
-    for kind in (Engine, Processes):
-        if reason := kind.why_not():
-            reasons.append(reason)
-            continue
-        made = kind()
-        try:
-            made.start()
-            yield made
-        finally:
-            made.remove()
-        return
-    pytest.skip("; ".join(reasons))
+@pytest.fixture(scope="module", params=["processes", pytest.param("engine", marks=pytest.mark.slow)])
+def server(request):
+    """The server of that kind; without an engine the slow tests take processes too."""
+    kinds = (Processes,) if request.param == "processes" else (Engine, Processes)
+    reasons = [kind.why_not() for kind in kinds]
+    if all(reasons):
+        pytest.skip("; ".join(reasons))
+    made = kinds[reasons.index("")]()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
 
 
 @pytest.fixture
@@ -54,22 +62,24 @@ def client(server, project, monkeypatch):
     return project
 
 
-def test_a_fresh_store_takes_twenty_doctors_and_two_runs_at_once(server, client):
+@full
+def test_a_fresh_store_takes_many_doctors_and_two_runs_at_once(server, client):
     doctors = [
-        subprocess.Popen([command(), "doctor"], cwd=client, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(20)
+        subprocess.Popen([command(), "doctor"], cwd=client, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(DOCTORS)
     ]
     for doctor in doctors:
         out, err = doctor.communicate(timeout=300)
         assert (doctor.returncode, err) == (0, ""), out
         assert out.count("well ") == 9, out
-    two = [subprocess.Popen([command(), "run", "params/smoke.yaml", "--name", name, *WORDS], cwd=client) for name in ("one", "two")]
+    two = [subprocess.Popen([command(), *small(client), "--name", name], cwd=client) for name in ("one", "two")]
     assert [run.wait(timeout=280) for run in two] == [0, 0]
     for name in ("one", "two"):
         assert differences(Run(client / "reports" / name)) == []
 
 
 def test_a_run_against_it_ends_finished_with_every_file_in_the_bucket_and_down_loses_nothing(server, client, tmp_path):
-    done = fashion_gan("run", "params/smoke.yaml", "--name", "served", *WORDS, cwd=client)
+    done = fashion_gan_here(*small(client), "--name", "served", cwd=client)
     assert done.returncode == 0, done.stdout + done.stderr
     run = Run(client / "reports" / "served")
     copy = run.copy()
@@ -85,7 +95,7 @@ def test_a_run_against_it_ends_finished_with_every_file_in_the_bucket_and_down_l
     server.start()
     assert server.stored() == before
     assert differences(run) == []
-    drawn = fashion_gan("sample", "--model", "models:/fashion-gan@champion", "--n", "5", "--out", "x.npz", cwd=client)
+    drawn = fashion_gan_here("sample", "--model", "models:/fashion-gan@champion", "--n", "5", "--out", "x.npz", cwd=client)
     assert drawn.returncode == 0, drawn.stderr
     left = [p for p in client.rglob("*") if p.is_file() and "data" not in p.relative_to(client).parts and p.stat().st_size < 3_000_000]
     contents = {str(p): p.read_bytes() for p in left} | {"the database": server.dump()}
@@ -93,6 +103,7 @@ def test_a_run_against_it_ends_finished_with_every_file_in_the_bucket_and_down_l
         assert not [name for name, content in contents.items() if secret.encode() in content], "a secret is in what the run left"
 
 
+@full
 def test_kill_9_of_each_of_the_three_in_the_middle_of_a_run_loses_nothing(server, client):
     env = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
     with (client / "log").open("w") as log:
@@ -108,14 +119,15 @@ def test_kill_9_of_each_of_the_three_in_the_middle_of_a_run_loses_nothing(server
     run = Run(client / "reports" / "r")
     wait_until(Lock(run.folder / "sync.lock").is_free, 150, "the copier's end")
     wait_until(lambda: ask(server) == 200, 60, "the server")
-    synced = fashion_gan("sync", "r", cwd=client)
+    synced = fashion_gan_here("sync", "r", cwd=client)
     assert synced.returncode == 0, synced.stderr
     assert run.info["status"] == "FINISHED"
     assert differences(run) == []
 
 
+@full
 def test_a_copied_folder_alone_gives_the_same_run_on_another_server(server, project, data_dir, tmp_path, monkeypatch):
-    done = fashion_gan("run", "params/smoke.yaml", "--name", "moved", *WORDS, cwd=project)  # into the local store
+    done = fashion_gan_here(*small(project), "--name", "moved", cwd=project)  # into the local store
     assert done.returncode == 0, done.stderr
     here = fields(Run(project / "reports" / "moved"))
     other = make_project(tmp_path / "other", data_dir, monkeypatch)
@@ -123,7 +135,7 @@ def test_a_copied_folder_alone_gives_the_same_run_on_another_server(server, proj
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, server.client[name])
     for _ in range(2):
-        sent = fashion_gan("sync", "elsewhere/moved", "--to", server.address, cwd=other)
+        sent = fashion_gan_here("sync", "elsewhere/moved", "--to", server.address, cwd=other)
         assert sent.returncode == 0, sent.stderr
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     run = Run(other / "elsewhere" / "moved")
@@ -225,10 +237,11 @@ def test_development_values_are_refused_beyond_this_machine(script, word, tmp_pa
     assert done.stderr.count("\n") == 1
 
 
+@full
 def test_a_backup_brings_everything_back(server, client, tmp_path):
     if server.kind != "engine":
         pytest.skip("backup and restore are compose commands: no Docker engine runs on this machine")
-    done = fashion_gan("run", "params/smoke.yaml", "--name", "saved", *WORDS, cwd=client)
+    done = fashion_gan_here(*small(client), "--name", "saved", cwd=client)
     assert done.returncode == 0, done.stderr
     before, run = server.stored(), Run(client / "reports" / "saved")
     env = {"COMPOSE_PROJECT_NAME": "fashion-gan-test"}

@@ -12,6 +12,7 @@ from fashion_gan.files import read_json
 SHOWCASE = ROOT / "reports" / "showcase"
 
 
+@pytest.mark.fast
 def test_readme_says_what_the_showcase_holds():
     import showcase
 
@@ -20,6 +21,7 @@ def test_readme_says_what_the_showcase_holds():
     assert showcase.results() in readme
 
 
+@pytest.mark.fast
 def test_no_figure_stands_outside_of_what_is_made_from_json():
     """The results are (the test above); elsewhere README has no number with a decimal point or a unit but versions and addresses."""
     import showcase
@@ -29,6 +31,7 @@ def test_no_figure_stands_outside_of_what_is_made_from_json():
     assert re.findall(r"(?<![\w.])\d[\d,]*\.\d+|\d[\d,]* (?:s|min|GB|MB|%|images/s)\b", text) == []
 
 
+@pytest.mark.fast
 def test_the_card_is_made_from_json():
     from fashion_gan.report import rendered
     from fashion_gan.run import Run
@@ -36,6 +39,7 @@ def test_the_card_is_made_from_json():
     assert rendered("model_card.md", Run(SHOWCASE)) == (SHOWCASE / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.fast
 def test_readmes_pictures_are_there():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", readme) + re.findall(r'<img alt="([^"]+)" src="([^"]+)"', readme)
@@ -45,11 +49,13 @@ def test_readmes_pictures_are_there():
         assert (ROOT / path).stat().st_size > 1000
 
 
+@pytest.mark.fast
 def test_it_is_small():
     assert (SHOWCASE / model.FILE).stat().st_size <= 2_000_000
     assert sum(p.stat().st_size for p in SHOWCASE.rglob("*") if p.is_file()) < 5_000_000
 
 
+@pytest.mark.slow
 def test_the_shipped_generator_scores_what_is_written(data_dir):
     """The same samples from the float16 weights: the figures agree with those of the run they come from."""
     found = model.load_generator(SHOWCASE / model.FILE)
@@ -63,6 +69,7 @@ def test_the_shipped_generator_scores_what_is_written(data_dir):
         assert scores[key] == pytest.approx(written[key], abs=3 * written["spread"][key]), key
 
 
+@pytest.mark.fast
 def test_the_promised_quality_holds():
     """Over three seeds, at equal seconds: the default's distance is at most a fifteenth of the textbook DCGAN's, with variety, and
     garments have their class as often as real ones, or nearly; no lucky seed; no sign of memorising."""

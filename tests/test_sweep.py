@@ -54,6 +54,7 @@ def whole(run):
     return run.info["status"] == "FINISHED" and set(Counter((p["name"], p["step"]) for p in run.metrics()).values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300 * POINTS)
 def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     cluster = small_cluster(1)
@@ -90,6 +91,20 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     assert (run.folder / "images" / "by_lr_g.png").exists()
 
 
+@pytest.mark.slow
+def test_a_small_sweep_on_this_machine(ray, project):
+    """The base and one point beside it, each a run of its own, and the sweep's own notebook over both."""
+    size = {"subset": 256, "epochs": 1, "channels": 8, "notebooks": ["02_train"]}
+    path = written(project, size, seeds=[0], space={"lr_g": {"choice": ["1e-3"]}})
+    done = fashion_gan("sweep", str(path), "--name", "s", cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = comparison.trials(find("s"))
+    assert [run.info["params"]["lr_g"] for run in runs] == [2e-4, 1e-3]
+    assert all(whole(run) for run in runs)
+    assert all(differences(run) == [] for run in (find("s"), *runs))
+    assert find("s").read_json("swept")["verdict"] in (find("s").folder / "07_sweep.html").read_text().replace("&#39;", "'")
+
+
 def left_in(project):
     """Other processes whose working folder is the project."""
     found = []
@@ -100,6 +115,7 @@ def left_in(project):
     return found
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, project, monkeypatch):
     size = {"subset": 4096, "epochs": 6, "channels": 8, "notebooks": ["02_train"]}
     path = written(project, size, scheduler="asha", factor=2, space={"lr_g": {"choice": ["1e-6"]}}, seeds=[0])
@@ -164,6 +180,7 @@ def test_wrong_files_get_one_line(project, case):
     assert list((project / "reports").iterdir()) == [project / "reports" / "showcase"]
 
 
+@pytest.mark.slow
 def test_no_cluster_and_too_small_a_cluster(ray, project):
     began = time.monotonic()
     done = fashion_gan("sweep", str(written(project)), "--address", "127.0.0.1:9", cwd=project)

@@ -13,7 +13,7 @@ import pytest
 import registry
 import store
 import torch
-from conftest import fashion_gan
+from conftest import fashion_gan_here
 
 from fashion_gan import UserError, model
 from fashion_gan.networks import Discriminator, Generator
@@ -265,11 +265,11 @@ def test_sync_all_brings_every_run_level(run, project):
     run.finish()
     other = Run.create(Params(), name="r2")
     other.finish("KILLED", "interrupted")
-    done = fashion_gan("sync", "--all", cwd=project)
+    done = fashion_gan_here("sync", "--all", cwd=project)
     assert (done.returncode, done.stdout.count(" is level")) == (0, 2), done.stderr
     assert [find(r)[1].info.status for r in (run, other)] == ["FINISHED", "KILLED"]
     for words in ((), ("r1", "--all")):
-        wrong = fashion_gan("sync", *words, cwd=project)
+        wrong = fashion_gan_here("sync", *words, cwd=project)
         assert (wrong.returncode, wrong.stderr) == (2, "error: say one run to bring level, or --all: fashion-gan sync RUN\n")
 
 

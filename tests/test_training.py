@@ -7,9 +7,15 @@ import pytest
 import torch
 
 from fashion_gan import UserError, checkpoint, features, training
-from fashion_gan.data import batches
+from fashion_gan.data import batches, load_split
 from fashion_gan.networks import Generator
 from fashion_gan.state import TrainingState, average, draw_latents, learning_rate_factor, step
+
+
+@pytest.fixture(scope="module")
+def splits(data_dir):
+    """So few images of validation that looking at them costs no more than training."""
+    return load_split(data_dir, "train", 256), load_split(data_dir, "validation", 200)
 
 
 def weights(state):
@@ -30,6 +36,7 @@ def run(params, splits, folder=None, state=None):
     return state, list(training.train(state, *splits, params, folder))
 
 
+@pytest.mark.fast
 def test_same_seed_same_weights_metrics_and_pictures_another_seed_others(tiny, splits):
     (a, first), (b, second) = run(tiny(), splits), run(tiny(), splits)
     assert same(a, b)
@@ -40,6 +47,7 @@ def test_same_seed_same_weights_metrics_and_pictures_another_seed_others(tiny, s
     assert not torch.equal(first[0].grid, third[0].grid)
 
 
+@pytest.mark.fast
 def test_looking_changes_no_bit_and_no_global_generator_is_touched(tiny, splits):
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     a, _ = run(tiny(look_images=100), splits)
@@ -50,6 +58,7 @@ def test_looking_changes_no_bit_and_no_global_generator_is_touched(tiny, splits)
     assert before[2] == random.getstate()
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     "changes",
     [
@@ -78,6 +87,7 @@ def test_every_recipe_trains_and_resumes_to_the_same_bits(tiny, splits, tmp_path
     assert [stripped(r) for r in rest] == [stripped(r) for r in records[-len(rest) :]]
 
 
+@pytest.mark.fast
 def test_an_epoch_whose_record_was_not_logged_is_made_again(tiny, splits, tmp_path):
     """The loop's body fails between the record and the checkpoint: a resume gives that record once more."""
     params = tiny(checkpoint_seconds=1000.0)
@@ -90,6 +100,7 @@ def test_an_epoch_whose_record_was_not_logged_is_made_again(tiny, splits, tmp_pa
     again.close()
 
 
+@pytest.mark.fast
 def test_a_step_that_fails_leaves_no_half_step_behind(tiny, splits, tmp_path, monkeypatch):
     params, count = tiny(checkpoint_seconds=1000.0), itertools.count()
     whole, _ = run(params, splits)
@@ -109,6 +120,7 @@ def test_a_step_that_fails_leaves_no_half_step_behind(tiny, splits, tmp_path, mo
     assert same(whole, resumed)
 
 
+@pytest.mark.fast
 def test_a_nan_in_the_frechet_loss_is_said_in_one_line_too(tiny, splits, tmp_path, monkeypatch):
     params = tiny(feature_loss=0.5, feature_from=64)
     state = TrainingState(params)
@@ -118,6 +130,7 @@ def test_a_nan_in_the_frechet_loss_is_said_in_one_line_too(tiny, splits, tmp_pat
         run(params, splits, tmp_path, state)
 
 
+@pytest.mark.fast
 def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bits(tiny, splits, tmp_path, monkeypatch):
     import signal
 
@@ -143,6 +156,7 @@ def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bi
     assert [stripped(r) for r in rest] == [stripped(r) for r in records[1:]]
 
 
+@pytest.mark.fast
 def test_more_epochs_on_a_finished_training_equal_a_longer_one(tiny, splits, tmp_path):
     whole, _ = run(tiny(epochs=4), splits)
     run(tiny(epochs=2), splits, tmp_path)
@@ -151,6 +165,7 @@ def test_more_epochs_on_a_finished_training_equal_a_longer_one(tiny, splits, tmp
     assert same(whole, longer)
 
 
+@pytest.mark.fast
 def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_good_checkpoint(tiny, splits, tmp_path, monkeypatch):
     params, count = tiny(checkpoint_seconds=0.01), itertools.count()
 
@@ -167,6 +182,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_good_c
     assert torch.isfinite(checkpoint.load_last(tmp_path / "checkpoints")["state"]["losses"]).all()
 
 
+@pytest.mark.fast
 def test_max_minutes_stops_after_a_whole_step(tiny, splits, tmp_path):
     params = tiny(epochs=1000, max_minutes=0.02)
     state, records = run(params, splits, tmp_path)
@@ -175,6 +191,7 @@ def test_max_minutes_stops_after_a_whole_step(tiny, splits, tmp_path):
     assert len(records) == state.position.epoch
 
 
+@pytest.mark.fast
 def test_two_processes_do_not_train_in_one_folder(tiny, splits, tmp_path):
     first = training.train(TrainingState(tiny()), *splits, tiny(), tmp_path)
     next(first)
@@ -183,6 +200,7 @@ def test_two_processes_do_not_train_in_one_folder(tiny, splits, tmp_path):
     first.close()
 
 
+@pytest.mark.fast
 def test_the_average_follows_with_its_half_life(tiny):
     params = tiny(ema_half_life=64)
     state = TrainingState(params)
@@ -197,11 +215,13 @@ def test_the_average_follows_with_its_half_life(tiny):
         assert torch.allclose(now, old + 0.5, atol=1e-5)
 
 
+@pytest.mark.fast
 def test_without_a_half_life_the_average_is_the_generator(tiny, splits):
     state, _ = run(tiny(ema_half_life=0, epochs=1), splits)
     assert all(torch.equal(a, b) for a, b in zip(state.averaged.parameters(), state.generator.parameters(), strict=True))
 
 
+@pytest.mark.fast
 def test_the_averaged_generator_has_statistics_of_its_own_weights(tiny, splits):
     params = tiny()
     state, _ = run(params, splits)
@@ -215,6 +235,7 @@ def test_the_averaged_generator_has_statistics_of_its_own_weights(tiny, splits):
     assert torch.allclose(norm.running_mean, inputs[0].mean(dim=(0, 2, 3)), atol=0.1 * inputs[0].std().item())
 
 
+@pytest.mark.fast
 def test_learning_rates_fall_to_a_twentieth(tiny):
     params = tiny(decay_from=100, decay_to=300)
     found = [round(learning_rate_factor(i, params), 3) for i in (0, 100, 200, 300, 10_000)]
@@ -224,10 +245,8 @@ def test_learning_rates_fall_to_a_twentieth(tiny):
 
 def test_training_learns_something(tiny, splits, data_dir):
     """A few hundred steps bring the distance far below the untrained generator's."""
-    from fashion_gan.data import load_split
-
     train = load_split(data_dir, "train", 4000)
-    params = tiny(channels=16, latent_dim=32, epochs=5, subset=4000, look_images=500)
+    params = tiny(channels=8, latent_dim=16, epochs=3, subset=4000, look_images=200)
     state = TrainingState(params)
     seen = {role: features.extract(features.load(role), splits[1].images)[0] for role in ("dev", "train")}
     before = training.look(state, splits[1], seen, params)[0]["validation_distance"]
@@ -235,6 +254,7 @@ def test_training_learns_something(tiny, splits, data_dir):
     assert records[-1].metrics["validation_distance"] < 0.5 * before
 
 
+@pytest.mark.fast
 def test_a_step_on_a_copy_does_not_touch_the_original(tiny, splits):
     params = tiny()
     state = TrainingState(params)
@@ -245,6 +265,7 @@ def test_a_step_on_a_copy_does_not_touch_the_original(tiny, splits):
     assert not same(state, trial)
 
 
+@pytest.mark.fast
 def test_export_takes_the_best_checkpoint(tiny, splits, tmp_path):
     from fashion_gan import model
 
