@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -474,8 +475,10 @@ def test_a_packed_set_that_lost_a_file_is_made_again(tmp_path):
 def test_two_at_once_pack_it_once(tmp_path, few):
     first = start_packing(few, tmp_path)
     assert first.stdout.readline().startswith("packing 6,000")
+    first.send_signal(signal.SIGSTOP)  # else it may have ended before the second has begun
     second = start_packing(few, tmp_path)
     assert "waiting" in second.stdout.readline()
+    first.send_signal(signal.SIGCONT)
     assert second.communicate()[0] == ""
     first.communicate()
     assert (first.returncode, second.returncode) == (0, 0)
