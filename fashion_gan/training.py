@@ -102,7 +102,10 @@ def train(
         state.load_state_dict(checkpoint.load_last(folder / "checkpoints")["state"])
         return
     where = data.place(params)
-    reference = {role: features.extract(features.load(role, str(state.device), where), validation.images)[0] for role in ("dev", "train")}
+    reference = {}
+    for role in ("dev", "train"):
+        features.load(role, str(state.device), where)  # damaged weights end a training before its first step, not after an epoch
+        reference[role] = features.extract_kept(role, validation.images, where)[0]
     frechet = FrechetObjective(train_split, params.conditional, state.device, where) if params.feature_loss else None
     position, per_epoch = state.position, len(train_split) // params.batch_size
     keeper = Keeper(state, params, folder, params.epochs * per_epoch * params.batch_size)

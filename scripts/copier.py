@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import platform
 import threading
 import time
@@ -15,7 +14,7 @@ import pages
 from machine import watch
 from registry import experiment, make_client, register
 from remote import mark_of
-from store import first_line, is_server, shown_uri
+from store import closing_seconds, first_line, is_server, shown_uri
 
 from fashion_gan import model
 from fashion_gan.errors import UserError
@@ -26,7 +25,6 @@ RUN_TAG = "fashion_gan.uuid"
 COPIED = ("images", "notebooks")  # folders that are copied whole; of checkpoints only the final and the best
 FILES = ("run.json", "scores.json", "training.json", "generator.safetensors", "discriminator.safetensors")
 POINTS = ("metrics.jsonl", "system.jsonl")
-CLOSING_SECONDS = float(os.environ.get("FASHION_GAN_CLOSING_SECONDS", "60"))  # how long it tries on after its run has ended
 LONGEST_PAUSE = 30.0  # seconds between two tries
 
 
@@ -203,14 +201,14 @@ def _once(run: Run) -> None:
 
 def _follow(run: Run, say: Callable[[str], None], every: float) -> None:
     """Copy until the run's lock is free, then close. After a fault the pauses grow; after the end there is a last limit."""
-    ended, copier, pause, until = threading.Event(), None, every, None
+    ended, copier, pause, until, closing = threading.Event(), None, every, None, closing_seconds()
     threading.Thread(target=watch, args=(run, ended), daemon=True).start()
     while True:
         running = not run.lock.is_free()
         if not running and until is None:
             ended.set()
             close_vanished(say, [run])
-            pause, until = every, time.monotonic() + CLOSING_SECONDS
+            pause, until = every, time.monotonic() + closing
         try:
             copier = copier or Copier(run, make_client())
             if not running:

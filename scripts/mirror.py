@@ -14,9 +14,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from copier import CLOSING_SECONDS
 from remote import OWNER, OutOfReachError, Place, fetch, in_order, mark_of, place
-from store import first_line, settings
+from store import closing_seconds, first_line, settings
 
 from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import Lock, digest
@@ -57,6 +56,10 @@ class Mirror:
                 raise TakenError(f"another run named {self.run.name} lies in {self.place.uri}; this one stays here")
             if owner["attempt"] >= info.get("attempts", 1):
                 raise TakenError(f"run {self.run.name} went on on {owner['host']}, and is mirrored from there; this copy stays here")
+            # From here on it is this folder's. The other one may have written since it was last read, or be at it still.
+            self.beaten = 0.0
+            self.beat()
+            self.sent = {name: ["", ""] for name in in_order(self.place.listed(self.run.name, recursive=True))}
         if (self.run.read_json("mirror") or {}).get("id") != self.id:
             self.remember()
         self.beat()
@@ -120,7 +123,7 @@ def follow(run: Run, done: threading.Event, say: Callable[[str], None]) -> None:
             time.sleep(0.3)
         while (run.folder / "run.json").exists():
             last = done.is_set() and run.lock.is_free()
-            until = until or (time.monotonic() + CLOSING_SECONDS if last else None)
+            until = until or (time.monotonic() + closing_seconds() if last else None)
             try:
                 mirror = mirror or Mirror(run, place())
                 mirror.copy()
@@ -160,7 +163,7 @@ def mirrored(run: Run, follows: bool) -> Iterator[None]:
 
 def wait(run: Run, say: Callable[[str], None]) -> None:
     """Wait for the last pass; say where it did not make the mirror level."""
-    lock, until = Lock(run.folder / "mirror.lock"), time.monotonic() + CLOSING_SECONDS
+    lock, until = Lock(run.folder / "mirror.lock"), time.monotonic() + closing_seconds()
     while uri := settings().get("RUNS_URI"):
         known = run.read_json("mirror") or {}
         if known.get("level") == run.info["ended"]:

@@ -13,6 +13,7 @@ import cluster
 import copier
 import mirror
 import pages
+import store
 from progress import Progress
 
 from fashion_gan.errors import UserError, project_root
@@ -156,11 +157,10 @@ def with_data(params: Params, say: Callable[[str], None] = print) -> Params:
 
 def preflight(params: Params) -> None:
     """What can be known to fail is said before a kernel starts. Raises UserError."""
-    import store
-
     from fashion_gan import checkpoint, data, model, state
 
     store.tracking_uri()
+    store.closing_seconds()
     state.pick_device(params.device)
     if params.workers > 1:
         cluster.import_ray(f"workers={params.workers}")
@@ -233,14 +233,14 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
 def wait_for_copier(run: Run, say: Callable[[str], None]) -> bool:
     """Wait for the copier's last look. False where it did not come to an end, or ended with MLflow not level."""
     lock, ended, told = Lock(run.folder / "sync.lock"), run.info["ended"], False
-    until = free_until = time.monotonic() + copier.CLOSING_SECONDS + 30
+    until = free_until = time.monotonic() + store.closing_seconds() + 30
     while time.monotonic() < min(until, free_until):
         copy = run.copy()
         if copy.get("closed") == ended:
             return True
         if copy.get("trouble") and not told:
             told = True
-            say(f"MLflow: {copy['trouble']}; trying for {copier.CLOSING_SECONDS:.0f} s (what is not sent by then stays in the run folder)")
+            say(f"MLflow: {copy['trouble']}; trying for {store.closing_seconds():.0f} s (what is not sent by then stays in the run folder)")
         free_until = min(free_until, time.monotonic() + 15) if lock.is_free() else until  # one may be about to start
         time.sleep(0.2)
     return False

@@ -47,6 +47,18 @@ def is_server() -> bool:
     return tracking_uri().startswith("http")
 
 
+def closing_seconds() -> float:
+    """How long what copies a run tries on after the run has ended. Raises UserError where the setting is no number of seconds."""
+    value = settings().get("FASHION_GAN_CLOSING_SECONDS", "60")
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 86_400:
+        raise UserError(f"FASHION_GAN_CLOSING_SECONDS is {value!r}; allowed: 0 to 86400 seconds; unset it for 60")
+    return seconds
+
+
 def import_mlflow() -> Any:
     """mlflow, with the login for the tracking URI, and set up so that no pickle is ever loaded."""
     for name, value in QUIET.items():

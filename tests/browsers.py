@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
 
 import pytest
 from conftest import make_project, wait_until
+from ports import free_port
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -35,12 +35,6 @@ def browser():
         browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
         yield browser
         browser.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
@@ -72,22 +66,20 @@ def lab(tmp_path_factory, data_dir, empty_store):
 
 IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 BEGUN = "() => [...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].some((p) => /\\[[*0-9]+\\]/.test(p.textContent))"
+CONNECTED = """async () => {
+  const sessions = await (await fetch("/api/sessions")).json();
+  return sessions.some((s) => s.kernel.connections > 0 && s.kernel.execution_state === "idle");
+}"""
 
 
 def run_all_cells(page) -> None:
-    """JupyterLab's Run All Cells, once its kernel takes work: the indicator says idle a moment before, and a click then is lost."""
-    from playwright.sync_api import TimeoutError
-
+    """JupyterLab's Run All Cells, once its kernel takes work. The indicator says idle before the page is connected to its kernel: a click then
+    is lost, or JupyterLab asks which kernel it shall be and drops some of the cells. So the server is asked."""
     page.wait_for_selector(IDLE, timeout=120_000)
-    for _ in range(6):
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        try:
-            page.wait_for_function(BEGUN, timeout=5_000)
-        except TimeoutError:
-            continue
-        return
-    raise AssertionError("no cell began")
+    page.wait_for_function(CONNECTED, timeout=120_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.wait_for_function(BEGUN, timeout=120_000)
 
 
 def answers(address):

@@ -47,16 +47,15 @@ GROUPS = {  # by the beginning of a test's name
     "tests/test_lab.py::test_the_report_opens": "whole run",
     "tests/test_explorer.py::test_dragging_in_jupyterlab": "tests/test_lab.py",
     "tests/test_explorer.py::test_the_page": "worlds",
-    "tests/test_faults.py::test_a_fault_in_the_middle_loses_nothing_and_doubles_nothing[killed": "faults of a killed server",
+    "tests/test_parallel.py": "Ray",
     "tests/test_parallel.py::test_two_workers": "arithmetic",
+    "tests/test_sweep.py": "Ray",  # two clusters at once on two cores: their nodes are taken for dead
 }
 LONGEST = (  # groups that come first, so that no worker is left alone with one of them at the end
     "engine",
-    "tests/test_faults.py",
-    "faults of a killed server",
-    "tests/test_parallel.py",
-    "tests/test_sweep.py",
+    "Ray",
     "whole run",
+    "tests/test_faults.py",
     "tests/test_explorer.py",
     "tests/test_kill.py",
     "tests/test_own_images.py",
@@ -275,7 +274,7 @@ def small_cluster(head_cores: int):
     from ray.cluster_utils import Cluster
 
     soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 5}
-    return Cluster(initialize_head=True, head_node_args={"num_cpus": head_cores, "_system_config": soon})
+    return Cluster(initialize_head=True, head_node_args={"num_cpus": head_cores, "include_dashboard": False, "_system_config": soon})
 
 
 @pytest.fixture(scope="session")

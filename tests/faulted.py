@@ -1,7 +1,16 @@
-"""A training that logs some thousand points to a run while its copier is at work, as 02_train does. For the fault tests, and
-for benchmarks/tracking.py: python tests/faulted.py NAME EPOCHS."""
+"""A training that logs some fifty points an epoch, as 02_train does, until somebody writes a file: for the tests of faults.
 
+    python tests/faulted.py NAME [EPOCHS]
+
+Without EPOCHS it ends with the first epoch after `stop` lies in the working folder, and rests after each one, since the tests wait for
+a server meanwhile. With EPOCHS it makes the same weights and the same record, and no server ever hears of it.
+"""
+
+import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 from conftest import TINY
 
@@ -12,13 +21,23 @@ from fashion_gan.params import Params
 from fashion_gan.run import Run
 from fashion_gan.state import TrainingState
 
+MOST = 5000  # epochs; schedules count from it, so it is the same for all
+REST = 0.4  # seconds
 
-def main(name: str, epochs: int, followed: bool = True) -> None:
-    params = Params.checked(TINY | {"epochs": epochs, "checkpoint_seconds": 5.0})
+
+def faulted(*words: str, cwd: Path, **env: str) -> subprocess.Popen:
+    """Start it, in a project; what it says goes to `log` there."""
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)} | env
+    with (cwd / "log").open("w") as log:
+        return subprocess.Popen([sys.executable, __file__, *words], cwd=cwd, env=env, stdout=log, stderr=log)
+
+
+def main(name: str, epochs: int = 0) -> None:
+    params = Params.checked(TINY | {"epochs": MOST, "checkpoint_seconds": 5.0})
     folder = project_root() / "data"
-    train, validation = load_split(folder, "train", params.subset), load_split(folder, "validation", 500)
+    train, validation = load_split(folder, "train", params.subset), load_split(folder, "validation", 200)
     run = Run.create(params, name=name, profile="tiny", notebooks=("02_train",))
-    if followed:
+    if not epochs:
         run.follow()
     state = TrainingState(params)
     for record in training.train(state, train, validation, params, run.folder):
@@ -28,11 +47,13 @@ def main(name: str, epochs: int, followed: bool = True) -> None:
         run.log_metrics(record.metrics | norms | gradients, record.images)
         if record.epoch % 20 == 0:
             run.log_figure(plots.grid(record.grid, 10, f"after epoch {record.epoch}"), f"epoch_{record.epoch:04d}")
-        if record.epoch % 10 == 0:
-            print(record.epoch, flush=True)
+        if record.epoch == epochs or (not epochs and Path("stop").exists()):
+            break
+        if not epochs:
+            time.sleep(REST)
     training.export(params, run.folder)
     run.finish()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

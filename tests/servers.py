@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import boto3
 import psutil
 from conftest import ROOT, wait_until
 from dotenv import dotenv_values
+from ports import answers, free_ports
 
 SERVICES = ("postgres", "store", "mlflow")
 FIXED = {
@@ -25,23 +25,6 @@ FIXED = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
-
-
-def answers(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_ports(count):
-    """Free ports whose neighbours 10,000 higher are free too: SeaweedFS listens on both."""
-    found = []
-    while len(found) < count:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = 12_000 + probe.getsockname()[1] % 30_000
-        if port not in found and not answers(port) and not answers(port + 10_000):
-            found.append(port)
-    return found
 
 
 class Server:

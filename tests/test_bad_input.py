@@ -136,9 +136,18 @@ def assert_refused(done, expected):
     assert done.stderr.count("\n") == 1
 
 
-def test_mlflow_address_that_is_none(world):
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MLFLOW_TRACKING_URI", "nonsense", "is no address"),
+        ("FASHION_GAN_CLOSING_SECONDS", "soon", "allowed: 0 to 86400 seconds"),
+        ("FASHION_GAN_CLOSING_SECONDS", "-1", "allowed: 0 to 86400 seconds"),
+        ("FASHION_GAN_CLOSING_SECONDS", "nan", "allowed: 0 to 86400 seconds"),
+    ],
+)
+def test_a_setting_that_cannot_be(world, name, value, words):
     before = tree(world)
-    assert_refused(fashion_gan_here("run", "params/smoke.yaml", cwd=world, MLFLOW_TRACKING_URI="nonsense"), "is no address")
+    assert_refused(fashion_gan_here("run", "params/smoke.yaml", cwd=world, **{name: value}), words)
     assert tree(world) == before
 
 

@@ -8,6 +8,7 @@ import resume
 import torch
 
 from fashion_gan import UserError, checkpoint
+from fashion_gan.files import digest
 
 PARAMS = {"seed": 0, "epochs": 3}
 
@@ -23,6 +24,35 @@ def test_the_last_few_and_the_best_are_kept(tmp_path):
     assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "last")] == [40, 30, 20]
     assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "best")] == [20]
     assert checkpoint.load_last(tmp_path)["images"] == 40
+
+
+@pytest.mark.fast
+def test_one_best_is_kept(tmp_path):
+    write(tmp_path, 10, best=True)
+    write(tmp_path, 20, best=True)
+    assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "best")] == [20]
+    assert [p.name[:5] for p in sorted(tmp_path.iterdir())] == ["best-", "last-", "last-"]
+
+
+@pytest.mark.fast
+def test_by_images_seen_then_by_time(tmp_path):
+    old = write(tmp_path, 30)
+    again = checkpoint.save(tmp_path, {"x": torch.ones(3)}, PARAMS, 30, 3)  # other weights at the same image
+    write(tmp_path, 20)
+    assert [p.name for p in checkpoint.found(tmp_path, "last")][:2] == [again.name, old.name]
+    assert checkpoint.load(again)["params"] == PARAMS
+    (tmp_path / "last-30-abc.pt").write_text("no name of ours")
+    assert len(checkpoint.found(tmp_path, "last")) == 3
+
+
+@pytest.mark.fast
+def test_one_of_another_version_is_never_passed_over(tmp_path):
+    """An older one would be loaded in its stead, and what it holds be lost."""
+    write(tmp_path, 10)
+    torch.save({"schema": 99, "params": {}, "state": {}, "images": 20}, tmp_path / "new")
+    (tmp_path / "new").rename(tmp_path / f"last-{20:010d}-{digest(tmp_path / 'new')[:12]}.pt")
+    with pytest.raises(checkpoint.OtherVersionError, match="version 99, not 2"):
+        checkpoint.load_last(tmp_path)
 
 
 @pytest.mark.fast

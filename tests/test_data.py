@@ -1,14 +1,18 @@
 import gzip
+import json
+import math
 import shutil
 
 import fetch
 import images
+import numpy as np
 import pytest
 import torch
-from conftest import fashion_gan_here
+from conftest import fashion_gan_here, packed_folder
 
 from fashion_gan import UserError, data
 from fashion_gan.files import digest
+from fashion_gan.params import Params
 
 pytestmark = pytest.mark.fast
 
@@ -111,3 +115,84 @@ def test_the_data_command(data_dir, tmp_path):
     done = fashion_gan_here("data", "--folder", str(data_dir))
     assert done.returncode == 0
     assert "Fashion-MNIST is in" in done.stdout
+
+
+def test_a_runs_record_names_its_images(data_dir):
+    """Digests by which MLflow knows the data sets of all runs there ever were."""
+    training, validation, test = data.described(data_dir, 300)
+    assert [each["name"] for each in (training, validation, test)] == [
+        f"fashion-mnist-{part}" for part in ("training", "validation", "test")
+    ]
+    assert [each["context"] for each in (training, validation, test)] == ["training", "validation", "test"]
+    assert training["profile"] == {"num_rows": 300, "rows": "0 to 299"}
+    assert validation["profile"] == {"num_rows": 10_000, "rows": "50000 to 59999"}
+    assert test["profile"] == {"num_rows": 10_000, "rows": "0 to 9999"}
+    assert training["digest"] == "a3e7afbbdd81a1c6d52e0e3eb1c60c1c"
+    assert validation["digest"] == "30024d38dea9885ac747532f3dfe1ddc"
+    assert test["digest"] == "2b59a7e38a2fd092da34c5095a92a8d5"
+    files = {name: md5 for name, md5 in data.DIGESTS.items() if name.startswith("t10k")}
+    assert json.loads(test["source"]) == {"md5": files}
+    assert data.described(data_dir, 400)[0]["digest"] != training["digest"]
+
+
+def test_a_packed_sets_record_names_its_source(tmp_path):
+    folder = packed_folder(tmp_path / "x", (1, 20, 16), ("a", "b"), 600)
+    training, validation, test = data.described(folder, 500)
+    assert [each["profile"]["num_rows"] for each in (training, validation, test)] == [500, 200, 200]
+    assert data.described(folder, 10_000)[0]["profile"]["rows"] == "0 to 599"  # as many as there are
+    assert json.loads(test["source"]) == {"packed from": "x", "digest": "600-(1, 20, 16)"}
+    assert len({each["digest"] for each in (training, validation, test)}) == 2  # validation and test have equal sizes here
+
+
+@pytest.mark.parametrize(
+    ("seed", "epoch", "order"), [(0, 0, [4, 0, 7, 3, 2, 5, 1, 6]), (0, 1, [5, 4, 2, 6, 7, 3, 1, 0]), (3, 2, [2, 3, 5, 7, 4, 0, 6, 1])]
+)
+def test_the_order_of_an_epoch_stays_what_it_was(seed, epoch, order):
+    """A resume, on any version of the program, has to find it again."""
+    assert data.epoch_order(8, seed, epoch).tolist() == order
+
+
+def test_floats_are_rounded_to_levels_and_held_within_them():
+    levels = torch.tensor([-9.0, -1.0, -0.997, -0.995, 0.0, 0.001, 1.0, 9.0])
+    assert data.to_uint8(levels).tolist() == [0, 0, 0, 1, 128, 128, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("shape", "made"), [((5, 9, 7), (5, 1, 9, 7)), ((5, 9, 7, 3), (5, 3, 9, 7)), ((5, 9, 7, 1), (5, 1, 9, 7)), ((5, 3, 9, 7), (5, 3, 9, 7))]
+)
+def test_channels_come_first(shape, made):
+    images = np.arange(math.prod(shape), dtype=np.uint8).reshape(shape)
+    found = data.channels_first(images)
+    assert found.shape == made
+    assert found.is_contiguous()
+    assert found[3, -1, 2, 1] == images[(3, 2, 1, -1)[: len(shape)] if shape[1] != 3 else (3, -1, 2, 1)]
+
+
+def test_problems_are_named(copy):
+    raw = data.raw_folder(copy)
+    assert data.problems(copy) == []
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    (raw / "t10k-images-idx3-ubyte").write_bytes(b"x")
+    assert data.problems(copy) == ["t10k-labels-idx1-ubyte is missing", "t10k-images-idx3-ubyte has the wrong content (its digest differs)"]
+
+
+def test_where_a_runs_data_lies(bare_project):
+    params = Params(data_dir="mine")
+    assert data.place(params) == bare_project / "mine"
+    assert data.place(params, {"data_dir": "theirs"}) == bare_project / "mine"  # a model of Fashion-MNIST takes any folder
+    assert data.place(params, {"data_dir": "theirs", "shape": [1, 28, 28]}) == bare_project / "theirs"
+
+
+def test_a_packed_set_without_labels_has_one_class(tmp_path):
+    about = data.about(packed_folder(tmp_path / "x", (3, 16, 16), (), 300))
+    assert (about.classes, about.shape, about.own["counts"]["train"]) == (("images",), (3, 16, 16), 300)
+    assert data.about(tmp_path) == data.About()
+
+
+def test_a_subset_of_a_packed_set(tmp_path):
+    folder = packed_folder(tmp_path / "x", (3, 16, 20), ("a", "b"), 300)
+    whole, some = data.load_split(folder, "train"), data.load_split(folder, "train", 40)
+    assert (whole.images.shape, some.images.shape) == ((300, 3, 16, 20), (40, 3, 16, 20))
+    assert torch.equal(whole.images[:40], some.images)
+    assert torch.equal(whole.labels[:40], some.labels)
+    assert some.classes == ("a", "b")

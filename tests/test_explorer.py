@@ -19,9 +19,10 @@ import pipeline
 import psutil
 import pytest
 import torch
-from browsers import IDLE, free_port, needs_browser, run_all_cells
+from browsers import IDLE, needs_browser, run_all_cells
 from conftest import ROOT, TINY, command, fashion_gan_here, packed_folder, wait_until
 from PIL import Image
+from ports import free_port
 
 from fashion_gan import explorer, export, features, latent, metrics, model, report
 from fashion_gan.data import Split, load_split

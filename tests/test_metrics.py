@@ -59,6 +59,13 @@ def test_manifolds_by_hand():
     assert found["coverage"] == pytest.approx(2 / 4)  # only the balls of 0 and 1 hold a fake
 
 
+def test_a_point_on_a_balls_edge_lies_in_it():
+    """Kynkäänniemi et al. 2019, eq. 2: at most as far as the neighbour."""
+    real, fake = torch.tensor([[0.0], [1.0], [2.0], [9.0]]), torch.tensor([[3.0], [103.0], [206.0], [306.0]])
+    found = metrics.manifolds(real, fake, k=1)
+    assert found == {"precision": 0.25, "recall": 1.0, "density": 0.5, "coverage": 0.5}  # 3 is 1 from 2, and 6 from 9, whose ball reaches 7
+
+
 def test_manifolds_agree_with_torch_fidelity():
     from torch_fidelity.metric_prc import calculate_precision_recall_full
 
@@ -113,6 +120,24 @@ def test_a_moved_mirrored_noisy_copy_is_found(splits, move, mirrored, made):
     found = index.gather(1, distance.argmin(dim=1, keepdim=True)).squeeze(1)
     assert (found == torch.arange(100)).sum() >= 98
     assert distance.min(dim=1).values.median() < 6
+
+
+@pytest.mark.parametrize(
+    ("sides", "width"), [((28, 28), 7 * 7), ((32, 20), 8 * 5), ((33, 16), 5 * 2), ((80, 64), 10 * 8)], ids=["28", "32", "33", "80"]
+)
+def test_thumbnails_are_a_quarter_of_the_size_an_eighth_of_large_ones(sides, width):
+    assert metrics.shrunk(torch.zeros(3, 1, *sides, dtype=torch.uint8)).shape == (3, width)
+    assert metrics.shrunk(torch.zeros(3, 3, *sides, dtype=torch.uint8)).shape == (3, 3 * width)
+
+
+def test_thumbnails_are_centred_on_what_is_bright():
+    image = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    image[..., 4:8, 16:24] = 200
+    middle = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    middle[..., 12:16, 10:18] = 200
+    assert torch.allclose(metrics.shrunk(image), metrics.shrunk(middle), atol=0.5)
+    faint = torch.full((1, 1, 28, 28), 64, dtype=torch.uint8)  # not bright: nothing moves
+    assert torch.allclose(metrics.shrunk(faint), torch.full((1, 49), 64.0))
 
 
 def test_shares_have_wilsons_interval():

@@ -7,8 +7,9 @@ import sys
 import pytest
 import registry
 import store
-from browsers import answers, free_port, needs_browser
+from browsers import answers, needs_browser
 from conftest import wait_until
+from ports import free_port
 
 pytestmark = needs_browser
 

@@ -98,13 +98,13 @@ def test_equal_networks_have_equal_files(run, tmp_path):
 def test_the_registered_model_answers_a_request_with_images(run, project):
     """`mlflow models serve` on the champion, asked with the model's own input example."""
     from conftest import wait_until
-    from servers import free_ports
+    from ports import free_port
 
     copier.sync(run)
     version = registry.make_client().get_model_version_by_alias(store.MODEL_NAME, "champion")
     assert version.run_id == run.copy()["run_id"]
     assert version.tags["distance"] == "1.0"
-    (port,) = free_ports(1)
+    port = free_port()
     words = ["-m", "mlflow", "models", "serve", "-m", "models:/fashion-gan@champion", "--env-manager", "local", "--port", str(port)]
     env = os.environ | {"MLFLOW_TRACKING_URI": store.tracking_uri(), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     env["PATH"] = f"{os.path.dirname(sys.executable)}:{env['PATH']}"  # it calls uvicorn by name

@@ -62,3 +62,5 @@ def test_frechet_loss_is_the_distance_less_a_constant():
 def test_blend_scales_the_second_gradient_to_the_first_ones_norm():
     a, b = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 100.0])
     assert torch.allclose(objectives.blend(a, b, 0.5), torch.tensor([3.0, 6.5]))
+    assert torch.allclose(objectives.blend(a, b / 1e6, 0.5), torch.tensor([3.0, 6.5]))  # however small it is
+    assert torch.equal(objectives.blend(a, 0 * b, 0.5), a)  # one that vanishes adds nothing, and no NaN

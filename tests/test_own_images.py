@@ -75,8 +75,6 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
     networks = read_json(next((project / "mine").glob("sets/*/networks/features.json")))
     assert networks["judge"]["test_accuracy"] > 0.9
 
-    more = fashion_gan_here("resume", "own", "-p", f"epochs={found.params.epochs + 1}", cwd=project)
-    assert more.returncode == 0, more.stdout + more.stderr
     other = fashion_gan_here("resume", "own", "-p", "epochs=9", "-p", "data_dir=data", cwd=project)
     assert (other.returncode, other.stderr.count("\n")) == (2, 1), other.stderr
     assert "is not what run own was trained on" in other.stderr
@@ -103,6 +101,9 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
     _, said = run(project, "again", dataset=str(project / "photos"), notebooks=["02_train"])
     assert "packing" not in said  # nor are the networks trained again
     assert read_json(next((project / "mine").glob("sets/*/networks/features.json"))) == networks
+    more = fashion_gan_here("resume", "again", "-p", f"epochs={found.params.epochs + 1}", cwd=project)
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert len(find("again").series("loss_d")[1]) == found.params.epochs + 1
 
 
 @pytest.mark.slow

@@ -109,3 +109,115 @@ def test_the_table_shows_every_parameter():
 def test_names_in_the_injected_cell_are_found():
     cells = ["x = 1", "# Parameters\nepochs = 2\nepoch = 3\n", "# no\nbad = 1"]
     assert params._injected(cells) == ["epochs", "epoch"]
+
+
+MANUAL = {  # default, allowed, unit, whether a resume must leave it: what profiles, old runs and other people's notebooks count on
+    "seed": (0, "int from 0 below 2,147,483,648", "", True),
+    "dataset": ("fashion-mnist", "str", "", True),
+    "skip_unreadable": (False, "bool", "", False),
+    "data_dir": ("data", "str", "", False),
+    "subset": (50_000, "int from 256 to 100,000,000", "images", True),
+    "augment": ("none", "one of none, flip, translate, translate+cutout", "", True),
+    "conditional": (True, "bool", "", True),
+    "latent_dim": (64, "int from 2 to 1,024", "", True),
+    "channels": (32, "int from 4 to 256", "", True),
+    "refine": (True, "bool", "", True),
+    "d_norm": (True, "bool", "", True),
+    "loss": ("non-saturating", "one of non-saturating, hinge, relativistic", "", True),
+    "r1": (0.0, "float from 0 to 1,000", "", True),
+    "r2": (0.0, "float from 0 to 1,000", "", True),
+    "penalty_every": (1, "int from 1 to 64", "steps", True),
+    "feature_loss": (2.0, "float from 0 to 100", "", True),
+    "feature_from": (50_000, "int from 0 to 1,000,000,000", "images", True),
+    "epochs": (10, "int from 1 to 100,000", "epochs", False),
+    "batch_size": (64, "int from 16 to 4,096", "images", True),
+    "lr_g": (0.0002, "float over 0 to 1", "", True),
+    "lr_d": (0.0002, "float over 0 to 1", "", True),
+    "decay_from": (250_000, "int from 0 to 1,000,000,000", "images", True),
+    "decay_to": (500_000, "int from 0 to 1,000,000,000", "images", True),
+    "beta1": (0.5, "float from 0 below 1", "", True),
+    "beta2": (0.999, "float over 0 below 1", "", True),
+    "ema_half_life": (20_000, "int from 0 to 100,000,000", "images", True),
+    "max_minutes": (0.0, "float from 0 to 100,000", "min", False),
+    "workers": (1, "int from 1 to 4,096", "", False),
+    "sync_norm": (True, "bool", "", True),
+    "device": ("auto", "one of auto, cpu, cuda, mps", "", False),
+    "checkpoint_seconds": (30.0, "float from 0.01 to 86,400", "s", False),
+    "keep_checkpoints": (3, "int from 1 to 1,000", "", False),
+    "look_images": (2_000, "int from 100 to 10,000", "images", False),
+    "checkpoint": ("", "str", "", False),
+    "timeout_minutes": (240.0, "float over 0 to 100,000", "min", False),
+    "model": ("auto", "str", "", False),
+    "run": ("", "str", "", False),
+    "draws": (5, "int from 1 to 100", "", False),
+    "samples": (10_000, "int from 1,000 to 10,000", "images", False),
+    "runs": ("", "str", "", False),
+    "sample_seed": (0, "int from 0 below 2,147,483,648", "", False),
+    "per_class": (10, "int from 1 to 100", "images", False),
+    "code": ("", "str", "", False),
+    "explore_images": (1_500, "int from 100 to 10,000", "images", False),
+}
+
+
+def test_defaults_bounds_and_what_is_frozen_are_what_others_count_on():
+    found = {name: (field.default, allowed(name), meta(name)["unit"], meta(name)["frozen"]) for name, field in Params.model_fields.items()}
+    assert found == MANUAL
+    assert {name: type(row[0]) for name, row in found.items()} == {name: type(row[0]) for name, row in MANUAL.items()}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"batch_size": 300, "subset": 300},
+        {"decay_from": 10, "decay_to": 11},
+        {"decay_from": 10, "decay_to": 0},
+        {"workers": 4, "batch_size": 64},
+    ],
+)
+def test_what_just_fits_is_let_through(values):
+    assert Params.checked(values)
+
+
+@pytest.mark.parametrize(
+    "values", [{"dataset": ""}, {"data_dir": ""}, {"model": ""}, {"r1": float("inf")}, {"seed": 2**31}, {"beta1": 1.0}]
+)
+def test_empty_and_endless_values_are_refused(values):
+    with pytest.raises(UserError, match=f"parameter {next(iter(values))} is"):
+        Params.checked(values)
+
+
+def test_params_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Params().epochs = 3
+
+
+def test_a_name_that_is_like_none_gets_no_hint():
+    with pytest.raises(UserError, match=r"^unknown parameter 'xyzzy' \(fashion-gan params lists them all\)$"):
+        Params.checked({"xyzzy": 1})
+
+
+def test_a_parameter_that_an_older_version_did_not_know_had_its_default():
+    old = Params().model_dump()
+    del old["sync_norm"]
+    assert frozen_changes(old, Params().model_dump()) == []
+    assert frozen_changes(old, Params(sync_norm=False).model_dump()) == ["sync_norm"]
+
+
+class Shell:
+    """What a notebook's shell knows: its variables, and the cells that ran."""
+
+    def __init__(self, *cells, **variables):
+        self.user_ns = {"In": list(cells)} | variables
+
+
+def from_notebook(monkeypatch, *names, **shell):
+    monkeypatch.setattr("IPython.get_ipython", lambda: Shell(*shell.pop("cells", ()), **shell))
+    return Params.from_notebook(*names)
+
+
+def test_a_notebooks_variables_become_parameters(monkeypatch):
+    injected = "# Parameters\nepochs = 2\nlr_g = 0.1\nnotebooks = ['02_train']\nPAPERMILL_OUTPUT_PATH = 'x'\n"
+    found = from_notebook(monkeypatch, "epochs", "seed", cells=["epochs = 9", injected], epochs=2, seed=7, other=1)
+    assert (found.epochs, found.seed, found.lr_g) == (2, 7, Params().lr_g)  # what this notebook does not name is let through
+    with pytest.raises(UserError, match="unknown parameter 'epoch'; did you mean epochs"):
+        from_notebook(monkeypatch, "epochs", cells=["# Parameters\nepoch = 3\n"], epochs=2)

@@ -5,7 +5,6 @@ import pkgutil
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import nbformat
@@ -13,7 +12,7 @@ import pipeline
 import pytest
 import registry
 import store
-from conftest import ROOT, TINY, command
+from conftest import ROOT, TINY, command, wait_until
 from resume import prepare
 
 from fashion_gan import UserError, checkpoint, report
@@ -121,15 +120,6 @@ def start_process(project, name):
     )
 
 
-def wait_for(condition, seconds=90):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
-
-
 def kernels(run_folder):
     """Process ids of the kernels that belong to a run, by their environment."""
     found = []
@@ -151,7 +141,7 @@ def kernels(run_folder):
 def test_an_interrupt_leaves_a_checkpoint_no_orphan_and_says_how_to_go_on(project, number):
     process = start_process(project, "r")
     folder = project / "reports" / "r"
-    wait_for(lambda: list((folder / "checkpoints").glob("last-*.pt")))
+    wait_until(lambda: list((folder / "checkpoints").glob("last-*.pt")), 90)
     images = max(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     said = process.communicate(timeout=120)[0]
@@ -170,11 +160,11 @@ def test_an_interrupt_leaves_a_checkpoint_no_orphan_and_says_how_to_go_on(projec
 def test_a_killed_parent_leaves_no_kernel_and_mlflow_says_failed(project):
     process = start_process(project, "r")
     folder = project / "reports" / "r"
-    wait_for(lambda: list((folder / "checkpoints").glob("last-*.pt")))
+    wait_until(lambda: list((folder / "checkpoints").glob("last-*.pt")), 90)
     process.kill()
     process.wait()
-    wait_for(lambda: kernels(folder) == [])
-    wait_for(lambda: (folder / "mlflow.json").exists() and Lock(folder / "sync.lock").is_free())
+    wait_until(lambda: kernels(folder) == [], 90)
+    wait_until(lambda: (folder / "mlflow.json").exists() and Lock(folder / "sync.lock").is_free(), 90)
     assert mlflow_run(Run(folder))[0].info.status == "FAILED"
 
 

@@ -1,7 +1,11 @@
+import contextlib
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
+import time
 
 import copier
 import pytest
@@ -132,3 +136,129 @@ def test_a_run_that_is_alive_is_left_alone(run):
 def test_run_does_not_import_mlflow():
     code = "import sys; import fashion_gan.run; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_record_begins_with_all_that_is_asked_of_it_later(run):
+    info = run.info
+    assert (info["schema"], info["attempts"], info["profile"], info["notebooks"]) == (1, 1, "smoke", ["02_train"])
+    assert info["host"] == platform.node()
+    assert time.time() - 60 < info["created"] <= time.time()
+    assert info["data"]["name"] == "Fashion-MNIST"
+    assert [each["context"] for each in info["datasets"]] == ["training", "validation", "test"]
+    assert info["tags"]["command"] == "fashion-gan run --name r1"
+    assert run.params == Params()
+
+
+def test_a_run_that_is_being_made_is_locked(run):
+    with pytest.raises(UserError, match="r1"):
+        Run(run.folder).lock.acquire("r1 is at work")
+    run.finish("FAILED", "why")
+    assert (run.info["status"], run.info["reason"]) == ("FAILED", "why")
+    assert run.info["ended"] >= run.info["created"]
+    assert Run(run.folder).lock.acquire()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (None, "FINISHED", ""),
+        (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt: "),
+        (ValueError("too much"), "FAILED", "ValueError: too much"),
+    ],
+)
+def test_how_a_run_by_hand_ends(run, capsys, error, status, reason):
+    with contextlib.suppress(BaseException), run:
+        if error:
+            raise error
+    assert (run.info["status"], run.info["reason"]) == (status, reason)
+    assert f"run r1 is {status}; MLflow: being made" in capsys.readouterr().out
+    run.close(ValueError("later"))  # it has ended: nothing changes any more
+    assert run.info["status"] == status
+
+
+def test_under_the_pipeline_an_error_leaves_the_end_to_it(run, monkeypatch):
+    monkeypatch.setenv(runs.RUN_VARIABLE, str(run.folder))
+    with contextlib.suppress(ValueError), Run(run.folder):
+        raise ValueError("the pipeline will say it")
+    assert run.info["status"] == "RUNNING"
+
+
+def test_where_it_is_seen(run):
+    assert run.mlflow_url == "being made (see mlflow.json in the folder)"
+    assert run.copy() == run.copies == {}
+    run.log_json({"last": "a", "copies": {"a": {"trouble": "it answers 500"}, "b": {"url": "http://b"}}}, "mlflow")
+    assert run.mlflow_url == "not reached yet (it answers 500); later: fashion-gan sync r1"
+    assert run.copy("b") == {"url": "http://b"}
+    run.log_json({"last": "b", "copies": run.copies | {"b": {"url": "http://b", "trouble": "now"}}}, "mlflow")
+    assert run.mlflow_url == "http://b"  # it was reached once
+    run.update(status="SCRATCH")
+    assert run.mlflow_url == "not tracked (scratch)"
+
+
+def test_a_notebook_by_hand_goes_on_with_the_run_that_it_names(run, monkeypatch):
+    monkeypatch.setattr(Run, "follow", lambda self: self.update(seen=True))
+    with pytest.raises(UserError, match="is being worked on by another process"):
+        Run.open(Params(run="r1"), kind="train")
+    run.finish("KILLED")
+    again = Run.open(Params(run="r1"), kind="train")
+    assert (again.folder, again.info["status"], again.info["seen"]) == (run.folder, "RUNNING", True)
+    assert Run.open(Params(run="r1"), kind="evaluate").folder == run.folder
+    again.lock.release()
+
+
+def test_scratch_is_told_from_runs_and_is_no_run(bare_project):
+    scratch = Run.open(Params(epochs=7), kind="sample")
+    assert (scratch.info["status"], scratch.info["name"], scratch.info["params"]["epochs"]) == ("SCRATCH", "scratch/sample", 7)
+    scratch.follow()  # starts nothing
+    assert not (scratch.folder / "sync.log").exists()
+    with pytest.raises(UserError, match="is no run that is tracked"):
+        runs.find(str(scratch.folder), tracked=True)
+
+
+def test_the_last_value_and_all_of_json(run):
+    run.log_metrics({"a": 1.0, "b": 2.0}, 1)
+    run.log_metrics({"a": 3.0}, 2)
+    assert run.last() == {"a": 3.0, "b": 2.0}
+    assert run.series("c") == ([], [])
+    assert run.read_json("none") is None
+    run.log_json({"x": [1]}, "some")
+    assert run.read_json("some") == {"x": [1]}
+    assert {point["time"] for point in run.metrics()} <= {
+        t for t in (p["time"] for p in run.metrics()) if time.time() - 60 < t <= time.time()
+    }
+
+
+def test_the_newest_that_finished_with_a_generator(bare_project):
+    made = []
+    for number, status in enumerate(("FINISHED", "FINISHED", "FAILED", "FINISHED")):
+        run = Run.create(Params(), name=f"r{number}")
+        run.update(created=number)
+        if number != 3:
+            (run.folder / "generator.safetensors").write_bytes(b"x")
+        run.finish(status)
+        made.append(run)
+    assert [run.name for run in runs.all_runs()] == ["r0", "r1", "r2", "r3"]
+    assert runs.newest_finished().name == "r1"
+    made[0].update(created=9)
+    assert [run.name for run in runs.all_runs()] == ["r1", "r2", "r3", "r0"]
+    assert runs.newest_finished().name == runs.find("latest").name == "r0"
+
+
+def test_no_run_yet(bare_project):
+    assert runs.newest_finished() is None
+    with pytest.raises(UserError, match="there is no run yet"):
+        runs.find("latest")
+    with pytest.raises(UserError, match="the newest are: none yet"):
+        runs.find("")
+
+
+def test_the_longest_name(bare_project):
+    assert runs.check_name("a" * 100) == "a" * 100
+    for name in ("a" * 101, "a..b", "showcase"):
+        with pytest.raises(UserError, match="not allowed"):
+            runs.check_name(name)
+
+
+def test_names_by_time_say_what_was_run(bare_project):
+    assert re.fullmatch(r"\d{8}-\d{6}-smoke-[0-9a-f]{4}", Run.create(Params(), profile="smoke").name)
+    assert re.fullmatch(r"\d{8}-\d{6}-notebook-[0-9a-f]{4}", Run.create(Params()).name)

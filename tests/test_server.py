@@ -21,6 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from conftest import ROOT, TINY, command, fashion_gan_here, make_project, wait_until
 from copies import differences
+from faulted import faulted
 from servers import Engine, Processes
 
 from fashion_gan.files import Lock, digest
@@ -105,18 +106,15 @@ def test_a_run_against_it_ends_finished_with_every_file_in_the_bucket_and_down_l
 
 @full
 def test_kill_9_of_each_of_the_three_in_the_middle_of_a_run_loses_nothing(server, client):
-    env = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    with (client / "log").open("w") as log:
-        training = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "faulted.py"), "r", "100"], cwd=client, env=env, stdout=log, stderr=log
-        )
-    wait_until(lambda: "10\n" in (client / "log").read_text() or training.poll() is not None, 120, "the first epochs")
+    run = Run(client / "reports" / "r")
+    training = faulted("r", cwd=client)
+    wait_until(lambda: run.folder.exists() and run.copy().get("offsets"), 120, client / "log", training)
     for name in ("postgres", "store", "mlflow"):
         server.kill(name)
         time.sleep(2)
         server.back(name)
-    assert training.wait(timeout=200) == 0
-    run = Run(client / "reports" / "r")
+    (client / "stop").touch()
+    assert training.wait(timeout=60) == 0, (client / "log").read_text()[-2000:]
     wait_until(Lock(run.folder / "sync.lock").is_free, 150, "the copier's end")
     wait_until(lambda: ask(server) == 200, 60, "the server")
     synced = fashion_gan_here("sync", "r", cwd=client)

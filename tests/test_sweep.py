@@ -59,16 +59,15 @@ def whole(run):
 def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     cluster = small_cluster(1)
     other = cluster.add_node(num_cpus=1)
-    tuned = begun(
-        project, written(project, trials=POINTS, seeds=[0], space={"lr_g": {"log": ["1e-4", "1e-3"]}}), "--address", cluster.address
-    )
+    path = written(project, {"notebooks": ["02_train"]}, trials=POINTS, seeds=[0], space={"lr_g": {"log": ["1e-4", "1e-3"]}})
+    tuned = begun(project, path, "--address", cluster.address)
     try:
         first = wait_until(lambda: trainer_of(project, "s-001"), 240, project / "sweep.log")
         for process in [*first.children(recursive=True), first]:
             process.kill()
         wait_until(lambda: any(Run(project / "reports" / n).info["status"] == "RUNNING" for n in ("s-002", "s-003") if (project / "reports" / n / "run.json").exists()), 120, project / "sweep.log")  # fmt: skip
         cluster.remove_node(other, allow_graceful=False)
-        assert tuned.wait(150 * POINTS) == 0, (project / "sweep.log").read_text()
+        assert tuned.wait(250 * POINTS) == 0, (project / "sweep.log").read_text()
     finally:
         tuned.kill()
         cluster.shutdown()

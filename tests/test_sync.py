@@ -245,7 +245,7 @@ def test_two_stores_are_each_remembered(run, monkeypatch, tmp_path):
 def test_what_is_left_is_counted_and_trouble_is_told(run, monkeypatch):
     """A store that is away for good: the copier gives up after its time, and says what is still to be sent."""
     run.finish()
-    monkeypatch.setattr(copier, "CLOSING_SECONDS", 1)
+    monkeypatch.setenv("FASHION_GAN_CLOSING_SECONDS", "1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     files = len(copier.files_of(run, final=True))
     with pytest.raises(UserError, match=rf"it cannot be reached; 6 points and {files} files are still to be sent: fashion-gan sync r1$"):
