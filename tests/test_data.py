@@ -22,6 +22,7 @@ def test_splits_are_fixed_and_whole(data_dir):
     assert [len(s) for s in (train, validation, test)] == [50_000, 10_000, 10_000]
     assert train.images.dtype == torch.uint8
     assert train.images.shape == (50_000, 1, 28, 28)
+    assert data.about(data_dir).shape == (1, 28, 28)
     assert torch.bincount(test.labels).tolist() == [1000] * 10
     again = data.load_split(data_dir, "train", 100)
     assert torch.equal(again.images, train.images[:100])
