@@ -111,24 +111,24 @@ def mlflow_problem(folder: Path) -> str:
 
 def harness(root: Path, count: int, seed: int, say=lambda line: None, targets=TARGETS, kills=2) -> list[Result]:
     """`count` runs, each killed up to `kills` times, held against one that was not."""
-    most, draws, results = kills, random.Random(seed), []
+    draws, results = random.Random(seed), []
     begun = time.monotonic()
     start(root, *begin(root, "whole")).wait()
     length = time.monotonic() - begun
     expected = outcome(root / "reports" / "whole")
     say(f"never stopped: {len(expected[1])} points, {length:.0f} s")
     for i in range(count):
-        name, target, kills, words = f"killed{i}", targets[i % len(targets)], 0, begin(root, f"killed{i}")
+        name, target, times, words = f"killed{i}", targets[i % len(targets)], 0, begin(root, f"killed{i}")
         in_training = i % 6 < 3  # three aimed at the training, a target each, then three at any moment
         after = draws.uniform(0, 1.5) if in_training else draws.uniform(0.5, max(1.0, length - 8))
         folder, trained = root / "reports" / name, 0
-        while kills < most and kill_once(root, name, target, words, after, in_training):
-            kills, words = kills + 1, ["resume", name]
+        while times < kills and kill_once(root, name, target, words, after, in_training):
+            times, words = times + 1, ["resume", name]
             trained = max([trained, *(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))])
         code = start(root, *words).wait() if Run(folder).info["status"] != "FINISHED" else 0
         problem = f"exit code {code}" if code else difference(expected, outcome(folder)) or mlflow_problem(folder)
-        results.append(Result(target, after, kills, trained, problem))
-        say(f"{i + 1:3d}  {target:7s} killed {kills} times, after {after:.1f} s, at image {trained}: {problem or 'equal in every bit'}")
+        results.append(Result(target, after, times, trained, problem))
+        say(f"{i + 1:3d}  {target:7s} killed {times} times, after {after:.1f} s, at image {trained}: {problem or 'equal in every bit'}")
     return results
 
 

@@ -54,7 +54,7 @@ def closing_seconds() -> float:
         seconds = float(value)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < 86_400:
+    if not 0 <= seconds <= 86_400:
         raise UserError(f"FASHION_GAN_CLOSING_SECONDS is {value!r}; allowed: 0 to 86400 seconds; unset it for 60")
     return seconds
 

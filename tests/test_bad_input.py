@@ -142,6 +142,7 @@ def assert_refused(done, expected):
         ("MLFLOW_TRACKING_URI", "nonsense", "is no address"),
         ("FASHION_GAN_CLOSING_SECONDS", "soon", "allowed: 0 to 86400 seconds"),
         ("FASHION_GAN_CLOSING_SECONDS", "-1", "allowed: 0 to 86400 seconds"),
+        ("FASHION_GAN_CLOSING_SECONDS", "86401", "allowed: 0 to 86400 seconds"),
         ("FASHION_GAN_CLOSING_SECONDS", "nan", "allowed: 0 to 86400 seconds"),
     ],
 )
