@@ -50,7 +50,14 @@ def lab(tmp_path_factory, data_dir, empty_store):
             text = text.replace(old, new)
         path.write_text(text)
     address = f"http://127.0.0.1:{(port := free_port())}"
-    options = ["--no-browser", f"--port={port}", "--IdentityProvider.token=", "--ServerApp.password=", "--allow-root"]
+    options = [
+        "--no-browser",
+        "--expose-app-in-browser",
+        f"--port={port}",
+        "--IdentityProvider.token=",
+        "--ServerApp.password=",
+        "--allow-root",
+    ]
     options.append(f"--notebook-dir={root}")
     env = os.environ | {"JUPYTER_CONFIG_DIR": str(root / "jupyter"), "JUPYTERLAB_SETTINGS_DIR": str(root / "jupyter")}
     env.pop("MLFLOW_TRACKING_URI", None)
@@ -66,16 +73,16 @@ def lab(tmp_path_factory, data_dir, empty_store):
 
 IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 BEGUN = "() => [...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].some((p) => /\\[[*0-9]+\\]/.test(p.textContent))"
-CONNECTED = """async () => {
-  const sessions = await (await fetch("/api/sessions")).json();
-  return sessions.some((s) => s.kernel.connections > 0 && s.kernel.execution_state === "idle");
+CONNECTED = """() => {
+  const notebook = window.jupyterapp?.shell.currentWidget?.context?.sessionContext;
+  const kernel = notebook?.session?.kernel;
+  return notebook?.isReady && kernel?.connectionStatus === "connected" && kernel.status === "idle";
 }"""
 
 
 def run_all_cells(page) -> None:
-    """JupyterLab's Run All Cells, once its kernel takes work. The indicator says idle before the page is connected to its kernel: a click then
-    is lost, or JupyterLab asks which kernel it shall be and drops some of the cells. So the server is asked."""
-    page.wait_for_selector(IDLE, timeout=120_000)
+    """JupyterLab's Run All Cells, once the notebook that has the focus is connected to its kernel. The indicator says idle before that: a
+    click then is lost, or JupyterLab asks which kernel it shall be and drops some of the cells."""
     page.wait_for_function(CONNECTED, timeout=120_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()

@@ -266,6 +266,7 @@ def tiny():
 @pytest.fixture
 def ray(monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # as scripts/cluster.py has it
     yield pytest.importorskip("ray", reason="no Ray here (pip install -e .[ray])")
 
 
