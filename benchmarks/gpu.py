@@ -1,4 +1,5 @@
-"""What a training step costs on one GPU: by width and batch, with and without the Fréchet loss, compiled, eigenvalues on the CPU.
+"""What a training step costs on one GPU: by width and batch, with and without the Fréchet loss,
+compiled, eigenvalues on the CPU.
 
     python benchmarks/gpu.py
 
@@ -52,18 +53,39 @@ def main():
     cases = {
         "without the Fréchet loss": finished(turn_of(params, split)),
         "eigenvalues on the CPU": finished(
-            turn_of(params, split, around=lambda: mock.patch.object(objectives, "frechet_loss", on_cpu), frechet=frechet)
+            turn_of(
+                params,
+                split,
+                around=lambda: mock.patch.object(objectives, "frechet_loss", on_cpu),
+                frechet=frechet,
+            )
         ),
     }
     for name, turn in cases.items():
-        print("{}: a step takes {:.2f} times as long ({:.2f} to {:.2f})".format(name, *compare(turn, usual)), flush=True)
-    for channels, batches in ((32, (64, 256)), (64, (64, 128, 256, 512)), (96, (128, 256)), (128, (256,))):
+        print(
+            "{}: a step takes {:.2f} times as long ({:.2f} to {:.2f})".format(
+                name, *compare(turn, usual)
+            ),
+            flush=True,
+        )
+    for channels, batches in (
+        (32, (64, 256)),
+        (64, (64, 128, 256, 512)),
+        (96, (128, 256)),
+        (128, (256,)),
+    ):
         rates = []
         for batch_size in batches:
-            turn = finished(turn_of(Params(channels=channels, batch_size=batch_size), split, frechet=frechet))
+            turn = finished(
+                turn_of(Params(channels=channels, batch_size=batch_size), split, frechet=frechet)
+            )
             turn()
             rates.append(STEPS * batch_size / statistics.median(seconds(turn) for _ in range(3)))
-        print(f"{channels} channels, batches of {batches}: {', '.join(f'{rate:,.0f}' for rate in rates)} images/s", flush=True)
+        print(
+            f"{channels} channels, batches of {batches}:"
+            f" {', '.join(f'{rate:,.0f}' for rate in rates)} images/s",
+            flush=True,
+        )
     print(
         "compiled: a step takes {:.2f} times as long ({:.2f} to {:.2f})".format(
             *compare(finished(turn_of(params, split, compiled, frechet=frechet)), usual)

@@ -2,8 +2,9 @@
 
     python benchmarks/kill.py --count 10
 
-Targets in turn: the kernel alone, the parent alone, both (the kernel's whole group and the parent). Prints a line a
-run; exit code 1 if any resumed run differs in a bit of its weights or a metric, or holds a point twice.
+Targets in turn: the kernel alone, the parent alone, both (the kernel's whole group and the parent).
+Prints a line a run; exit code 1 if any resumed run differs in a bit of its weights or a metric, or
+holds a point twice.
 """
 
 import argparse
@@ -24,9 +25,17 @@ from fashion_gan.run import Run
 
 TARGETS = ("kernel", "parent", "both")
 SIZE = {
-    "subset": 512, "epochs": 6, "channels": 8, "latent_dim": 8, "batch_size": 32, "look_images": 100,
-    "feature_from": 64, "checkpoint_seconds": 0.2, "samples": 1000, "device": "cpu",
-}  # fmt: skip
+    "subset": 512,
+    "epochs": 6,
+    "channels": 8,
+    "latent_dim": 8,
+    "batch_size": 32,
+    "look_images": 100,
+    "feature_from": 64,
+    "checkpoint_seconds": 0.2,
+    "samples": 1000,
+    "device": "cpu",
+}
 COMMAND = [sys.executable, "-m", "fashion_gan.cli"]
 
 
@@ -40,7 +49,13 @@ class Result:
 
 
 def start(root: Path, *words: str) -> subprocess.Popen:
-    return subprocess.Popen([*COMMAND, *words], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def begin(root: Path, name: str) -> list[str]:
@@ -65,13 +80,24 @@ def kernel_of(folder: Path) -> int | None:
 def outcome(folder: Path) -> tuple[dict, list]:
     """Weights of the final checkpoint, and all points but those a clock makes."""
     state = checkpoint.load_last(folder / "checkpoints")["state"]
-    weights = {f"{n}.{k}": v for n in ("generator", "discriminator", "averaged") for k, v in state[n].items()}
-    points = [(p["name"], p["step"], p["value"]) for p in Run(folder).metrics() if p["name"] not in ("seconds", "images_per_s")]
+    weights = {
+        f"{n}.{k}": v
+        for n in ("generator", "discriminator", "averaged")
+        for k, v in state[n].items()
+    }
+    points = [
+        (p["name"], p["step"], p["value"])
+        for p in Run(folder).metrics()
+        if p["name"] not in ("seconds", "images_per_s")
+    ]
     return weights, points
 
 
-def kill_once(root: Path, name: str, target: str, words: list[str], after: float, in_training: bool) -> bool:
-    """Start, wait for the kernel (or for a new checkpoint), kill after so many seconds. False where the run had ended before."""
+def kill_once(
+    root: Path, name: str, target: str, words: list[str], after: float, in_training: bool
+) -> bool:
+    """Start, wait for the kernel (or for a new checkpoint), kill after so many seconds. False where
+    the run had ended before."""
     checkpoints = root / "reports" / name / "checkpoints"
     old = set(checkpoints.glob("last-*.pt"))
     process, folder, until = start(root, *words), root / "reports" / name, time.monotonic() + 60
@@ -106,10 +132,16 @@ def difference(expected: tuple[dict, list], found: tuple[dict, list]) -> str:
 def mlflow_problem(folder: Path) -> str:
     """Whether MLflow's copy was brought to the run's own end."""
     copy, info = Run(folder).copy(), Run(folder).info
-    return "" if copy.get("closed") == info["ended"] and info["status"] == "FINISHED" else "MLflow is not level"
+    return (
+        ""
+        if copy.get("closed") == info["ended"] and info["status"] == "FINISHED"
+        else "MLflow is not level"
+    )
 
 
-def harness(root: Path, count: int, seed: int, say=lambda line: None, targets=TARGETS, kills=2) -> list[Result]:
+def harness(
+    root: Path, count: int, seed: int, say=lambda line: None, targets=TARGETS, kills=2
+) -> list[Result]:
     """`count` runs, each killed up to `kills` times, held against one that was not."""
     draws, results = random.Random(seed), []
     begun = time.monotonic()
@@ -118,17 +150,32 @@ def harness(root: Path, count: int, seed: int, say=lambda line: None, targets=TA
     expected = outcome(root / "reports" / "whole")
     say(f"never stopped: {len(expected[1])} points, {length:.0f} s")
     for i in range(count):
-        name, target, times, words = f"killed{i}", targets[i % len(targets)], 0, begin(root, f"killed{i}")
-        in_training = i % 6 < 3  # three aimed at the training, a target each, then three at any moment
+        name, target, times, words = (
+            f"killed{i}",
+            targets[i % len(targets)],
+            0,
+            begin(root, f"killed{i}"),
+        )
+        # three aimed at the training, a target each, then three at any moment
+        in_training = i % 6 < 3
         after = draws.uniform(0, 1.5) if in_training else draws.uniform(0.5, max(1.0, length - 8))
         folder, trained = root / "reports" / name, 0
         while times < kills and kill_once(root, name, target, words, after, in_training):
             times, words = times + 1, ["resume", name]
-            trained = max([trained, *(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))])
+            trained = max(
+                [trained, *(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))]
+            )
         code = start(root, *words).wait() if Run(folder).info["status"] != "FINISHED" else 0
-        problem = f"exit code {code}" if code else difference(expected, outcome(folder)) or mlflow_problem(folder)
+        problem = (
+            f"exit code {code}"
+            if code
+            else difference(expected, outcome(folder)) or mlflow_problem(folder)
+        )
         results.append(Result(target, after, times, trained, problem))
-        say(f"{i + 1:3d}  {target:7s} killed {times} times, after {after:.1f} s, at image {trained}: {problem or 'equal in every bit'}")
+        say(
+            f"{i + 1:3d}  {target:7s} killed {times} times, after {after:.1f} s, at image"
+            f" {trained}: {problem or 'equal in every bit'}"
+        )
     return results
 
 
@@ -151,7 +198,10 @@ def main() -> int:
         (root / "reports").mkdir()
         results = harness(root, args.count, args.seed, lambda line: print(line, flush=True))
     good = sum(not r.problem for r in results)
-    print(f"{good} of {len(results)} runs, killed {sum(r.kills for r in results)} times, equal the one never stopped in every bit")
+    print(
+        f"{good} of {len(results)} runs, killed {sum(r.kills for r in results)} times, equal the"
+        " one never stopped in every bit"
+    )
     return 0 if good == len(results) else 1
 
 

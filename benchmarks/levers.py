@@ -1,5 +1,6 @@
-"""What each lever of speed is worth: a training step without it over the step as it is, in turns (A B A B ...), medians; how the
-cost of a step grows with batch and width; seconds to draw and to measure 10,000 images.
+"""What each lever of speed is worth: a training step without it over the step as it is, in turns (A
+B A B ...), medians; how the cost of a step grows with batch and width; seconds to draw and to
+measure 10,000 images.
 
     python benchmarks/levers.py
 """
@@ -22,12 +23,15 @@ SHOWCASE = Path(__file__).resolve().parents[1] / "reports" / "showcase"
 
 
 def turn_of(params, split, change=None, around=contextlib.nullcontext, frechet=None):
-    """A function that makes STEPS training steps. `change`: of the state, once. `around`: a context of each turn."""
+    """A function that makes STEPS training steps. `change`: of the state, once. `around`: a context
+    of each turn."""
     state = TrainingState(params)
     state.position.images = 10**6
     if change:
         change(state)
-    few = list(itertools.islice(data.batches(split, params.batch_size, 0, 0, device=state.device), STEPS))
+    few = list(
+        itertools.islice(data.batches(split, params.batch_size, 0, 0, device=state.device), STEPS)
+    )
 
     def turn():
         with around():
@@ -46,7 +50,16 @@ def contiguous(state):
 def stock_adam(state):
     for name in ("optimizer_g", "optimizer_d"):
         old = getattr(state, name)
-        setattr(state, name, torch.optim.Adam(old.param_groups[0]["params"], old.defaults["lr"], old.defaults["betas"], foreach=False))
+        setattr(
+            state,
+            name,
+            torch.optim.Adam(
+                old.param_groups[0]["params"],
+                old.defaults["lr"],
+                old.defaults["betas"],
+                foreach=False,
+            ),
+        )
 
 
 @contextlib.contextmanager
@@ -71,13 +84,18 @@ def levers(params, split):
         "Adam a tensor at a time": turn_of(params, split, stock_adam),
         "one thread": turn_of(params, split, around=lambda: threads(1)),
         "bfloat16 convolutions": turn_of(params, split, around=bfloat16),
-        "with the Fréchet loss": turn_of(params, split, frechet=FrechetObjective(split, True, torch.device("cpu"))),
+        "with the Fréchet loss": turn_of(
+            params, split, frechet=FrechetObjective(split, True, torch.device("cpu"))
+        ),
     }
     found = {}
     for name, turn in cases.items():
         ratio = compare(turn, usual)
         found[name] = ratio[0]
-        print("{}: a step takes {:.2f} times as long ({:.2f} to {:.2f})".format(name, *ratio), flush=True)
+        print(
+            "{}: a step takes {:.2f} times as long ({:.2f} to {:.2f})".format(name, *ratio),
+            flush=True,
+        )
     return found
 
 
@@ -91,8 +109,14 @@ def growth(split):
             turn()
             rates.append(STEPS * batch_size / statistics.median(seconds(turn) for _ in range(3)))
         lines[f"{channels} channels"] = ([32, 64, 128, 256], rates)
-        print(f"{channels} channels, batch 32 to 256: {', '.join(f'{rate:,.0f}' for rate in rates)} images/s", flush=True)
-    plots.curves(lines, "Speed of training on 2 cores", "images a second", xlabel="batch", log=True).save(SHOWCASE / "speed.png")
+        print(
+            f"{channels} channels, batch 32 to 256: {', '.join(f'{rate:,.0f}' for rate in rates)}"
+            " images/s",
+            flush=True,
+        )
+    plots.curves(
+        lines, "Speed of training on 2 cores", "images a second", xlabel="batch", log=True
+    ).save(SHOWCASE / "speed.png")
     return {name: values for name, (_, values) in lines.items()}
 
 
@@ -100,7 +124,10 @@ def use(folder):
     """Seconds to draw 10,000 images with the shipped generator, and to measure them."""
     from fashion_gan import model
 
-    generator, labels = model.load_generator(SHOWCASE / model.FILE).generator, latent.balanced_labels(10_000)
+    generator, labels = (
+        model.load_generator(SHOWCASE / model.FILE).generator,
+        latent.balanced_labels(10_000),
+    )
     begun = time.perf_counter()
     images = latent.sample(generator, 10_000, 0, labels)
     drawn = time.perf_counter()
@@ -114,7 +141,9 @@ def main():
     split = data.load_split(Path(params.data_dir), "train")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     found = levers(params, split) | growth(split) | use(Path(params.data_dir))
-    print("10,000 images: drawn in {sample_s:.1f} s, measured in {evaluate_s:.0f} s".format(**found))
+    print(
+        "10,000 images: drawn in {sample_s:.1f} s, measured in {evaluate_s:.0f} s".format(**found)
+    )
     keep("levers", "python benchmarks/levers.py", **found)
 
 

@@ -1,4 +1,5 @@
-"""Peak memory and time of a command with all its processes: the sum of their proportional set sizes, sampled every two seconds.
+"""Peak memory and time of a command with all its processes: the sum of their proportional set
+sizes, sampled every two seconds.
 
 python benchmarks/memory.py .venv/bin/fashion-gan run params/default.yaml
 """
@@ -30,10 +31,21 @@ def main():
     while child.poll() is None:
         peak = max(peak, total(process))
         time.sleep(2)
-    seconds, command = time.monotonic() - begun, " ".join(Path(word).name if "/bin/" in word else word for word in sys.argv[1:])
-    print(f"exit code {child.returncode}, {seconds:.0f} s, peak memory {peak / 1e9:.2f} GB in all processes")
+    seconds, command = (
+        time.monotonic() - begun,
+        " ".join(Path(word).name if "/bin/" in word else word for word in sys.argv[1:]),
+    )
+    print(
+        f"exit code {child.returncode}, {seconds:.0f} s, peak memory {peak / 1e9:.2f} GB in all"
+        " processes"
+    )
     if child.returncode == 0:
-        keep(command, f"python benchmarks/memory.py {' '.join(sys.argv[1:])}", seconds=seconds, gigabytes=peak / 1e9)
+        keep(
+            command,
+            f"python benchmarks/memory.py {' '.join(sys.argv[1:])}",
+            seconds=seconds,
+            gigabytes=peak / 1e9,
+        )
     return child.returncode
 
 

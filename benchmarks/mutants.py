@@ -2,8 +2,9 @@
 
     python benchmarks/mutants.py [--each 40] [--module metrics]
 
-A mutant is a module with one operator, comparison, constant or truth value changed. Each is tried in a process of its own, forked where
-torch is loaded already, by the tests named below, until the first that fails. Prints the survivors, and the share that was noticed.
+A mutant is a module with one operator, comparison, constant or truth value changed. Each is tried
+in a process of its own, forked where torch is loaded already, by the tests named below, until the
+first that fails. Prints the survivors, and the share that was noticed.
 """
 
 from __future__ import annotations
@@ -35,12 +36,30 @@ TESTS = {  # by module: the tests of it, and quick ones of what stands on it
     "run": ("test_run",),
 }
 SWAPS = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Add, ast.Pow: ast.Mult,
-    ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr, ast.MatMult: ast.Mult,
-    ast.Lt: ast.GtE, ast.LtE: ast.Lt, ast.Gt: ast.LtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
-    ast.And: ast.Or, ast.Or: ast.And, ast.USub: ast.UAdd,
-}  # fmt: skip
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Add,
+    ast.Pow: ast.Mult,
+    ast.BitOr: ast.BitAnd,
+    ast.BitAnd: ast.BitOr,
+    ast.MatMult: ast.Mult,
+    ast.Lt: ast.GtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.LtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.USub: ast.UAdd,
+}
 
 
 @dataclass(frozen=True)
@@ -53,13 +72,19 @@ class Mutant:
 
 def changes_of(node: ast.AST) -> Iterator[tuple[str, object]]:
     """What can be changed at this node: words for it, and how."""
-    if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp | ast.UnaryOp) and type(node.op) in SWAPS:
+    if (
+        isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp | ast.UnaryOp)
+        and type(node.op) in SWAPS
+    ):
         other = SWAPS[type(node.op)]
         yield f"{type(node.op).__name__} -> {other.__name__}", lambda: setattr(node, "op", other())
     if isinstance(node, ast.Compare):
         for i, operator in enumerate(node.ops):
             other = SWAPS[type(operator)]
-            yield f"{type(operator).__name__} -> {other.__name__}", lambda i=i, other=other: node.ops.__setitem__(i, other())
+            yield (
+                f"{type(operator).__name__} -> {other.__name__}",
+                lambda i=i, other=other: node.ops.__setitem__(i, other()),
+            )
     if isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield f"{node.value} -> {not node.value}", lambda: setattr(node, "value", not node.value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
@@ -88,7 +113,9 @@ def mutants_of(module: str) -> list[Mutant]:
         every = ((node, *change) for node in walk(tree) for change in changes_of(node))
         node, words, change = next(each for i, each in enumerate(every) if i == number)
         change()
-        found.append(Mutant(module, node.lineno, words, ast.unparse(ast.fix_missing_locations(tree))))
+        found.append(
+            Mutant(module, node.lineno, words, ast.unparse(ast.fix_missing_locations(tree)))
+        )
     return found
 
 
@@ -123,7 +150,18 @@ def notices(module: str, mutant: Mutant | None) -> bool:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow", "--no-header", "--tb=no"]
+    words = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-m",
+        "not slow",
+        "--no-header",
+        "--tb=no",
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         return pytest.main([*words, *tests_of(module)]) not in (0, 5)
 
@@ -158,14 +196,25 @@ def tried(work: list[Mutant], at_once: int) -> dict[Mutant, float]:
                 if not noticed:
                     survivors[mutant] = time.monotonic() - began
                 words = "noticed" if noticed else "SURVIVED"
-                print(f"{words} {mutant.module}:{mutant.line} {mutant.change} ({time.monotonic() - began:.0f} s)", flush=True)
+                print(
+                    f"{words} {mutant.module}:{mutant.line} {mutant.change}"
+                    f" ({time.monotonic() - began:.0f} s)",
+                    flush=True,
+                )
         time.sleep(0.02)
     return survivors
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--each", type=int, default=40, help="mutants of a module, drawn with a seed; all where there are fewer")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--each",
+        type=int,
+        default=40,
+        help="mutants of a module, drawn with a seed; all where there are fewer",
+    )
     parser.add_argument("--module", choices=TESTS, action="append")
     parser.add_argument("--at-once", type=int, default=2)
     args = parser.parse_args()
@@ -183,7 +232,10 @@ def main() -> None:
     for module in args.module or TESTS:
         mine, left = ([m for m in some if m.module == module] for some in (work, survivors))
         print(f"{module}: {len(mine) - len(left)} of {len(mine)}")
-    print(f"noticed: {len(work) - len(survivors)} of {len(work)} = {1 - len(survivors) / len(work):.1%}")
+    print(
+        f"noticed: {len(work) - len(survivors)} of {len(work)} ="
+        f" {1 - len(survivors) / len(work):.1%}"
+    )
 
 
 if __name__ == "__main__":

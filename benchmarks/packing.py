@@ -1,5 +1,6 @@
-"""A folder of 64×64 PNGs: seconds and peak memory of packing it, of training its feature networks, of training on it. What is mapped from
-a file is told apart: the system takes it back when it needs room.
+"""A folder of 64×64 PNGs: seconds and peak memory of packing it, of training its feature networks,
+of training on it. What is mapped from a file is told apart: the system takes it back when it needs
+room.
 
 python benchmarks/packing.py [COUNT]
 """
@@ -25,9 +26,13 @@ def patterns():
     """Distinct PNGs of colour gradients with some noise, 7 kB each, as bytes."""
     generator = np.random.default_rng(0)
     for _ in range(PATTERNS):
-        ramp = np.add.outer(np.arange(SIDE), np.arange(SIDE))[..., None] + generator.integers(0, 80, 3)
+        ramp = np.add.outer(np.arange(SIDE), np.arange(SIDE))[..., None] + generator.integers(
+            0, 80, 3
+        )
         file = io.BytesIO()
-        Image.fromarray((ramp + generator.integers(0, 16, (SIDE, SIDE, 3))).astype(np.uint8)).save(file, "PNG")
+        Image.fromarray((ramp + generator.integers(0, 16, (SIDE, SIDE, 3))).astype(np.uint8)).save(
+            file, "PNG"
+        )
         yield file.getvalue()
 
 
@@ -54,14 +59,20 @@ def held(process):
 def measured(what, words, root):
     """Run a command in the project `root`, and say what it took."""
     begun, peaks = time.monotonic(), (0, 0)
-    child = subprocess.Popen([str(word) for word in words], cwd=root, env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")})
+    child = subprocess.Popen(
+        [str(word) for word in words],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+    )
     while child.poll() is None:
         peaks = tuple(map(max, peaks, held(psutil.Process(child.pid))))
         time.sleep(0.5)
     own, mapped = (peak / 1e9 for peak in peaks)
     seconds = time.monotonic() - begun
     print(
-        f"{what}: exit code {child.returncode}, {seconds:.0f} s, peak {own:.2f} GB, besides {mapped:.2f} GB mapped from files", flush=True
+        f"{what}: exit code {child.returncode}, {seconds:.0f} s, peak {own:.2f} GB, besides"
+        f" {mapped:.2f} GB mapped from files",
+        flush=True,
     )
     return child.returncode
 
@@ -80,11 +91,28 @@ def main():
         root = project(Path(temporary))
         make(root / "made", count)
         packing = "from pack import pack; pack('made', 'data', print, False)"
-        smoke = ["-p", "dataset=made", "-p", f"subset={count}", "-p", "epochs=1", "-p", "channels=8"]
+        smoke = [
+            "-p",
+            "dataset=made",
+            "-p",
+            f"subset={count}",
+            "-p",
+            "epochs=1",
+            "-p",
+            "channels=8",
+        ]
         codes = [
             measured(f"packing {count:,} images", [sys.executable, "-c", packing], root),
-            measured("feature networks", [sys.executable, ROOT / "scripts" / "data.py", "--dataset", root / "made"], root),
-            measured("a run over all of them", [Path(sys.executable).with_name("fashion-gan"), "run", "params/smoke.yaml", *smoke], root),
+            measured(
+                "feature networks",
+                [sys.executable, ROOT / "scripts" / "data.py", "--dataset", root / "made"],
+                root,
+            ),
+            measured(
+                "a run over all of them",
+                [Path(sys.executable).with_name("fashion-gan"), "run", "params/smoke.yaml", *smoke],
+                root,
+            ),
         ]
     return max(codes)
 

@@ -1,9 +1,11 @@
-"""The explorer in the report, opened from disk in Chromium: how soon it draws, how soon a slider's change is on screen.
+"""The explorer in the report, opened from disk in Chromium: how soon it draws, how soon a slider's
+change is on screen.
 
 python benchmarks/page.py [reports/RUN/index.html]
 
-Without a page the shipped model's is made first. Needs Chromium and playwright. A change is timed from the slider's event to the next
-frame after the picture was put on the canvas; three times 100 changes."""
+Without a page the shipped model's is made first. Needs Chromium and playwright. A change is timed
+from the slider's event to the next frame after the picture was put on the canvas; three times 100
+changes."""
 
 import argparse
 import shutil
@@ -22,7 +24,8 @@ from fashion_gan.errors import project_root
 from fashion_gan.run import Run
 
 TIMES = """async (count) => {
-  const stage = document.querySelector("canvas.stage"), input = document.querySelector("label.slider input"), times = [];
+  const stage = document.querySelector("canvas.stage"), times = [];
+  const input = document.querySelector("label.slider input");
   for (let k = 0; k < count; k++) {
     const before = stage.dataset.code, began = performance.now();
     input.value = (k % 30) + 1;
@@ -34,7 +37,10 @@ TIMES = """async (count) => {
   }
   return times.sort((a, b) => a - b);
 }"""
-DRAWN = "() => { const stage = document.querySelector('canvas.stage'); return stage && stage.dataset.code ? performance.now() : 0; }"
+DRAWN = (
+    "() => { const stage = document.querySelector('canvas.stage'); return stage &&"
+    " stage.dataset.code ? performance.now() : 0; }"
+)
 
 
 def made(folder: Path) -> Path:
@@ -42,7 +48,10 @@ def made(folder: Path) -> Path:
     shutil.copytree(project_root() / "reports" / "showcase", folder)
     data = project_root() / "data"
     shipped = model.find(str(project_root() / model.SHIPPED))
-    report.write_twin(Run(folder), *export.payload(shipped, load_split(data, "train"), load_split(data, "validation", 1000)))
+    report.write_twin(
+        Run(folder),
+        *export.payload(shipped, load_split(data, "train"), load_split(data, "validation", 1000)),
+    )
     return pages.write_report(Run(folder))
 
 
@@ -58,7 +67,9 @@ def main() -> None:
     args = parser.parse_args()
     browser_path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        page_path = Path(args.page).resolve() if args.page else playable(made(Path(folder) / "showcase"))
+        page_path = (
+            Path(args.page).resolve() if args.page else playable(made(Path(folder) / "showcase"))
+        )
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         opened, times = [], []
         for _ in range(3):
@@ -71,9 +82,13 @@ def main() -> None:
         browser.close()
         times.sort()
         print(
-            f"{page_path.stat().st_size / 1e6:.2f} MB; drawn {statistics.median(opened):.2f} s after it was opened (largest {max(opened):.2f})"
+            f"{page_path.stat().st_size / 1e6:.2f} MB; drawn {statistics.median(opened):.2f} s"
+            f" after it was opened (largest {max(opened):.2f})"
         )
-        print(f"a slider's change on screen: median {statistics.median(times):.0f} ms, 95 % {times[int(0.95 * len(times))]:.0f} ms")
+        print(
+            f"a slider's change on screen: median {statistics.median(times):.0f} ms, 95 %"
+            f" {times[int(0.95 * len(times))]:.0f} ms"
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python benchmarks/quality.py params/default.yaml --seeds 0 1 2 -p epochs=5
 
-Prints one JSON line a seed; the same figures as 03_evaluate, without notebooks or tracking. To choose between recipes say
---role dev: the dev network and the validation split, so that neither the judge nor the test split takes part in a choice.
+Prints one JSON line a seed; the same figures as 03_evaluate, without notebooks or tracking. To
+choose between recipes say --role dev: the dev network and the validation split, so that neither the
+judge nor the test split takes part in a choice.
 """
 
 import argparse
@@ -41,28 +42,40 @@ def stages_of(args, seed):
 
 
 def trained(args, stages, seed):
-    """The state after all stages, the last record, and the generators of the other averages by half-life."""
+    """The state after all stages, the last record, and the generators of the other averages by
+    half-life."""
     where = Path(stages[0].data_dir)
     splits = data.load_split(where, "train", stages[0].subset), data.load_split(where, "validation")
     state = TrainingState(stages[0])
     others = {half_life: copy.deepcopy(state.averaged) for half_life in args.averages}
-    with mock.patch.object(training, "average", functools.partial(average_all, training.average, others)):
+    with mock.patch.object(
+        training, "average", functools.partial(average_all, training.average, others)
+    ):
         for stage in stages:
             folder = args.folder and args.folder / str(seed)
             if folder:
                 folder.mkdir(parents=True, exist_ok=True)
             for record in training.train(state, *splits, stage, folder):
-                print(f"  seed {seed} epoch {record.epoch}: { {k: round(v, 3) for k, v in record.metrics.items()} }", flush=True)
+                print(
+                    f"  seed {seed} epoch {record.epoch}:"
+                    f" { {k: round(v, 3) for k, v in record.metrics.items()} }",
+                    flush=True,
+                )
     return state, record, others
 
 
 def scored(args, state, others, params):
     """The scores of the averaged generator, those of the others under `averages`."""
-    labels, against = latent.balanced_labels(params.samples), "test" if args.role == "judge" else "validation"
+    labels, against = (
+        latent.balanced_labels(params.samples),
+        "test" if args.role == "judge" else "validation",
+    )
     evaluator = evaluation.Evaluator(Path(params.data_dir), params.subset, args.role, against)
 
     def scores():
-        images = latent.sample(training.averaged_generator(state, params), params.samples, params.sample_seed, labels)
+        images = latent.sample(
+            training.averaged_generator(state, params), params.samples, params.sample_seed, labels
+        )
         return evaluator.scores([(images, labels if params.conditional else None)])[0]
 
     found = scores()
@@ -78,9 +91,17 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--folder", type=Path, help="keep checkpoints here, a folder a seed")
     parser.add_argument("--role", default="judge", choices=["judge", "dev"])
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="write the figures of all seeds to a JSON file")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="write the figures of all seeds to a JSON file"
+    )
     parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--then", action="append", default=[], metavar="NAME=VALUE", help="train on with these, another batch_size for one")
+    parser.add_argument(
+        "--then",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="train on with these, another batch_size for one",
+    )
     averages = {"help": "score averages of other half-lives too; 0: none", "metavar": "IMAGES"}
     parser.add_argument("--averages", type=int, nargs="+", default=[], **averages)
     args = parser.parse_args()
@@ -92,13 +113,26 @@ def main():
         state, record, others = trained(args, stages, seed)
         found = scored(args, state, others, stages[0])
         found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}
-        found |= {"distance_train": record.metrics["validation_distance_train"], "distance_dev": record.metrics["validation_distance"]}
-        found |= {"train_s": state.position.seconds, "wall_s": time.monotonic() - started, "images": state.position.images}
+        found |= {
+            "distance_train": record.metrics["validation_distance_train"],
+            "distance_dev": record.metrics["validation_distance"],
+        }
+        found |= {
+            "train_s": state.position.seconds,
+            "wall_s": time.monotonic() - started,
+            "images": state.position.images,
+        }
         print(json.dumps(found), flush=True)
         all_found.append(found)
     if args.keep:
-        figures = {key: [found.get(key) for found in all_found] for key in ("distance", "precision", "recall", "label_accuracy", "images")}
-        write_json(args.keep, {"command": f"python benchmarks/quality.py {' '.join(sys.argv[1:])}"} | figures)
+        figures = {
+            key: [found.get(key) for found in all_found]
+            for key in ("distance", "precision", "recall", "label_accuracy", "images")
+        }
+        write_json(
+            args.keep,
+            {"command": f"python benchmarks/quality.py {' '.join(sys.argv[1:])}"} | figures,
+        )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,20 @@
-"""What more workers bring: measured with one and two of them here, and from that what to expect of many.
+"""What more workers bring: measured with one and two of them here, and from that what to expect of
+many.
 
     python benchmarks/scale.py [-p channels=64]
 
-Runs interleaved: rounds of whole steps of the default recipe by one process, and by two that share each batch, on one thread a process.
-Then what a step sends, how large a checkpoint is, how fast the record takes points, and a forecast:
+Runs interleaved: rounds of whole steps of the default recipe by one process, and by two that share
+each batch, on one thread a process. Then what a step sends, how large a checkpoint is, how fast the
+record takes points, and a forecast:
 
     efficiency = compute / (compute + bytes + small)
-    bytes  = 2 (N - 1) / N * gradient bytes / bandwidth       (a ring; nothing is hidden behind the backward pass)
-    small  = number of small sums * 2 log2(N) * latency       (batch norm's moments, norms, whether to stop: a tree)
+    bytes  = 2 (N - 1) / N * gradient bytes / bandwidth
+             (a ring; nothing is hidden behind the backward pass)
+    small  = number of small sums * 2 log2(N) * latency
+             (batch norm's moments, norms, whether to stop: a tree)
 
-with the same number of images a worker as one has here, so the whole batch grows with N, and the recipe is another one."""
+with the same number of images a worker as one has here, so the whole batch grows with N, and the
+recipe is another one."""
 
 import argparse
 import math
@@ -32,17 +37,24 @@ from fashion_gan.run import Run
 from fashion_gan.state import FrechetObjective, TrainingState, step
 
 STEPS, ROUNDS = 15, 4
-NETWORKS = {"10 Gbit": (1.25e9, 50e-6), "100 Gbit": (12.5e9, 10e-6)}  # bytes a second, seconds a message: assumed
+# bytes a second, seconds a message: assumed
+NETWORKS = {"10 Gbit": (1.25e9, 50e-6), "100 Gbit": (12.5e9, 10e-6)}
 
 
 def steps(rank: int, size: int, folder: Path, params: Params) -> None:
-    """Process `rank` of `size`: STEPS steps each time that it is asked for; the first one says how long they took."""
+    """Process `rank` of `size`: STEPS steps each time that it is asked for; the first one says how
+    long they took."""
     torch.set_num_threads(1)
     if size > 1:
-        distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size
+        )
         parallel.team = parallel.Team(rank, size, folder / "stop")
     split = data.load_split(Path(params.data_dir), "train", 8192)
-    state, frechet = TrainingState(params), FrechetObjective(split, params.conditional, torch.device("cpu"))
+    state, frechet = (
+        TrainingState(params),
+        FrechetObjective(split, params.conditional, torch.device("cpu")),
+    )
     sums = []
     whole = distributed.all_reduce
     if size > 1:
@@ -64,8 +76,12 @@ def steps(rank: int, size: int, folder: Path, params: Params) -> None:
 
 
 def measured(params: Params, folder: Path) -> tuple[list[float], list[float], float]:
-    """Seconds a step of one and of two workers, a figure a round, and how many small sums a step of two takes."""
-    started = {n: torch.multiprocessing.spawn(steps, (n, folder, params), nprocs=n, join=False) for n in (1, 2)}
+    """Seconds a step of one and of two workers, a figure a round, and how many small sums a step of
+    two takes."""
+    started = {
+        n: torch.multiprocessing.spawn(steps, (n, folder, params), nprocs=n, join=False)
+        for n in (1, 2)
+    }
     seconds, sums = {1: [], 2: []}, 0.0
     for number in range(ROUNDS + 1):
         for n in (1, 2):
@@ -89,30 +105,58 @@ def points_a_second(folder: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
     params = Params.read({"feature_from": "0"} | read_overrides(parser.parse_args().overrides))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         one, two, sums = measured(params, folder)
         state = TrainingState(params)
-        size = checkpoint.save(folder / "checkpoints", state.state_dict(), params.model_dump(), 0, 1).stat().st_size
+        size = (
+            checkpoint.save(folder / "checkpoints", state.state_dict(), params.model_dump(), 0, 1)
+            .stat()
+            .st_size
+        )
         rate = points_a_second(folder)
-    gradient = sum(4 * p.numel() for network in (state.generator, state.discriminator) for p in network.parameters())
+    gradient = sum(
+        4 * p.numel()
+        for network in (state.generator, state.discriminator)
+        for p in network.parameters()
+    )
     compute, ratios = statistics.median(one), [a / b for a, b in zip(one, two, strict=True)]
-    print(f"batch {params.batch_size}, {params.channels} channels, one thread a worker, {os.cpu_count()} cores")
-    print(f"one worker:  {params.batch_size / compute:,.0f} images a second, {1000 * compute:.0f} ms a step")
-    print(f"two workers: {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})")
-    print(f"a step sends {gradient / 1e6:.2f} MB of gradients and {sums:.0f} small sums; a checkpoint has {size / 1e6:.1f} MB")
+    print(
+        f"batch {params.batch_size}, {params.channels} channels, one thread a worker,"
+        f" {os.cpu_count()} cores"
+    )
+    print(
+        f"one worker:  {params.batch_size / compute:,.0f} images a second, {1000 * compute:.0f} ms"
+        " a step"
+    )
+    print(
+        f"two workers: {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to"
+        f" {max(ratios):.2f})"
+    )
+    print(
+        f"a step sends {gradient / 1e6:.2f} MB of gradients and {sums:.0f} small sums; a checkpoint"
+        f" has {size / 1e6:.1f} MB"
+    )
     print(f"the record takes {rate:,.0f} points a second; an epoch leaves 13")
-    print(f"expected efficiency with {params.batch_size} images a worker, as fast as here, and 50 times as fast (a guess at a GPU):")
+    print(
+        f"expected efficiency with {params.batch_size} images a worker, as fast as here, and 50"
+        " times as fast (a guess at a GPU):"
+    )
     for network, (bandwidth, latency) in NETWORKS.items():
         for speed in (1, 50):
             told = []
             for n in (8, 64, 512):
                 sent = 2 * (n - 1) / n * gradient / bandwidth + sums * 2 * math.log2(n) * latency
                 told.append(f"{n} workers {compute / speed / (compute / speed + sent):.2f}")
-            print(f"  {network}, {latency * 1e6:.0f} us a message, compute x{speed}: {', '.join(told)}")
+            print(
+                f"  {network}, {latency * 1e6:.0f} us a message, compute x{speed}:"
+                f" {', '.join(told)}"
+            )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What the loop costs beside the bare arithmetic, the loader beside torchvision's, and images a second of the profiles.
+"""What the loop costs beside the bare arithmetic, the loader beside torchvision's, and images a
+second of the profiles.
 
     python benchmarks/speed.py
 
-All figures of a ratio come from one process, in turns (A B A B ...), and the median of the turns is printed: absolute
-times drift on a shared machine, ratios taken side by side do not.
+All figures of a ratio come from one process, in turns (A B A B ...), and the median of the turns is
+printed: absolute times drift on a shared machine, ratios taken side by side do not.
 """
 
 import itertools
@@ -30,11 +31,14 @@ TURNS, STEPS = 9, 25
 
 
 def whole_loop(state, split, params, folder):
-    """One call runs STEPS steps of the real loop: batches by index, schedules, average, checkpoint clock, progress."""
+    """One call runs STEPS steps of the real loop: batches by index, schedules, average, checkpoint
+    clock, progress."""
     keeper = training.Keeper(state, params, folder, 10**9)
 
     def turn():
-        few = data.Split(split.images[: STEPS * params.batch_size], split.labels[: STEPS * params.batch_size])
+        few = data.Split(
+            split.images[: STEPS * params.batch_size], split.labels[: STEPS * params.batch_size]
+        )
         state.position.batch = 0
         state.position.epoch += 1
         training.run_epoch(state, few, params, None, keeper, [], float("inf"))
@@ -45,7 +49,10 @@ def whole_loop(state, split, params, folder):
 def bare_arithmetic(state, split, params):
     """The same networks, losses and optimisers on one ready batch: what no loop can do without."""
     real, labels = next(data.batches(split, params.batch_size, 0, 0))
-    z, asked = torch.randn(params.batch_size, params.latent_dim), torch.randint(0, 10, (params.batch_size,))
+    z, asked = (
+        torch.randn(params.batch_size, params.latent_dim),
+        torch.randint(0, 10, (params.batch_size,)),
+    )
     G, D = state.generator, state.discriminator
 
     def turn():
@@ -72,7 +79,8 @@ def seconds(turn):
 
 
 def compare(a, b, turns=TURNS):
-    """Median over the turns of time(a) / time(b), with the smallest and the largest; one turn of each is a warm-up."""
+    """Median over the turns of time(a) / time(b), with the smallest and the largest; one turn of
+    each is a warm-up."""
     a(), b()
     ratios = [seconds(a) / seconds(b) for _ in range(turns)]
     return statistics.median(ratios), min(ratios), max(ratios)
@@ -80,7 +88,11 @@ def compare(a, b, turns=TURNS):
 
 def loaders(split, params, folder):
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
-    theirs = DataLoader(FashionMNIST(folder, train=True, transform=transform), batch_size=params.batch_size, shuffle=True)
+    theirs = DataLoader(
+        FashionMNIST(folder, train=True, transform=transform),
+        batch_size=params.batch_size,
+        shuffle=True,
+    )
 
     def ours_turn():
         for _ in itertools.islice(data.batches(split, params.batch_size, 0, 0), 100):
@@ -95,7 +107,10 @@ def loaders(split, params, folder):
 
 def profiles(split):
     """Images a second of each profile's steps, in turns."""
-    default, baseline = read_profile(Path("params/default.yaml")).params, read_profile(Path("params/baseline_dcgan.yaml")).params
+    default, baseline = (
+        read_profile(Path("params/default.yaml")).params,
+        read_profile(Path("params/baseline_dcgan.yaml")).params,
+    )
     frechet = FrechetObjective(split, True, torch.device("cpu"))
     cases = {
         "default, before the Fréchet loss": (default, None),
@@ -109,13 +124,18 @@ def profiles(split):
             state = states[name]
             state.position.images = 10**6
             begun = time.perf_counter()
-            for real, labels in itertools.islice(data.batches(split, params.batch_size, 0, turn), STEPS):
+            for real, labels in itertools.islice(
+                data.batches(split, params.batch_size, 0, turn), STEPS
+            ):
                 step(state, real, labels, params, objective)
                 average(state, params)
             if turn:
                 rates[name].append(STEPS * params.batch_size / (time.perf_counter() - begun))
     for name, found in rates.items():
-        print(f"{name}: {statistics.median(found):,.0f} images/s ({min(found):,.0f} to {max(found):,.0f})")
+        print(
+            f"{name}: {statistics.median(found):,.0f} images/s ({min(found):,.0f} to"
+            f" {max(found):,.0f})"
+        )
     return [statistics.median(rates[name]) for name in cases]
 
 
@@ -129,12 +149,21 @@ def main():
         ratio = compare(whole, bare_arithmetic(TrainingState(params), split, params))
     print("whole training step / bare arithmetic: {:.3f} ({:.3f} to {:.3f})".format(*ratio))
     loader = compare(*loaders(split, params, folder))
-    print("our loader / torchvision's DataLoader: 1/{:.0f} (1/{:.0f} to 1/{:.0f})".format(*(1 / r for r in loader)))
+    print(
+        "our loader / torchvision's DataLoader: 1/{:.0f} (1/{:.0f} to 1/{:.0f})".format(
+            *(1 / r for r in loader)
+        )
+    )
     before, with_frechet, baseline = profiles(split)
     keep(
-        "speed", "python benchmarks/speed.py", step=ratio[0], loader=1 / loader[0],
-        default_before=before, default=with_frechet, baseline_dcgan=baseline,
-    )  # fmt: skip
+        "speed",
+        "python benchmarks/speed.py",
+        step=ratio[0],
+        loader=1 / loader[0],
+        default_before=before,
+        default=with_frechet,
+        baseline_dcgan=baseline,
+    )
 
 
 if __name__ == "__main__":

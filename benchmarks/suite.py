@@ -1,4 +1,5 @@
-"""What the test suite costs, by file and by cause: python benchmarks/suite.py [words for pytest]. Two cores, nothing beside it."""
+"""What the test suite costs, by file and by cause: python benchmarks/suite.py [words for pytest].
+Two cores, nothing beside it."""
 
 from __future__ import annotations
 
@@ -32,7 +33,10 @@ def traced(words: list[str], trace: Path) -> float:
     """Run pytest with every Python process below it traced; the seconds it took."""
     hook = Path(sysconfig.get_paths()["purelib"]) / "suite_trace.pth"
     folder = str(Path(__file__).parent)
-    code = f"import os, sys; 'SUITE_TRACE' in os.environ and (sys.path.append({folder!r}), __import__('suite_trace').begin())"
+    code = (
+        f"import os, sys; 'SUITE_TRACE' in os.environ and (sys.path.append({folder!r}),"
+        " __import__('suite_trace').begin())"
+    )
     hook.write_text(code + "\n")
     began = time.monotonic()
     try:
@@ -48,7 +52,9 @@ def kind_of(words: list[str]) -> str | None:
     line = " ".join(words)
     if "mlflow" in line and ("server" in words or "serve" in words or "ui" in words):
         return "MLflow server"
-    return next((kind for word, kind in PROGRAMS.items() if any(word in each for each in words[:4])), None)
+    return next(
+        (kind for word, kind in PROGRAMS.items() if any(word in each for each in words[:4])), None
+    )
 
 
 def summarized(trace: Path, wall: float) -> str:
@@ -73,9 +79,17 @@ def summarized(trace: Path, wall: float) -> str:
     total = lambda each: each["setup"] + each["call"] + each["teardown"]  # noqa: E731
     lines = [f"{wall:.0f} s", "", "| file | tests | seconds | of them busy |", "|---|---|---|---|"]
     for name, each in sorted(by_file.items(), key=lambda pair: -total(pair[1])):
-        lines.append(f"| {Path(name).name} | {each['tests']} | {total(each):.0f} | {busy[name]:.0f} |")
+        lines.append(
+            f"| {Path(name).name} | {each['tests']} | {total(each):.0f} | {busy[name]:.0f} |"
+        )
     everything = sum(total(each) for each in by_file.values())
-    lines += [f"| all | {sum(e['tests'] for e in by_file.values())} | {everything:.0f} | {sum(busy.values()):.0f} |", ""]
+    lines += [
+        (
+            f"| all | {sum(e['tests'] for e in by_file.values())} | {everything:.0f} |"
+            f" {sum(busy.values()):.0f} |"
+        ),
+        "",
+    ]
     lines += ["| cause | times | seconds, over all processes |", "|---|---|---|"]
     for name in sorted(counts | causes, key=lambda n: (-causes[n], -counts[n])):
         lines.append(f"| {name} | {counts[name]} | {causes[name]:.0f} |")
@@ -85,5 +99,7 @@ def summarized(trace: Path, wall: float) -> str:
 if __name__ == "__main__":
     trace = Path(tempfile.mkdtemp()) / "trace.jsonl"
     print(trace, flush=True)
-    wall = traced(sys.argv[1:] or ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"], trace)
+    wall = traced(
+        sys.argv[1:] or ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"], trace
+    )
     print(summarized(trace, wall))

@@ -1,5 +1,5 @@
-"""What a process of the suite costs, one JSON line an event in the file that SUITE_TRACE names. benchmarks/suite.py has every Python
-process import this first, and pytest load it as a plugin."""
+"""What a process of the suite costs, one JSON line an event in the file that SUITE_TRACE names.
+benchmarks/suite.py has every Python process import this first, and pytest load it as a plugin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
-HEAVY = ("torch", "torchvision", "mlflow", "ray", "matplotlib", "sklearn", "pandas", "pydantic", "IPython", "jupyterlab", "papermill", "playwright")  # fmt: skip
+HEAVY = (
+    "torch",
+    "torchvision",
+    "mlflow",
+    "ray",
+    "matplotlib",
+    "sklearn",
+    "pandas",
+    "pydantic",
+    "IPython",
+    "jupyterlab",
+    "papermill",
+    "playwright",
+)
 WATCHED = {  # functions whose seconds are added up, by the module that defines them
     "mlflow.store.db.utils": {"_initialize_tables": "migrating", "_upgrade_db": "migrating"},
     "fashion_gan.state": {"step": "training"},
@@ -35,7 +48,8 @@ def emit(event: str, **values: object) -> None:
 
 
 def flush() -> None:
-    """Write down what was added up since the last time; a process that is killed loses a second at most."""
+    """Write down what was added up since the last time; a process that is killed loses a second at
+    most."""
     global _flushed
     _flushed = time.monotonic()
     for name, value in list(seconds.items()):
@@ -123,7 +137,13 @@ def begin() -> None:
 def pytest_runtest_logreport(report) -> None:
     """Called where the tests are gathered, once a phase of a test."""
     if not os.environ.get("PYTEST_XDIST_WORKER"):
-        emit("phase", name=report.nodeid, phase=report.when, seconds=report.duration, outcome=report.outcome)
+        emit(
+            "phase",
+            name=report.nodeid,
+            phase=report.when,
+            seconds=report.duration,
+            outcome=report.outcome,
+        )
 
 
 def pytest_runtest_setup(item) -> None:

@@ -1,10 +1,12 @@
-"""What a hanging MLflow costs a training: images a second with the copier at work against it with the copier stopped.
+"""What a hanging MLflow costs a training: images a second with the copier at work against it with
+the copier stopped.
 
     python benchmarks/tracking.py
 
-The server takes connections and never answers. One training goes on; every WINDOW seconds its copier is let go or stopped
-(SIGCONT, SIGSTOP), in turns, so both rates come from the same minutes of the same process. Printed: the median over pairs of
-windows of rate(at work) / rate(stopped), and how much processor time the copier took.
+The server takes connections and never answers. One training goes on; every WINDOW seconds its
+copier is let go or stopped (SIGCONT, SIGSTOP), in turns, so both rates come from the same minutes
+of the same process. Printed: the median over pairs of windows of rate(at work) / rate(stopped), and
+how much processor time the copier took.
 """
 
 import os
@@ -38,7 +40,9 @@ def hanging_server():
 def copier_of(run):
     while True:
         found = [
-            p for p in psutil.process_iter(["cmdline"]) if "--follow" in (p.info["cmdline"] or []) and str(run.folder) in p.info["cmdline"]
+            p
+            for p in psutil.process_iter(["cmdline"])
+            if "--follow" in (p.info["cmdline"] or []) and str(run.folder) in p.info["cmdline"]
         ]
         if found:
             return found[0]
@@ -46,8 +50,12 @@ def copier_of(run):
 
 
 def windows(run, params, folder):
-    """Yields (images, seconds) of one window after another, while the training goes on and its points are logged."""
-    split, validation = data.load_split(folder, "train", params.subset), data.load_split(folder, "validation", 500)
+    """Yields (images, seconds) of one window after another, while the training goes on and its
+    points are logged."""
+    split, validation = (
+        data.load_split(folder, "train", params.subset),
+        data.load_split(folder, "validation", 500),
+    )
     state, begun, seen = TrainingState(params), None, 0
     for record in training.train(state, split, validation, params, run.folder):
         run.log_metrics(record.metrics, record.images)
@@ -59,7 +67,9 @@ def windows(run, params, folder):
 
 def main():
     server, data_folder = hanging_server(), project_root() / "data"
-    params = Params(subset=2048, epochs=100_000, look_images=100, checkpoint_seconds=30.0, feature_loss=0.0)
+    params = Params(
+        subset=2048, epochs=100_000, look_images=100, checkpoint_seconds=30.0, feature_loss=0.0
+    )
     rates = {True: [], False: []}
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
@@ -88,7 +98,8 @@ def main():
     ratios = [a / b for a, b in zip(rates[True], rates[False], strict=False)]
     print(f"{torch.get_num_threads()} threads; {PAIRS} pairs of windows of {WINDOW:.0f} s")
     print(
-        f"images/s with the copier at a hanging server / without: {statistics.median(ratios):.4f} ({min(ratios):.3f} to {max(ratios):.3f})"
+        f"images/s with the copier at a hanging server / without: {statistics.median(ratios):.4f}"
+        f" ({min(ratios):.3f} to {max(ratios):.3f})"
     )
     print(f"the copier's processor time while at work: {100 * used / lasted:.2f} % of one core")
 

@@ -1,4 +1,5 @@
-"""fashion_gan: the small package behind the notebooks. One subject a module; start at `params`, `run` and `training`."""
+"""fashion_gan: the small package behind the notebooks. One subject a module; start at `params`,
+`run` and `training`."""
 
 from fashion_gan.errors import UserError
 

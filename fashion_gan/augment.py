@@ -1,6 +1,7 @@
 """Random, differentiable changes of a batch: `f(batch, generator) -> batch`, one draw an image.
 
-After DiffAugment (Zhao et al. 2020): shown to the discriminator on real and fake alike, never learned by the generator.
+After DiffAugment (Zhao et al. 2020): shown to the discriminator on real and fake alike, never
+learned by the generator.
 """
 
 import torch
@@ -9,9 +10,14 @@ from torch.nn import functional as F
 from fashion_gan import parallel
 
 
-def _integers(low: int, high: int, count: int, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """`count` integers in low..high, drawn where the generator lives, moved to where the images are."""
-    drawn = torch.randint(low, high + 1, (count * parallel.team.size,), generator=generator, device=generator.device)
+def _integers(
+    low: int, high: int, count: int, images: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """`count` integers in low..high, drawn where the generator lives, moved to where the images
+    are."""
+    drawn = torch.randint(
+        low, high + 1, (count * parallel.team.size,), generator=generator, device=generator.device
+    )
     return parallel.mine(drawn).to(images.device)
 
 
@@ -22,13 +28,23 @@ def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def translate(images: torch.Tensor, generator: torch.Generator, reach: int = 3) -> torch.Tensor:
-    """Move each image (N, C, H, W) by -reach..reach pixels in both directions; black (-1) comes in from the edge."""
+    """Move each image (N, C, H, W) by -reach..reach pixels in both directions; black (-1) comes in
+    from the edge."""
     n, colours, height, width = images.shape
     padded = F.pad(images, (reach,) * 4, value=-1.0)
-    rows = _integers(0, 2 * reach, n, images, generator)[:, None] + torch.arange(height, device=images.device)
-    columns = _integers(0, 2 * reach, n, images, generator)[:, None] + torch.arange(width, device=images.device)
+    rows = _integers(0, 2 * reach, n, images, generator)[:, None] + torch.arange(
+        height, device=images.device
+    )
+    columns = _integers(0, 2 * reach, n, images, generator)[:, None] + torch.arange(
+        width, device=images.device
+    )
     each = torch.arange(n, device=images.device)[:, None, None, None]
-    return padded[each, torch.arange(colours)[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    return padded[
+        each,
+        torch.arange(colours)[None, :, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
 
 
 def cutout(images: torch.Tensor, generator: torch.Generator, size: int = 14) -> torch.Tensor:
@@ -42,7 +58,12 @@ def cutout(images: torch.Tensor, generator: torch.Generator, size: int = 14) -> 
     return torch.where(inside.unsqueeze(1), -1.0, images)
 
 
-AUGMENTATIONS = {"none": (), "flip": (flip,), "translate": (translate,), "translate+cutout": (translate, cutout)}
+AUGMENTATIONS = {
+    "none": (),
+    "flip": (flip,),
+    "translate": (translate,),
+    "translate+cutout": (translate, cutout),
+}
 
 
 def augment(images: torch.Tensor, policy: str, generator: torch.Generator) -> torch.Tensor:

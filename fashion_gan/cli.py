@@ -1,5 +1,5 @@
-"""`fashion-gan COMMAND …`: each command is a script in scripts/, with its own --help. The package is what they and the
-notebooks import. Nothing heavy is imported here, so that --help is quick."""
+"""`fashion-gan COMMAND …`: each command is a script in scripts/, with its own --help. The package
+is what they and the notebooks import. Nothing heavy is imported here, so that --help is quick."""
 
 import argparse
 import os
@@ -32,7 +32,10 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def main() -> None:
-    parser = OneLineParser(prog="fashion-gan", description="Train a GAN that designs clothes, measure it, keep every run.")
+    parser = OneLineParser(
+        prog="fashion-gan",
+        description="Train a GAN that designs clothes, measure it, keep every run.",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, help in COMMANDS.items():
         commands.add_parser(name, help=help, add_help=False)

@@ -1,5 +1,5 @@
-"""Several runs side by side, a sweep's trials among them. Runs that were trained alike but for the seed are one group, with the spread
-over its seeds. Nothing but the run folders is read."""
+"""Several runs side by side, a sweep's trials among them. Runs that were trained alike but for the
+seed are one group, with the spread over its seeds. Nothing but the run folders is read."""
 
 import json
 import statistics
@@ -10,20 +10,32 @@ from fashion_gan.params import Params, meta
 from fashion_gan.run import Run, all_runs, find
 
 BETTER = {  # 1: higher is better; -1: lower
-    "distance": -1, "kernel_distance": -1, "precision": 1, "recall": 1, "density": 1, "coverage": 1, "label_accuracy": 1, "unevenness": -1,
-}  # fmt: skip
+    "distance": -1,
+    "kernel_distance": -1,
+    "precision": 1,
+    "recall": 1,
+    "density": 1,
+    "coverage": 1,
+    "label_accuracy": 1,
+    "unevenness": -1,
+}
 ENDS = {"FINISHED": "finished", "KILLED": "stopped early", "FAILED": "failed", "RUNNING": "running"}
 Groups = dict[str, list[Run]]
 Figures = dict[str, dict[str, tuple[float, float | None] | None]]
 
 
 def measured(names: str) -> list[Run]:
-    """The runs of these names, with commas between; of none the newest three that were measured. Raises UserError for a run
-    without scores, and for fewer than two."""
-    compared = [find(n.strip()) for n in names.split(",") if n.strip()] or [run for run in all_runs() if run.read_json("scores")][-3:]
+    """The runs of these names, with commas between; of none the newest three that were measured.
+    Raises UserError for a run without scores, and for fewer than two."""
+    compared = [find(n.strip()) for n in names.split(",") if n.strip()] or [
+        run for run in all_runs() if run.read_json("scores")
+    ][-3:]
     for run in compared:
         if not run.read_json("scores"):
-            raise UserError(f"run {run.name} has no scores; measure it: fashion-gan resume {run.name}, or leave it out")
+            raise UserError(
+                f"run {run.name} has no scores; measure it: fashion-gan resume {run.name}, or leave"
+                " it out"
+            )
     if len(compared) < 2:
         raise UserError(f"{len(compared)} measured runs; name two or more, with commas between")
     return compared
@@ -31,7 +43,11 @@ def measured(names: str) -> list[Run]:
 
 def grouped(compared: list[Run]) -> Groups:
     """Groups by name, "a = b = c"."""
-    trained_by = [name for name in Params.model_fields if (meta(name)["frozen"] and name != "seed") or name in ("epochs", "max_minutes")]
+    trained_by = [
+        name
+        for name in Params.model_fields
+        if (meta(name)["frozen"] and name != "seed") or name in ("epochs", "max_minutes")
+    ]
     groups: dict[str, list[Run]] = {}
     for run in compared:
         values = Params().model_dump() | run.info["params"]
@@ -45,17 +61,21 @@ def figures_of(groups: Groups) -> Figures:
 
 
 def _figure_of(group: list[Run], key: str) -> tuple[float, float | None] | None:
-    """The spread is that over the seeds; of one seed that over its draws, where there were several."""
+    """The spread is that over the seeds; of one seed that over its draws, where there were
+    several."""
     scores = [run.read_json("scores") for run in group]
     if any(each.get(key) is None for each in scores):
         return None
     values = [each[key] for each in scores]
     seeds = {run.info["params"]["seed"] for run in group}
-    return statistics.mean(values), statistics.stdev(values) if len(seeds) > 1 else scores[0].get("spread", {}).get(key)
+    return statistics.mean(values), (
+        statistics.stdev(values) if len(seeds) > 1 else scores[0].get("spread", {}).get(key)
+    )
 
 
 def best_of(found: Figures) -> dict[str, str]:
-    """By figure the group that is better than every other one by more than the largest spread; only where there is one."""
+    """By figure the group that is better than every other one by more than the largest spread; only
+    where there is one."""
     best = {}
     for key, sign in BETTER.items():
         there = {name: figures[key] for name, figures in found.items() if figures[key]}
@@ -73,31 +93,49 @@ def told(figure: tuple[float, float | None] | None, best: bool) -> str:
 
 
 def open_sweep(run: Run, name: str) -> Run:
-    """The sweep that `run` is, else the one of this name, else the newest. Raises UserError where there is none."""
+    """The sweep that `run` is, else the one of this name, else the newest. Raises UserError where
+    there is none."""
     if run.read_json("sweep"):
         return run
     sweeps = [find(name)] if name else [each for each in all_runs() if each.read_json("sweep")][-1:]
     if not sweeps or not sweeps[0].read_json("sweep"):
-        raise UserError("there is no sweep of this name; make one with: fashion-gan sweep params/sweeps/width.yaml")
+        raise UserError(
+            "there is no sweep of this name; make one with: fashion-gan sweep"
+            " params/sweeps/width.yaml"
+        )
     return sweeps[0]
 
 
 def trials(sweep: Run) -> list[Run]:
     """The runs of a sweep in the order of their numbers."""
-    return sorted((run for run in all_runs() if run.info["tags"].get("within") == sweep.info["uuid"]), key=lambda run: run.name)
+    return sorted(
+        (run for run in all_runs() if run.info["tags"].get("within") == sweep.info["uuid"]),
+        key=lambda run: run.name,
+    )
 
 
 def rows(sweep: Run) -> list[dict[str, Any]]:
-    """A row a trial: its name, point (the same for trials that differ in the seed alone), whether that is the base's own setting,
-    parameters of the space, seed, end, epochs, images seen, and the lowest value of the metric."""
+    """A row a trial: its name, point (the same for trials that differ in the seed alone), whether
+    that is the base's own setting, parameters of the space, seed, end, epochs, images seen, and the
+    lowest value of the metric."""
     told, found = sweep.read_json("sweep"), []
     names, base = list(told["space"]), sweep.info["params"]
     for run in trials(sweep):
         setting = {name: run.info["params"][name] for name in names}
         values, images = run.series(told["metric"])[1], run.series("images")[1]
-        row = {"trial": run.name, "point": ", ".join(f"{n} {shown(v)}" for n, v in setting.items())} | setting
-        row |= {"base": setting == {name: base[name] for name in names}, "seed": run.info["params"]["seed"]}
-        row |= {"end": ENDS[run.info["status"]], "epochs": len(values), "images": int(images[-1]) if images else 0}
+        row = {
+            "trial": run.name,
+            "point": ", ".join(f"{n} {shown(v)}" for n, v in setting.items()),
+        } | setting
+        row |= {
+            "base": setting == {name: base[name] for name in names},
+            "seed": run.info["params"]["seed"],
+        }
+        row |= {
+            "end": ENDS[run.info["status"]],
+            "epochs": len(values),
+            "images": int(images[-1]) if images else 0,
+        }
         found.append(row | {told["metric"]: min(values, default=float("nan"))})
     return found
 
@@ -107,8 +145,9 @@ def shown(value: Any) -> str:
 
 
 def verdict(points: dict[str, list[float]], base: str) -> str:
-    """Whether the best point is better than the base's own by more than the spread, in a sentence. `points`: the metric of each
-    point's finished seeds, lower is better. The spread is the larger standard deviation of the two."""
+    """Whether the best point is better than the base's own by more than the spread, in a sentence.
+    `points`: the metric of each point's finished seeds, lower is better. The spread is the larger
+    standard deviation of the two."""
     if not points.get(base):
         return "The base's own setting was not trained to the end: nothing to compare with."
     if len(points) == 1:
@@ -117,9 +156,18 @@ def verdict(points: dict[str, list[float]], base: str) -> str:
     ours, theirs = points[best], points[base]
     if best == base:
         return f"No point is better than the base's own ({base}: {statistics.mean(theirs):.4f})."
-    words = f"{best}: {statistics.mean(ours):.4f}; the base's own, {base}: {statistics.mean(theirs):.4f}"
+    words = (
+        f"{best}: {statistics.mean(ours):.4f}; the base's own, {base}:"
+        f" {statistics.mean(theirs):.4f}"
+    )
     if min(len(ours), len(theirs)) < 2:
-        return f"Not shown: {words}, but with one seed there is no spread to hold the difference against."
+        return (
+            f"Not shown: {words}, but with one seed there is no spread to hold the difference"
+            " against."
+        )
     spread = max(statistics.stdev(ours), statistics.stdev(theirs))
     better = statistics.mean(theirs) - statistics.mean(ours) > spread
-    return f"{'Better' if better else 'Not shown to be better'}: {words}; spread over seeds {spread:.4f}."
+    return (
+        f"{'Better' if better else 'Not shown to be better'}: {words}; spread over seeds"
+        f" {spread:.4f}."
+    )

@@ -24,8 +24,9 @@ def digest(content: bytes | Path, algorithm: str = "sha256") -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; on success flushed to disk and renamed over it, on any error removed. So a reader
-    sees the old file or the whole new one, whatever happens in between (a full disk and kill -9 included)."""
+    """A temporary path beside `path`; on success flushed to disk and renamed over it, on any error
+    removed. So a reader sees the old file or the whole new one, whatever happens in between (a full
+    disk and kill -9 included)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -58,15 +59,16 @@ def read_json(path: Path) -> Any:
 
 
 class Lock:
-    """An advisory lock on a file. The system frees it however its holder dies, so it never goes stale. A lock on no path
-    (None) is always had."""
+    """An advisory lock on a file. The system frees it however its holder dies, so it never goes
+    stale. A lock on no path (None) is always had."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._stream = None
 
     def acquire(self, message: str | None = None) -> bool:
-        """Take the lock. If another process holds it: UserError(message) when one is given, else False."""
+        """Take the lock. If another process holds it: UserError(message) when one is given, else
+        False."""
         if self.path is None or self._stream:
             return True
         self.path.parent.mkdir(parents=True, exist_ok=True)

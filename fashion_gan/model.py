@@ -21,7 +21,8 @@ SHAPE = ("latent_dim", "channels", "conditional", "refine")
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded generator: the network in evaluation mode, where it came from, and the parameters it was trained with."""
+    """A loaded generator: the network in evaluation mode, where it came from, and the parameters it
+    was trained with."""
 
     generator: Generator
     source: str
@@ -36,20 +37,32 @@ class Model:
         return self.generator.conditional and len(self.classes) > 1
 
 
-def save_network(path: Path, network: nn.Module, params: dict[str, Any], half: bool = False) -> None:
-    """Write weights and parameters as safetensors; `params` has `shape` and `classes` too where the data set is not Fashion-MNIST. `half` stores float16: half the size, at most a grey level off."""
+def save_network(
+    path: Path, network: nn.Module, params: dict[str, Any], half: bool = False
+) -> None:
+    """Write weights and parameters as safetensors; `params` has `shape` and `classes` too where the
+    data set is not Fashion-MNIST. `half` stores float16: half the size, at most a grey level
+    off."""
     from safetensors.torch import save_file
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     if half:
         tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
     with replacing(path) as temporary:
-        # One entry: safetensors writes several in a random order, and equal networks shall have equal digests.
-        save_file(tensors, temporary, metadata={"params": json.dumps({"schema": 1} | params, sort_keys=True)})
+        # One entry: safetensors writes several in a random order, and equal networks shall have
+        # equal digests.
+        save_file(
+            tensors,
+            temporary,
+            metadata={"params": json.dumps({"schema": 1} | params, sort_keys=True)},
+        )
 
 
-def _read_network(path: Path, make: Callable[[dict[str, Any]], nn.Module]) -> tuple[nn.Module, dict[str, Any]]:
-    """The network that save_network wrote, and its parameters. Raises UserError where the file is none, or damaged."""
+def _read_network(
+    path: Path, make: Callable[[dict[str, Any]], nn.Module]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that save_network wrote, and its parameters. Raises UserError where the file is
+    none, or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -58,35 +71,57 @@ def _read_network(path: Path, make: Callable[[dict[str, Any]], nn.Module]) -> tu
             params.pop("schema", None)
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
         network = make(params)
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        network.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+        )
     except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0][:120]
-        raise UserError(f"{path} is no model of fashion-gan, or it is damaged ({reason}); give a run, or a {FILE}") from None
+        raise UserError(
+            f"{path} is no model of fashion-gan, or it is damaged ({reason}); give a run, or a"
+            f" {FILE}"
+        ) from None
     return network.eval().requires_grad_(False), params
 
 
 def load_generator(path: Path, source: str = "") -> Model:
     """Read a generator. Raises UserError where the file is no model, or damaged."""
-    generator, params = _read_network(path, lambda p: Generator(**{name: p[name] for name in SHAPE}, **_of_data(p)))
-    return Model(generator, source or str(path), path.parent, params, digest(path), tuple(params.get("classes", CLASSES)))
+    generator, params = _read_network(
+        path, lambda p: Generator(**{name: p[name] for name in SHAPE}, **_of_data(p))
+    )
+    return Model(
+        generator,
+        source or str(path),
+        path.parent,
+        params,
+        digest(path),
+        tuple(params.get("classes", CLASSES)),
+    )
 
 
 def _of_data(params: dict[str, Any]) -> dict[str, Any]:
-    return {"shape": tuple(params.get("shape", IMAGE)), "class_count": len(params.get("classes", CLASSES))}
+    return {
+        "shape": tuple(params.get("shape", IMAGE)),
+        "class_count": len(params.get("classes", CLASSES)),
+    }
 
 
 def load_discriminator(folder: Path) -> Discriminator:
     """The discriminator beside a generator. Raises UserError where there is none."""
     path = folder / DISCRIMINATOR
     if not path.exists():
-        raise UserError(f"there is no {DISCRIMINATOR} in {folder}; give a run, or a registered model, which keep both")
-    return _read_network(path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"], **_of_data(p)))[0]
+        raise UserError(
+            f"there is no {DISCRIMINATOR} in {folder}; give a run, or a registered model, which"
+            " keep both"
+        )
+    return _read_network(
+        path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"], **_of_data(p))
+    )[0]
 
 
 def find(where: str, own: Path | None = None) -> Model:
-    """A generator by `where`: a run's name or path, a file, models:/fashion-gan@champion, or "auto". "auto" is the
-    folder `own` if it holds one, else the newest finished run, else the one shipped with the project. Raises
-    UserError where there is none."""
+    """A generator by `where`: a run's name or path, a file, models:/fashion-gan@champion, or
+    "auto". "auto" is the folder `own` if it holds one, else the newest finished run, else the one
+    shipped with the project. Raises UserError where there is none."""
     if where == "auto":
         return _find_auto(own)
     if where.startswith("models:/"):
@@ -99,9 +134,14 @@ def find(where: str, own: Path | None = None) -> Model:
     try:
         folder = runs.find(where).folder
     except UserError as error:
-        raise UserError(f"no model {where!r}: no file, no models:/fashion-gan@champion, and {error}; auto takes what is there") from None
+        raise UserError(
+            f"no model {where!r}: no file, no models:/fashion-gan@champion, and {error}; auto takes"
+            " what is there"
+        ) from None
     if not (folder / FILE).exists():
-        raise UserError(f"run {folder.name} has no generator yet; go on with: fashion-gan resume {folder.name}")
+        raise UserError(
+            f"run {folder.name} has no generator yet; go on with: fashion-gan resume {folder.name}"
+        )
     return load_generator(folder / FILE, source=f"run {folder.name}")
 
 
@@ -110,5 +150,7 @@ def _find_auto(own: Path | None) -> Model:
         return load_generator(own / FILE, source=f"this run, {own.name}")
     newest = runs.newest_finished()
     if newest:
-        return load_generator(newest.folder / FILE, source=f"the newest finished run, {newest.name}")
+        return load_generator(
+            newest.folder / FILE, source=f"the newest finished run, {newest.name}"
+        )
     return load_generator(project_root() / SHIPPED, source="the generator shipped with the project")

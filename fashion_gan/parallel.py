@@ -1,6 +1,7 @@
-"""One training shared by several processes, each with its rows of every batch. All draw what the whole batch needs and keep their
-rows, so the recipe does not depend on how many there are: only the order in which sums are made does. Alone, every function here
-gives back what it was given. Ray starts the processes (scripts/workers.py)."""
+"""One training shared by several processes, each with its rows of every batch. All draw what the
+whole batch needs and keep their rows, so the recipe does not depend on how many there are: only the
+order in which sums are made does. Alone, every function here gives back what it was given. Ray
+starts the processes (scripts/workers.py)."""
 
 import dataclasses
 import json
@@ -18,7 +19,8 @@ from fashion_gan.params import Params
 
 @dataclasses.dataclass
 class Team:
-    """Who trains: this process is number `rank` of `size`; all stop after a step once the file `stop` is there."""
+    """Who trains: this process is number `rank` of `size`; all stop after a step once the file
+    `stop` is there."""
 
     rank: int = 0
     size: int = 1
@@ -59,10 +61,13 @@ def norm(rows: torch.Tensor) -> torch.Tensor:
 
 
 def any_of(*asked: bool) -> list[bool]:
-    """For each question whether any process says yes, and whether the first one, to stop, was asked from outside."""
+    """For each question whether any process says yes, and whether the first one, to stop, was asked
+    from outside."""
     if team.size == 1:
         return list(asked)
-    told = torch.tensor([asked[0] or team.stop.exists(), *asked[1:]], dtype=torch.float32, device=team.device)
+    told = torch.tensor(
+        [asked[0] or team.stop.exists(), *asked[1:]], dtype=torch.float32, device=team.device
+    )
     distributed.all_reduce(told, distributed.ReduceOp.MAX)
     return told.bool().tolist()
 
@@ -96,12 +101,24 @@ def shared(network: nn.Module, sync_norm: bool) -> nn.Module:
 
 
 def records(params: Params, folder: Path) -> Iterator[dict]:
-    """Train with `params.workers` processes; yields what each epoch left, of an earlier attempt too. Raises UserError, in the words of
-    the driver (scripts/workers.py), where it fails; an interruption is passed on to it and waited for."""
-    words = json.dumps({"params": params.model_dump(), "folder": str(folder), "root": str(project_root())})
-    command, log = [sys.executable, str(Path(__file__).resolve().parents[1] / "scripts" / "workers.py"), words], folder / "workers.log"
+    """Train with `params.workers` processes; yields what each epoch left, of an earlier attempt
+    too. Raises UserError, in the words of the driver (scripts/workers.py), where it fails; an
+    interruption is passed on to it and waited for."""
+    words = json.dumps(
+        {"params": params.model_dump(), "folder": str(folder), "root": str(project_root())}
+    )
+    command, log = (
+        [
+            sys.executable,
+            str(Path(__file__).resolve().parents[1] / "scripts" / "workers.py"),
+            words,
+        ],
+        folder / "workers.log",
+    )
     with log.open("w") as stream:
-        driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, start_new_session=True)
+        driver = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stream, text=True, start_new_session=True
+        )
         try:
             for line in driver.stdout:  # a file an epoch
                 path = Path(line.rstrip("\n"))
@@ -113,4 +130,8 @@ def records(params: Params, folder: Path) -> Iterator[dict]:
         finally:
             driver.wait()
     if driver.returncode:
-        raise UserError((log.read_text().splitlines() or ["the training's processes did not start"])[-1].removeprefix("error: "))
+        raise UserError(
+            (log.read_text().splitlines() or ["the training's processes did not start"])[
+                -1
+            ].removeprefix("error: ")
+        )

@@ -9,7 +9,18 @@ from pathlib import Path
 
 from fashion_gan.files import digest
 
-PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "papermill", "matplotlib", "scikit-learn", "safetensors", "pydantic", "pyyaml")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "mlflow",
+    "papermill",
+    "matplotlib",
+    "scikit-learn",
+    "safetensors",
+    "pydantic",
+    "pyyaml",
+)
 
 
 def hardware() -> str:
@@ -19,19 +30,32 @@ def hardware() -> str:
     known = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", known.read_text()) if known.exists() else []
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), torch threads: {torch.get_num_threads()}, {gpu}"
+    return (
+        f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), torch threads:"
+        f" {torch.get_num_threads()}, {gpu}"
+    )
 
 
-def provenance(root: Path, profile: str, notebooks: tuple[str, ...], command: str) -> dict[str, str]:
-    """Tags that say where a run came from: commit, tree, notebooks with digests, versions, the command to run it again."""
+def provenance(
+    root: Path, profile: str, notebooks: tuple[str, ...], command: str
+) -> dict[str, str]:
+    """Tags that say where a run came from: commit, tree, notebooks with digests, versions, the
+    command to run it again."""
 
     def git(*words: str) -> str:
         try:
-            return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10).stdout.strip()
+            return subprocess.run(
+                ["git", *words], cwd=root, capture_output=True, text=True, timeout=10
+            ).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return ""
 
-    tags = {"profile": profile, "command": command, "python": platform.python_version(), "platform": platform.platform()}
+    tags = {
+        "profile": profile,
+        "command": command,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
     tags["hardware"] = hardware()
     tags["git_commit"] = git("rev-parse", "HEAD") or "unknown"
     tags["git_dirty"] = str(bool(git("status", "--porcelain"))).lower()

@@ -1,4 +1,5 @@
-"""Pages and texts of a run from the templates in static/, and the explorer's static twin for them."""
+"""Pages and texts of a run from the templates in static/, and the explorer's static twin for
+them."""
 
 import base64
 import hashlib
@@ -21,21 +22,44 @@ def clock(seconds: float) -> str:
 
 
 def rendered(template: str, run: Run, **values: Any) -> str:
-    """A template of static/ for a run. Pages load nothing: their Content-Security-Policy allows inlined pictures, styles
-    and, by its digest, one script: the slider's and, where there is a `twin`, the explorer's."""
+    """A template of static/ for a run. Pages load nothing: their Content-Security-Policy allows
+    inlined pictures, styles and, by its digest, one script: the slider's and, where there is a
+    `twin`, the explorer's."""
     loader = jinja2.FileSystemLoader(STATIC)
-    templates = jinja2.Environment(loader=loader, autoescape=jinja2.select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    templates = jinja2.Environment(
+        loader=loader, autoescape=jinja2.select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    )
     parts = ["slider", *(["explorer", "host"] if values.get("twin") else [])]
-    script = Markup("".join("{" + _static(f"{name}.js").replace("export default", "var page =") + "}" for name in parts))
+    script = Markup(
+        "".join(
+            "{" + _static(f"{name}.js").replace("export default", "var page =") + "}"
+            for name in parts
+        )
+    )
     style = Markup(_static("report.css") + (_static("explorer.css") if values.get("twin") else ""))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     scores, last = run.read_json("scores"), run.last()
-    data = run.info.get("data", {"name": "Fashion-MNIST", "shape": [1, 28, 28], "classes": [""] * 10})
-    paths = (Path(data.get("networks", STATIC.parent / "weights")) / f"{name}.json" for name in ("features", "agreement", "plain"))
+    data = run.info.get(
+        "data", {"name": "Fashion-MNIST", "shape": [1, 28, 28], "classes": [""] * 10}
+    )
+    paths = (
+        Path(data.get("networks", STATIC.parent / "weights")) / f"{name}.json"
+        for name in ("features", "agreement", "plain")
+    )
     lenses = {path.stem: read_json(path) for path in paths if path.exists()}
-    known = {"lenses": lenses, "data": data, "run": run, "info": run.info, "scores": scores, "swept": run.read_json("swept"), "last": last}
+    known = {
+        "lenses": lenses,
+        "data": data,
+        "run": run,
+        "info": run.info,
+        "scores": scores,
+        "swept": run.read_json("swept"),
+        "last": last,
+    }
     known |= {"frames": [], "twin": "", "clock": clock, "markdown": markdown}
-    return templates.get_template(template).render(known | {"style": style, "script": script, "script_digest": digest} | values)
+    return templates.get_template(template).render(
+        known | {"style": style, "script": script, "script_digest": digest} | values
+    )
 
 
 def _static(name: str) -> str:
@@ -49,9 +73,19 @@ def markdown(text: str) -> Markup:
 
 
 def write_twin(run: Run, info: dict[str, Any], numbers: bytes, code: str = "") -> Path:
-    """Keep in the run folder what the explorer's static twin is made of (see export.payload; it begins at `code`). Returns where it
-    is seen: in the report that write_report makes, or, outside of a run, in explorer.html."""
-    run.log_json({"info": info, "numbers": base64.b64encode(numbers).decode(), "code": code, "page": True, "kernel": False}, "twin")
+    """Keep in the run folder what the explorer's static twin is made of (see export.payload; it
+    begins at `code`). Returns where it is seen: in the report that write_report makes, or, outside
+    of a run, in explorer.html."""
+    run.log_json(
+        {
+            "info": info,
+            "numbers": base64.b64encode(numbers).decode(),
+            "code": code,
+            "page": True,
+            "kernel": False,
+        },
+        "twin",
+    )
     if run.info["status"] != "SCRATCH":
         return run.folder / "index.html"
     write_text(run.folder / "explorer.html", rendered("explorer.html", run, twin=twin_of(run)))

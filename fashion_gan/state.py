@@ -16,8 +16,13 @@ from fashion_gan.params import Params
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
-    """CUDA, else Apple's MPS, else the CPU; or the one asked for. Raises UserError where it is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """CUDA, else Apple's MPS, else the CPU; or the one asked for. Raises UserError where it is not
+    there."""
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if wanted == "auto":
         return torch.device(next(name for name, is_there in there.items() if is_there))
     if not there[wanted]:
@@ -25,8 +30,11 @@ def pick_device(wanted: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-def draw_latents(count: int, network: Generator, random: torch.Generator, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents (count, latent_dim) from N(0, 1) for a network, and labels (count,), each class equally likely."""
+def draw_latents(
+    count: int, network: Generator, random: torch.Generator, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (count, latent_dim) from N(0, 1) for a network, and labels (count,), each class
+    equally likely."""
     latents = torch.randn(count, network.latent_dim, generator=random)
     labels = torch.randint(0, network.class_count, (count,), generator=random)
     return latents.to(device), labels.to(device)
@@ -44,7 +52,8 @@ class Position:
 
 
 class FakeMoments(torch.nn.Module):
-    """Running mean and covariance of the generator's features in the `train` network, for the Fréchet loss."""
+    """Running mean and covariance of the generator's features in the `train` network, for the
+    Fréchet loss."""
 
     KEEP = 0.98  # of the running moments, a step; at 0.999 the loss no longer sees a collapse
 
@@ -56,7 +65,9 @@ class FakeMoments(torch.nn.Module):
     def update(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and covariance with this batch of features (N, d) in; they carry its gradients."""
         mean = self.KEEP * self.mean + (1 - self.KEEP) * parallel.mean(hidden.mean(dim=0))
-        second = self.KEEP * self.second + parallel.mean((1 - self.KEEP) * hidden.T @ hidden / len(hidden))
+        second = self.KEEP * self.second + parallel.mean(
+            (1 - self.KEEP) * hidden.T @ hidden / len(hidden)
+        )
         self.weight = self.KEEP * self.weight + (1 - self.KEEP)
         self.mean, self.second = mean.detach(), second.detach()
         mean, second = mean / self.weight, second / self.weight
@@ -64,25 +75,42 @@ class FakeMoments(torch.nn.Module):
 
 
 class TrainingState:
-    """Everything that the next step depends on. Saved and loaded whole, so a resume gives the same bits."""
+    """Everything that the next step depends on. Saved and loaded whole, so a resume gives the same
+    bits."""
 
     def __init__(self, params: Params, device: torch.device | None = None):
-        self.device, self.about = device or pick_device(params.device), data.about(data.place(params))
+        self.device, self.about = (
+            device or pick_device(params.device),
+            data.about(data.place(params)),
+        )
         of_data = (self.about.shape, len(self.about.classes))
-        with torch.random.fork_rng(devices=[]):  # the networks' initial weights are drawn from the global generator
+        # the networks' initial weights are drawn from the global generator
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(params.seed)
-            generator = Generator(params.latent_dim, params.channels, params.conditional, params.refine, *of_data)
-            discriminator = Discriminator(params.channels, params.conditional, params.d_norm, *of_data)
+            generator = Generator(
+                params.latent_dim, params.channels, params.conditional, params.refine, *of_data
+            )
+            discriminator = Discriminator(
+                params.channels, params.conditional, params.d_norm, *of_data
+            )
         place = {"device": self.device, "memory_format": torch.channels_last}
         self.generator, self.discriminator = generator.to(**place), discriminator.to(**place)
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
-        self.shared_g, self.shared_d = (parallel.shared(network, params.sync_norm) for network in (self.generator, self.discriminator))
+        self.shared_g, self.shared_d = (
+            parallel.shared(network, params.sync_norm)
+            for network in (self.generator, self.discriminator)
+        )
         self.optimizer_g = self._adam(self.generator, params.lr_g, params)
         self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
-        self.random = torch.Generator().manual_seed(params.seed)  # on CPU: the same draws whatever the device
-        self.moments = FakeMoments(features.FEATURE_COUNT + features.HALFWAY_COUNT + params.conditional * of_data[1], self.device)
+        # on CPU: the same draws whatever the device
+        self.random = torch.Generator().manual_seed(params.seed)
+        self.moments = FakeMoments(
+            features.FEATURE_COUNT + features.HALFWAY_COUNT + params.conditional * of_data[1],
+            self.device,
+        )
         self.position = Position()
-        self.losses = torch.zeros(4, device=self.device)  # sums of loss_d, loss_g, right on real, right on fake
+        # sums of loss_d, loss_g, right on real, right on fake
+        self.losses = torch.zeros(4, device=self.device)
 
     def _adam(self, network: torch.nn.Module, lr: float, params: Params) -> torch.optim.Adam:
         fused = self.device.type in ("cpu", "cuda")
@@ -92,7 +120,11 @@ class TrainingState:
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
-        return parts | {"random": self.random.get_state(), "losses": self.losses, "position": vars(self.position).copy()}
+        return parts | {
+            "random": self.random.get_state(),
+            "losses": self.losses,
+            "position": vars(self.position).copy(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in self.PARTS:
@@ -102,11 +134,21 @@ class TrainingState:
         self.position = Position(**state["position"])
 
 
-def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params: Params, frechet: "FrechetObjective | None") -> None:
-    """One step of the discriminator, then one of the generator, on one batch of real images (N, C, H, W)."""
+def step(
+    state: TrainingState,
+    real: torch.Tensor,
+    labels: torch.Tensor,
+    params: Params,
+    frechet: "FrechetObjective | None",
+) -> None:
+    """One step of the discriminator, then one of the generator, on one batch of real images (N, C,
+    H, W)."""
     G, D, random = state.shared_g, state.shared_d, state.random
     loss_d, loss_g = objectives.LOSSES[params.loss]
-    z, asked, real, labels = map(parallel.mine, (*draw_latents(len(real), state.generator, random, state.device), real, labels))
+    z, asked, real, labels = map(
+        parallel.mine,
+        (*draw_latents(len(real), state.generator, random, state.device), real, labels),
+    )
     fake = G(z, asked)
 
     penalised = (params.r1 or params.r2) and state.position.batch % params.penalty_every == 0
@@ -116,7 +158,9 @@ def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params:
     d = total = loss_d(real_logits, fake_logits)
     for weight, logits, images in ((params.r1, real_logits, shown), (params.r2, fake_logits, made)):
         if penalised and weight:
-            total = total + params.penalty_every * weight * objectives.gradient_penalty(logits, images)
+            total = total + params.penalty_every * weight * objectives.gradient_penalty(
+                logits, images
+            )
     state.optimizer_d.zero_grad(set_to_none=True)
     total.backward()
     state.optimizer_d.step()
@@ -127,7 +171,9 @@ def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params:
     g = loss_g(paired, logits)
     (gradient,) = torch.autograd.grad(g, fake)
     if frechet and state.position.images >= params.feature_from:
-        gradient = objectives.blend(gradient, frechet.gradient(fake, asked, state.moments), params.feature_loss)
+        gradient = objectives.blend(
+            gradient, frechet.gradient(fake, asked, state.moments), params.feature_loss
+        )
     state.optimizer_g.zero_grad(set_to_none=True)
     fake.backward(gradient)
     state.optimizer_g.step()
@@ -138,18 +184,34 @@ def step(state: TrainingState, real: torch.Tensor, labels: torch.Tensor, params:
 
 
 class FrechetObjective:
-    """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`): on its features, on channel means of
-    a layer halfway, and, where the generator is conditional, on the class that was asked for beside them, so that garment
-    and class must go together as they do in real images (the joint distance of DeVries et al. 2019)."""
+    """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`): on its
+    features, on channel means of a layer halfway, and, where the generator is conditional, on the
+    class that was asked for beside them, so that garment and class must go together as they do in
+    real images (the joint distance of DeVries et al. 2019)."""
 
-    def __init__(self, train: data.Split, conditional: bool, device: torch.device, folder: Path = features.WEIGHTS):
+    def __init__(
+        self,
+        train: data.Split,
+        conditional: bool,
+        device: torch.device,
+        folder: Path = features.WEIGHTS,
+    ):
         self.network, self.halfway_scale = features.load("train", str(device), folder), 1.0
         self.asked = conditional * len(train.classes)
         with torch.no_grad():
             parts = zip(train.images.split(1000), train.labels.split(1000), strict=True)
-            seen = torch.cat([self.look(data.make_transform()(x.to(device)), y.to(device)) for x, y in parts]).double().cpu()
+            seen = (
+                torch.cat(
+                    [self.look(data.make_transform()(x.to(device)), y.to(device)) for x, y in parts]
+                )
+                .double()
+                .cpu()
+            )
         halfway = slice(features.FEATURE_COUNT, features.FEATURE_COUNT + features.HALFWAY_COUNT)
-        self.halfway_scale = (features.TOTAL_VARIANCE / seen[:, halfway].var(dim=0).sum()).sqrt().item()  # as much as the features
+        # as much as the features
+        self.halfway_scale = (
+            (features.TOTAL_VARIANCE / seen[:, halfway].var(dim=0).sum()).sqrt().item()
+        )
         seen[:, halfway] *= self.halfway_scale
         self.mean = seen.mean(dim=0).float().to(device)
         self.root = metrics.symmetric_root(torch.cov(seen.T)).float().to(device)
@@ -158,19 +220,28 @@ class FrechetObjective:
         """Images (N, C, H, W) and their classes (N,) to (N, width)."""
         hidden, halfway = self.network.features_and_halfway(images)
         seen = [hidden, self.halfway_scale * halfway]
-        return torch.cat([*seen, one_hot(labels, self.asked).float()] if self.asked else seen, dim=1)
+        return torch.cat(
+            [*seen, one_hot(labels, self.asked).float()] if self.asked else seen, dim=1
+        )
 
-    def gradient(self, fake: torch.Tensor, asked: torch.Tensor, moments: FakeMoments) -> torch.Tensor:
+    def gradient(
+        self, fake: torch.Tensor, asked: torch.Tensor, moments: FakeMoments
+    ) -> torch.Tensor:
         mean, cov = moments.update(self.look(fake, asked))
-        return torch.autograd.grad(objectives.frechet_loss(mean, cov, self.mean, self.root), fake)[0]
+        return torch.autograd.grad(objectives.frechet_loss(mean, cov, self.mean, self.root), fake)[
+            0
+        ]
 
 
 def average(state: TrainingState, params: Params) -> None:
-    """Move the averaged generator towards the running one. The half-life is at most 5 % of the images seen. The ramp
-    lets go of the first, bad generators early (Karras et al. 2020, StyleGAN2-ADA's training loop)."""
+    """Move the averaged generator towards the running one. The half-life is at most 5 % of the
+    images seen. The ramp lets go of the first, bad generators early (Karras et al. 2020,
+    StyleGAN2-ADA's training loop)."""
     half_life = min(params.ema_half_life, 0.05 * state.position.images)
     keep = 0.5 ** (params.batch_size / half_life) if half_life > 0 else 0.0
-    torch._foreach_lerp_(list(state.averaged.parameters()), list(state.generator.parameters()), 1 - keep)
+    torch._foreach_lerp_(
+        list(state.averaged.parameters()), list(state.generator.parameters()), 1 - keep
+    )
 
 
 def learning_rate_factor(images: int, params: Params) -> float:

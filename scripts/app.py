@@ -1,4 +1,5 @@
-"""The explorer as a page of its own: Voilà runs 05_explorer, shows no code, and stops a kernel soon after its page was closed."""
+"""The explorer as a page of its own: Voilà runs 05_explorer, shows no code, and stops a kernel soon
+after its page was closed."""
 
 import os
 import sys
@@ -16,7 +17,12 @@ def main() -> int:
     parser = parser_of("app")
     parser.add_argument("--port", type=int, default=8866)
     parser.add_argument("--no-browser", action="store_true", help="only serve")
-    parser.add_argument("--idle", type=int, default=60, help="seconds that a kernel lives on without its page (default: 60)")
+    parser.add_argument(
+        "--idle",
+        type=int,
+        default=60,
+        help="seconds that a kernel lives on without its page (default: 60)",
+    )
     args = parser.parse_args()
     port = checked_port(args.port, "app")
     if not 1 <= args.idle <= 86_400:
@@ -30,7 +36,13 @@ def main() -> int:
         "MappingKernelManager.cull_idle_timeout": args.idle,  # only of kernels whose page is gone
         "MappingKernelManager.cull_interval": max(1, args.idle // 4),
     }
-    command = [sys.executable, "-m", "voila", "notebooks/05_explorer.ipynb", *(f"--{name}={value}" for name, value in options.items())]
+    command = [
+        sys.executable,
+        "-m",
+        "voila",
+        "notebooks/05_explorer.ipynb",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
     os.chdir(project_root())
     print(f"the explorer: http://127.0.0.1:{port} (ready in some seconds; Ctrl-C stops it)")
     sys.stdout.flush()

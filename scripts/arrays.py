@@ -1,4 +1,5 @@
-"""Images that others have put into one file: an .npz, the IDX files of MNIST and its kin. Streamed, so that their number does not matter."""
+"""Images that others have put into one file: an .npz, the IDX files of MNIST and its kin. Streamed,
+so that their number does not matter."""
 
 import contextlib
 import gzip
@@ -16,16 +17,24 @@ from sources import BATCH, MOST_CLASSES, Source, check_classes, check_size, mark
 from fashion_gan.errors import UserError
 
 DIGITS = tuple("0123456789")
-NAMED = {  # by name: torchvision's class, which also names its folder; what its files begin with; the classes
+# by name: torchvision's class, which also names its folder; what its files begin with; the classes
+NAMED = {
     "fashion-mnist": ("FashionMNIST", ("train", "t10k"), ()),
     "mnist": ("MNIST", ("train", "t10k"), DIGITS),
-    "kmnist": ("KMNIST", ("train", "t10k"), ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
+    "kmnist": (
+        "KMNIST",
+        ("train", "t10k"),
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    ),
     "qmnist": ("QMNIST", ("qmnist-train", "qmnist-test"), DIGITS),
 }
 
 
-def _slices(opened: Callable[[], IO[bytes]], shape: tuple[int, ...], where: Path, first: int) -> Iterator[np.ndarray]:
-    """Arrays of up to BATCH images, from `first` on, out of a stream that holds nothing but their bytes from where it stands."""
+def _slices(
+    opened: Callable[[], IO[bytes]], shape: tuple[int, ...], where: Path, first: int
+) -> Iterator[np.ndarray]:
+    """Arrays of up to BATCH images, from `first` on, out of a stream that holds nothing but their
+    bytes from where it stands."""
     size = int(np.prod(shape[1:]))
     with reading(where, "file of images"), opened() as stream:
         stream.seek(first * size, os.SEEK_CUR)
@@ -36,27 +45,37 @@ def _slices(opened: Callable[[], IO[bytes]], shape: tuple[int, ...], where: Path
 
 
 def from_npz(path: Path) -> Source:
-    """`images` uint8 (N, H, W), (N, 1, H, W), (N, 3, H, W) or (N, H, W, 3), whose shape says how many channels there are; `labels`,
-    `classes` where it holds them."""
+    """`images` uint8 (N, H, W), (N, 1, H, W), (N, 3, H, W) or (N, H, W, 3), whose shape says how
+    many channels there are; `labels`, `classes` where it holds them."""
     with reading(path, ".npz"):
         file = np.load(path, allow_pickle=False)
         held = getattr(file, "files", ["one array"])
         if "images" not in held:
-            raise UserError(f"{path} holds {', '.join(held[:5]) or 'nothing'}; it must hold `images`, and may hold `labels` and `classes`")
+            raise UserError(
+                f"{path} holds {', '.join(held[:5]) or 'nothing'}; it must hold `images`, and may"
+                " hold `labels` and `classes`"
+            )
         with file:
             labels, names = (file[key] if key in held else None for key in ("labels", "classes"))
         with _images_stream(path) as stream:
             shape, in_columns, dtype = _header(stream)
     if dtype != np.uint8:
-        raise UserError(f"{path}: images are {dtype}; allowed: uint8, 0 to 255; scale and convert them")
+        raise UserError(
+            f"{path}: images are {dtype}; allowed: uint8, 0 to 255; scale and convert them"
+        )
     last = len(shape) == 4 and shape[1] not in (1, 3) and shape[3] == 3
     if not (len(shape) == 3 or (len(shape) == 4 and (shape[1] in (1, 3) or last))):
-        raise UserError(f"{path}: images have the shape {shape}; allowed: (N, H, W), (N, 1, H, W), (N, 3, H, W), (N, H, W, 3)")
+        raise UserError(
+            f"{path}: images have the shape {shape}; allowed: (N, H, W), (N, 1, H, W), (N, 3, H,"
+            " W), (N, H, W, 3)"
+        )
     size = shape[1:3] if last else shape[-2:]
     check_size(*size, f"{path}: an image")
     with reading(path, ".npz"):
         classes, labels = _labelled(path, shape[0], labels, names)
-    check_classes({name: int((labels == i).sum()) for i, name in enumerate(classes)}, shape[0], path)
+    check_classes(
+        {name: int((labels == i).sum()) for i, name in enumerate(classes)}, shape[0], path
+    )
     channels = 3 if len(shape) == 4 and shape[1] != 1 else 1
     batches = partial(_npz_batches, path, shape, in_columns, channels, last)
     return Source(mark_of(path), str(path), size, classes, labels, batches, channels)
@@ -67,18 +86,26 @@ def _images_stream(path: Path) -> IO[bytes]:
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """An array's shape, whether it lies by columns, its type; the stream then stands at its bytes."""
+    """An array's shape, whether it lies by columns, its type; the stream then stands at its
+    bytes."""
     version = np.lib.format.read_magic(stream)
-    return (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)(stream)
+    return (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )(stream)
 
 
-def _npz_batches(path: Path, shape: tuple[int, ...], in_columns: bool, channels: int, last: bool, first: int) -> Iterator[np.ndarray]:
+def _npz_batches(
+    path: Path, shape: tuple[int, ...], in_columns: bool, channels: int, last: bool, first: int
+) -> Iterator[np.ndarray]:
     def opened() -> IO[bytes]:
         stream = _images_stream(path)
         _header(stream)
         return stream
 
-    if in_columns:  # rare, and the one case that has to be in memory: an image's bytes are not side by side
+    # rare, and the one case that has to be in memory: an image's bytes are not side by side
+    if in_columns:
         with reading(path, ".npz"), np.load(path, allow_pickle=False) as file:
             images = file["images"]
         parts = (images[start : start + BATCH] for start in range(first, shape[0], BATCH))
@@ -88,36 +115,48 @@ def _npz_batches(path: Path, shape: tuple[int, ...], in_columns: bool, channels:
         yield np.moveaxis(part, 3, 1) if last else part.reshape(len(part), channels, *shape[-2:])
 
 
-def _labelled(path: Path, count: int, labels: np.ndarray | None, names: np.ndarray | None) -> tuple[tuple[str, ...], np.ndarray]:
+def _labelled(
+    path: Path, count: int, labels: np.ndarray | None, names: np.ndarray | None
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Classes and int64 labels from what an .npz holds: integers, or texts."""
     given = () if names is None else tuple(str(name) for name in np.atleast_1d(names))
     if len(set(given)) < len(given):
         raise UserError(f"{path}: classes holds a name twice; allowed: a name for each class")
     if labels is None:
         if given:
-            raise UserError(f"{path} holds classes but no labels; add `labels`, or leave `classes` out")
+            raise UserError(
+                f"{path} holds classes but no labels; add `labels`, or leave `classes` out"
+            )
         return (), np.zeros(count, np.int64)
     if labels.shape != (count,):
-        raise UserError(f"{path}: labels have the shape {labels.shape}; allowed: ({count},), one for each image")
+        raise UserError(
+            f"{path}: labels have the shape {labels.shape}; allowed: ({count},), one for each image"
+        )
     if labels.dtype.kind in "US":
         texts = labels.astype(str)
         given = given or tuple(np.unique(texts).tolist())
         if unknown := set(np.unique(texts).tolist()) - set(given):
-            raise UserError(f"{path}: label {min(unknown)!r} is not in classes ({', '.join(given[:5])}, …); allowed: names that are")
+            raise UserError(
+                f"{path}: label {min(unknown)!r} is not in classes ({', '.join(given[:5])}, …);"
+                " allowed: names that are"
+            )
         return given, np.array([given.index(text) for text in texts], np.int64)
     if labels.dtype.kind not in "iu":
-        raise UserError(f"{path}: labels are {labels.dtype}; allowed: integers from 0, or names; convert them")
+        raise UserError(
+            f"{path}: labels are {labels.dtype}; allowed: integers from 0, or names; convert them"
+        )
     least, most = (int(labels.min()), int(labels.max())) if count else (0, 0)
     if least < 0 or most >= (len(given) or MOST_CLASSES):
         raise UserError(
-            f"{path}: labels go from {least} to {most}; allowed: 0 to {(len(given) or MOST_CLASSES) - 1}, a number for each class"
+            f"{path}: labels go from {least} to {most}; allowed: 0 to"
+            f" {(len(given) or MOST_CLASSES) - 1}, a number for each class"
         )
     return given or tuple(str(i) for i in range(most + 1)), labels.astype(np.int64)
 
 
 def named(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Source:
-    """torchvision's files, or others like them, of as many images as their headers say. The last sixth of the training file is
-    validation, the other file is test (QMNIST's whole 60,000)."""
+    """torchvision's files, or others like them, of as many images as their headers say. The last
+    sixth of the training file is validation, the other file is test (QMNIST's whole 60,000)."""
     kind, prefixes, classes = NAMED[dataset]
     if dataset == "fashion-mnist":
         from fetch import fetch  # brings torch along, which no other source needs
@@ -127,25 +166,44 @@ def named(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Source:
         fetch(data_dir, say)
         classes = CLASSES
     raw = Path(data_dir) / kind / "raw"
-    suffixes = ("images-idx3-ubyte", "labels-idx2-int" if dataset == "qmnist" else "labels-idx1-ubyte")
+    suffixes = (
+        "images-idx3-ubyte",
+        "labels-idx2-int" if dataset == "qmnist" else "labels-idx1-ubyte",
+    )
     names = [f"{prefix}-{suffix}" for prefix in prefixes for suffix in suffixes]
     problem = None if all(_there(raw / name) for name in names) else _downloaded(kind, data_dir)
     if not all(_there(raw / name) for name in names):
         raise UserError(
-            f"no source of {dataset} is reachable (tried {raw}: not all there; torchvision's download: {problem}); "
-            f"put {', '.join(names)} (or .gz) into {raw}"
+            f"no source of {dataset} is reachable (tried {raw}: not all there; torchvision's"
+            f" download: {problem}); put {', '.join(names)} (or .gz) into {raw}"
         )
     train, train_labels, test, test_labels = (_there(raw / name) for name in names)
     labels = [_idx_labels(path) for path in (train_labels, test_labels)]
     shapes = [_idx_shape(path) for path in (train, test)]
     for path, shape, found in zip((train, test), shapes, labels, strict=True):
-        if len(shape) != 3 or shape[1:] != shapes[0][1:] or len(found) != shape[0] or found.max(initial=0) >= len(classes):
-            raise UserError(f"{path} and its labels do not belong together, or one is damaged; remove both to have them fetched again")
+        if (
+            len(shape) != 3
+            or shape[1:] != shapes[0][1:]
+            or len(found) != shape[0]
+            or found.max(initial=0) >= len(classes)
+        ):
+            raise UserError(
+                f"{path} and its labels do not belong together, or one is damaged; remove both to"
+                " have them fetched again"
+            )
     check_size(*shapes[0][1:], train)
     held = shapes[0][0] // 6
     splits = np.repeat([0, 1, 2], [shapes[0][0] - held, held, shapes[1][0]])
     batches = partial(_idx_batches, list(zip((train, test), shapes, strict=True)))
-    return Source(dataset, dataset, shapes[0][1:], tuple(classes), np.concatenate(labels), batches, splits=splits)
+    return Source(
+        dataset,
+        dataset,
+        shapes[0][1:],
+        tuple(classes),
+        np.concatenate(labels),
+        batches,
+        splits=splits,
+    )
 
 
 def _there(path: Path) -> Path | None:
@@ -158,7 +216,12 @@ def _downloaded(kind: str, data_dir: Path) -> str | None:
     from torchvision import datasets
 
     with contextlib.redirect_stdout(io.StringIO()):  # it tells of each mirror
-        return hindrance(lambda: [getattr(datasets, kind)(data_dir, train=train, download=True) for train in (True, False)])
+        return hindrance(
+            lambda: [
+                getattr(datasets, kind)(data_dir, train=train, download=True)
+                for train in (True, False)
+            ]
+        )
 
 
 def _idx(path: Path) -> tuple[IO[bytes], tuple[int, ...], np.dtype]:
@@ -180,7 +243,8 @@ def _idx_labels(path: Path) -> np.ndarray:
     with reading(path, "IDX file"):
         stream, shape, dtype = _idx(path)
         with stream:
-            table = np.frombuffer(stream.read(), dtype).reshape(shape[0], -1)  # QMNIST's has 8 columns, the class first
+            # QMNIST's has 8 columns, the class first
+            table = np.frombuffer(stream.read(), dtype).reshape(shape[0], -1)
         return table[:, 0].astype(np.int64)
 
 

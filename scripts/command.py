@@ -14,8 +14,8 @@ def parser_of(name: str, **more: str) -> OneLineParser:
 
 
 def guarded(work: Callable[[], None]) -> int:
-    """A command's exit code: what `work` returns, None for 0; 2 for an error of the person's, said in one line; 130 when
-    interrupted."""
+    """A command's exit code: what `work` returns, None for 0; 2 for an error of the person's, said
+    in one line; 130 when interrupted."""
     try:
         return work() or 0
     except UserError as error:
@@ -33,4 +33,11 @@ def guarded(work: Callable[[], None]) -> int:
 
 
 def add_overrides(parser: OneLineParser) -> None:
-    parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="set a parameter")
+    parser.add_argument(
+        "-p",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a parameter",
+    )

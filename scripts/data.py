@@ -18,19 +18,35 @@ def packed(dataset: str, folder: Path, skip_unreadable: bool) -> None:
     told = read_json(where / DONE)
     print(f"{told['name']} is packed in {where}")
     counts = ", ".join(f"{split} {told['counts'][split]:,}" for split in SPLITS)
-    print(f"{counts} images of {'×'.join(map(str, told['shape']))}; classes: {', '.join(told['classes']) or 'none'}")
+    print(
+        f"{counts} images of {'×'.join(map(str, told['shape']))}; classes:"
+        f" {', '.join(told['classes']) or 'none'}"
+    )
     from train_features import train_for
 
     train_for(where)
     if skipped := told["skipped"]:
-        print(f"skipped {len(skipped)} that cannot be read: {', '.join(skipped[:SHOWN])}{', …' if len(skipped) > SHOWN else ''}")
+        print(
+            f"skipped {len(skipped)} that cannot be read:"
+            f" {', '.join(skipped[:SHOWN])}{', …' if len(skipped) > SHOWN else ''}"
+        )
 
 
 def main() -> None:
     parser = parser_of("data")
-    parser.add_argument("--folder", default="", help="where to (default: data in the project folder)")
-    parser.add_argument("--dataset", metavar="X", help="pack this one: fashion-mnist, mnist, kmnist, qmnist, a folder of images, an .npz")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave out images that cannot be read, and list them")
+    parser.add_argument(
+        "--folder", default="", help="where to (default: data in the project folder)"
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="X",
+        help="pack this one: fashion-mnist, mnist, kmnist, qmnist, a folder of images, an .npz",
+    )
+    parser.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out images that cannot be read, and list them",
+    )
     args = parser.parse_args()
     if args.skip_unreadable and args.dataset is None:
         parser.error("--skip-unreadable belongs to --dataset")

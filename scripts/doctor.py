@@ -1,4 +1,5 @@
-"""What is well on this machine and what is not: data, device, disk, runs, MLflow and its store; each fault with what to do."""
+"""What is well on this machine and what is not: data, device, disk, runs, MLflow and its store;
+each fault with what to do."""
 
 import json
 import shutil
@@ -36,14 +37,21 @@ def check_device() -> str:
     from fashion_gan.state import pick_device
 
     device = pick_device()
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name()
+        if device.type == "cuda"
+        else f"{torch.get_num_threads()} threads"
+    )
     return f"{device.type} ({name}), torch {torch.__version__}"
 
 
 def check_disk() -> str:
     free = shutil.disk_usage(project_root()).free / 1e9
     if free < FREE_GB:
-        raise UserError(f"{free:.1f} GB are free; a run can fail on a full disk: free some space, or remove old runs from reports/")
+        raise UserError(
+            f"{free:.1f} GB are free; a run can fail on a full disk: free some space, or remove old"
+            " runs from reports/"
+        )
     return f"{free:.0f} GB are free"
 
 
@@ -58,10 +66,20 @@ def check_runs() -> str:
     going = [run for run in runs if run.info["status"] == "RUNNING"]
     elsewhere = [f"{run.name} ({run.info['host']})" for run in going if run.lock.is_free()]
     if elsewhere:
-        said.append(f"say RUNNING on other machines: {', '.join(elsewhere)}; if one is gone: fashion-gan resume RUN")
-    behind = [run.name for run in runs if run not in going and run.copy(store.shown_uri()).get("closed") != run.info.get("ended")]
+        said.append(
+            f"say RUNNING on other machines: {', '.join(elsewhere)}; if one is gone: fashion-gan"
+            " resume RUN"
+        )
+    behind = [
+        run.name
+        for run in runs
+        if run not in going and run.copy(store.shown_uri()).get("closed") != run.info.get("ended")
+    ]
     if behind:
-        said.append(f"{len(behind)} not level in MLflow ({', '.join(behind[-3:])}); run: fashion-gan sync --all")
+        said.append(
+            f"{len(behind)} not level in MLflow ({', '.join(behind[-3:])}); run: fashion-gan sync"
+            " --all"
+        )
     if said:
         raise UserError("; ".join(said))
     return f"{len(runs)} runs, {len(going)} going on, none vanished, all level in MLflow"
@@ -77,8 +95,13 @@ def check_reachable() -> str:
     try:
         requests.get(f"{address}/health", timeout=5).raise_for_status()
     except requests.RequestException as error:
-        what = "does not answer" if error.response is None else f"answers {error.response.status_code}"
-        raise UserError(f"MLflow at {store.shown_uri()} {what}; start it (make server), or unset MLFLOW_TRACKING_URI") from None
+        what = (
+            "does not answer" if error.response is None else f"answers {error.response.status_code}"
+        )
+        raise UserError(
+            f"MLflow at {store.shown_uri()} {what}; start it (make server), or unset"
+            " MLFLOW_TRACKING_URI"
+        ) from None
     return f"{store.shown_uri()} answers"
 
 
@@ -90,9 +113,14 @@ def check_login() -> str:
     except MlflowException as error:
         code = error.get_http_status_code()
         if code in (401, 403):
-            advice = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in the environment or .env.local"
+            advice = (
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in the environment or"
+                " .env.local"
+            )
             raise UserError(f"MLflow refuses the login ({code}); {advice}") from None
-        raise UserError(f"MLflow answers {store.first_line(error)}; look at its log: docker compose logs mlflow") from None
+        raise UserError(
+            f"MLflow answers {store.first_line(error)}; look at its log: docker compose logs mlflow"
+        ) from None
     return "accepted" if store.is_server() else "none needed"
 
 
@@ -107,19 +135,27 @@ def check_artifacts() -> str:
         path.write_text(word)
         try:
             place = registry.experiment(registry.make_client()).artifact_location
-            repository = get_artifact_repository(f"{place}/doctor-{word}", tracking_uri=store.tracking_uri())
+            repository = get_artifact_repository(
+                f"{place}/doctor-{word}", tracking_uri=store.tracking_uri()
+            )
             repository.log_artifact(str(path))
             same = Path(repository.download_artifacts(path.name, str(back))).read_text() == word
             repository.delete_artifacts(path.name)
         except Exception as error:  # whatever a server, a store or a disk answers
-            raise UserError(f"not written and read back ({store.first_line(error)}); look at: docker compose logs mlflow store") from None
+            raise UserError(
+                f"not written and read back ({store.first_line(error)}); look at: docker compose"
+                " logs mlflow store"
+            ) from None
     if not same:
-        raise UserError("read back otherwise than written; look at: docker compose logs mlflow store")
+        raise UserError(
+            "read back otherwise than written; look at: docker compose logs mlflow store"
+        )
     return "written, read back the same, removed"
 
 
 def check_keys() -> str | None:
-    """The same by the S3 store's own keys; None where this machine has none, since a client needs none."""
+    """The same by the S3 store's own keys; None where this machine has none, since a client needs
+    none."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -128,26 +164,37 @@ def check_keys() -> str | None:
     endpoint = remote.endpoint(known)
     if not store.is_server() or not {"S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET"} <= known.keys():
         return None
-    login = {"aws_access_key_id": known["S3_ACCESS_KEY"], "aws_secret_access_key": known["S3_SECRET_KEY"], "region_name": "us-east-1"}
+    login = {
+        "aws_access_key_id": known["S3_ACCESS_KEY"],
+        "aws_secret_access_key": known["S3_SECRET_KEY"],
+        "region_name": "us-east-1",
+    }
     word, place = uuid.uuid4().hex, {"Bucket": known["S3_BUCKET"]}
     try:
         s3 = boto3.client(
-            "s3", endpoint_url=endpoint, config=Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2}), **login
+            "s3",
+            endpoint_url=endpoint,
+            config=Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2}),
+            **login,
         )
         s3.put_object(**place, Key=f"doctor/{word}", Body=word.encode())
         same = s3.get_object(**place, Key=f"doctor/{word}")["Body"].read() == word.encode()
         s3.delete_object(**place, Key=f"doctor/{word}")
     except (BotoCoreError, ClientError) as error:
         raise UserError(
-            f"the store at {endpoint} refuses: {store.first_line(error)}; compare S3_ACCESS_KEY, S3_SECRET_KEY with the server's"
+            f"the store at {endpoint} refuses: {store.first_line(error)}; compare S3_ACCESS_KEY,"
+            " S3_SECRET_KEY with the server's"
         ) from None
     if not same:
-        raise UserError(f"the store at {endpoint} gave back other bytes; look at: docker compose logs store")
+        raise UserError(
+            f"the store at {endpoint} gave back other bytes; look at: docker compose logs store"
+        )
     return f"{endpoint}: written, read back the same, removed"
 
 
 def clock_difference(date: float, before: float, after: float) -> float:
-    """By how many seconds at least a server's clock differs that said `date`, in whole seconds, at some moment from `before` to `after`."""
+    """By how many seconds at least a server's clock differs that said `date`, in whole seconds, at
+    some moment from `before` to `after`."""
     return max(date - after, 0.0) + min(date + 1 - before, 0.0)
 
 
@@ -156,19 +203,26 @@ def check_clocks() -> str | None:
 
     if not store.is_server():
         return None
-    for _ in range(5):  # a busy server writes an old date: it makes one a second, when it comes to it
+    # a busy server writes an old date: it makes one a second, when it comes to it
+    for _ in range(5):
         before = time.time()
-        date = parsedate_to_datetime(requests.get(f"{store.tracking_uri().rstrip('/')}/health", timeout=5).headers["Date"]).timestamp()
+        date = parsedate_to_datetime(
+            requests.get(f"{store.tracking_uri().rstrip('/')}/health", timeout=5).headers["Date"]
+        ).timestamp()
         apart = clock_difference(date, before, time.time())
         if abs(apart) <= CLOCK_SECONDS:
             break
         time.sleep(1)
     else:
-        raise UserError(f"the server's clock is {apart:+.0f} s off this one; set both by NTP, or points and runs sort wrongly")
+        raise UserError(
+            f"the server's clock is {apart:+.0f} s off this one; set both by NTP, or points and"
+            " runs sort wrongly"
+        )
     return f"the server's is less than {CLOCK_SECONDS} s off"
 
 
-CHECKS: dict[str, tuple[Callable[[], str | None], tuple[str, ...]]] = {  # by name: the check, and what it needs to be well
+# by name: the check, and what it needs to be well
+CHECKS: dict[str, tuple[Callable[[], str | None], tuple[str, ...]]] = {
     "data": (check_data, ()),
     "device": (check_device, ()),
     "disk": (check_disk, ()),
@@ -193,7 +247,13 @@ def findings() -> Iterator[dict[str, Any]]:
         except UserError as error:
             states[name], words = "fault", str(error)
         except Exception as error:  # a doctor says what it met, and goes on
-            states[name], words = "fault", f"{type(error).__name__}: {store.first_line(error)}; this should not happen, please report it"
+            states[name], words = (
+                "fault",
+                (
+                    f"{type(error).__name__}: {store.first_line(error)}; this should not happen,"
+                    " please report it"
+                ),
+            )
         yield {"check": name, "state": states[name], "words": words}
 
 

@@ -21,7 +21,11 @@ def problem_of(path: Path, name: str) -> str | None:
         content = content_of(path)
     except (OSError, EOFError, zlib.error) as error:
         return f"cannot be unpacked ({error})"
-    return None if digest(content, "md5") == DIGESTS[name] else "has the wrong content (its digest differs)"
+    return (
+        None
+        if digest(content, "md5") == DIGESTS[name]
+        else "has the wrong content (its digest differs)"
+    )
 
 
 def content_of(path: Path) -> bytes:
@@ -30,7 +34,8 @@ def content_of(path: Path) -> bytes:
 
 
 def _from_copy(source: Path, raw: Path, say: Callable[[str], None]) -> str | None:
-    """Fill `raw` from a folder that may hold the files, compressed or not. Returns why not, or None."""
+    """Fill `raw` from a folder that may hold the files, compressed or not. Returns why not, or
+    None."""
     for name in DIGESTS:
         if (raw / name).exists():
             continue
@@ -72,14 +77,16 @@ def _set_damaged_aside(raw: Path, say: Callable[[str], None]) -> None:
             aside = path.with_name(name + ".damaged")
             os.replace(path, aside)
             say(f"{path} {problem}; set aside as {aside.name}, fetched again")
-    for archive in raw.glob("*-ubyte.gz"):  # a torn download of torchvision's would be unpacked as it is
+    # a torn download of torchvision's would be unpacked as it is
+    for archive in raw.glob("*-ubyte.gz"):
         if archive.name[:-3] in DIGESTS and problem_of(archive, archive.name[:-3]):
             archive.unlink()
 
 
 def fetch(folder: Path, say: Callable[[str], None] = print) -> Path:
-    """Make sure that the four files are in `folder`, each with the known digest; returns their folder. Sources in order:
-    `folder` itself, a system copy, torchvision's download. Raises UserError naming all that was tried."""
+    """Make sure that the four files are in `folder`, each with the known digest; returns their
+    folder. Sources in order: `folder` itself, a system copy, torchvision's download. Raises
+    UserError naming all that was tried."""
     raw = raw_folder(folder)
     try:
         raw.mkdir(parents=True, exist_ok=True)
@@ -98,6 +105,11 @@ def fetch(folder: Path, say: Callable[[str], None] = print) -> Path:
             if all((raw / name).exists() for name in DIGESTS):
                 return raw
     except OSError as error:
-        raise UserError(f"data folder {folder} cannot be used: {error}; name another one with data_dir") from None
+        raise UserError(
+            f"data folder {folder} cannot be used: {error}; name another one with data_dir"
+        ) from None
     reasons = "; ".join(f"{source}: {why}" for source, why in tried.items())
-    raise UserError(f"no source of Fashion-MNIST is reachable (tried {folder}: not there; {reasons}); run: make data")
+    raise UserError(
+        f"no source of Fashion-MNIST is reachable (tried {folder}: not there; {reasons}); run: make"
+        " data"
+    )

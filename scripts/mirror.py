@@ -1,7 +1,9 @@
-"""A run folder's mirror under RUNS_URI, kept level while the run goes on; a run that goes on on another machine.
+"""A run folder's mirror under RUNS_URI, kept level while the run goes on; a run that goes on on
+another machine.
 
-At every moment a run can go on from what lies there. A pass takes run.json and the checkpoints as they are when it begins, writes
-everything else first, then the checkpoints, then run.json, and removes last what is gone. A fetch reads the other way round.
+At every moment a run can go on from what lies there. A pass takes run.json and the checkpoints as
+they are when it begins, writes everything else first, then the checkpoints, then run.json, and
+removes last what is gone. A fetch reads the other way round.
 """
 
 import contextlib
@@ -31,15 +33,18 @@ class TakenError(UserError):
 
 
 class Mirror:
-    """Brings what lies under RUNS_URI level with one run folder. What was sent is remembered in mirror.json, beside an `id` by which
-    this folder knows what it has written itself."""
+    """Brings what lies under RUNS_URI level with one run folder. What was sent is remembered in
+    mirror.json, beside an `id` by which this folder knows what it has written itself."""
 
     def __init__(self, run: Run, found: Place):
         self.run, self.place, self.beaten = run, found, 0.0
         known = run.read_json("mirror") or {}
         known = known if known.get("uri") == found.uri else {}
         sent, there = known.get("sent", {}), in_order(found.listed(run.name, recursive=True))
-        self.id, self.sent = known.get("id") or uuid.uuid4().hex, {name: sent.get(name, ["", ""]) for name in there}
+        self.id, self.sent = (
+            known.get("id") or uuid.uuid4().hex,
+            {name: sent.get(name, ["", ""]) for name in there},
+        )
 
     def remember(self, level: float | None = None) -> None:
         """In mirror.json; `level`: when the run ended whose end lies there."""
@@ -48,18 +53,29 @@ class Mirror:
             self.run.log_json(told, "mirror")
 
     def claim(self) -> None:
-        """Raises TakenError where another folder has gone on with the run since, or another run has the name. Two that begin in the same
-        instant both pass; the first one to look again then stops."""
+        """Raises TakenError where another folder has gone on with the run since, or another run has
+        the name. Two that begin in the same instant both pass; the first one to look again then
+        stops."""
         owner, info = self.place.owner(self.run.name), self.run.info
         if owner and owner["id"] != self.id:
             if owner["uuid"] != info["uuid"]:
-                raise TakenError(f"another run named {self.run.name} lies in {self.place.uri}; this one stays here")
+                raise TakenError(
+                    f"another run named {self.run.name} lies in {self.place.uri}; this one stays"
+                    " here"
+                )
             if owner["attempt"] >= info.get("attempts", 1):
-                raise TakenError(f"run {self.run.name} went on on {owner['host']}, and is mirrored from there; this copy stays here")
-            # From here on it is this folder's. The other one may have written since it was last read, or be at it still.
+                raise TakenError(
+                    f"run {self.run.name} went on on {owner['host']}, and is mirrored from there;"
+                    " this copy stays here"
+                )
+            # From here on it is this folder's. The other one may have written since it was last
+            # read, or be at it still.
             self.beaten = 0.0
             self.beat()
-            self.sent = {name: ["", ""] for name in in_order(self.place.listed(self.run.name, recursive=True))}
+            self.sent = {
+                name: ["", ""]
+                for name in in_order(self.place.listed(self.run.name, recursive=True))
+            }
         if (self.run.read_json("mirror") or {}).get("id") != self.id:
             self.remember()
         self.beat()
@@ -68,7 +84,12 @@ class Mirror:
         """Sign that this machine is at it, or has ended."""
         now, info = time.time(), self.run.info
         if ended or now - self.beaten > BEAT:
-            told = {"uuid": info["uuid"], "attempt": info.get("attempts", 1), "host": info.get("host", ""), "id": self.id}
+            told = {
+                "uuid": info["uuid"],
+                "attempt": info.get("attempts", 1),
+                "host": info.get("host", ""),
+                "id": self.id,
+            }
             told["time"] = 0 if ended else now
             self.place.put(f"{self.run.name}/{OWNER}", json.dumps(told).encode())
             self.beaten = now
@@ -78,13 +99,23 @@ class Mirror:
         self.place.check()
         self.claim()
         folder, ended, level = self.run.folder, self.run.info.get("ended"), None
-        with contextlib.ExitStack() as held:  # so that a checkpoint that is removed meanwhile is still read
+        # so that a checkpoint that is removed meanwhile is still read
+        with contextlib.ExitStack() as held:
             streams = {"run.json": held.enter_context((folder / "run.json").open("rb"))}
-            names = in_order([p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()])
-            streams |= {name: held.enter_context((folder / name).open("rb")) for name in names if name.startswith("checkpoints/")}
+            names = in_order(
+                [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+            )
+            streams |= {
+                name: held.enter_context((folder / name).open("rb"))
+                for name in names
+                if name.startswith("checkpoints/")
+            }
             try:
                 for name in names:
-                    with contextlib.suppress(FileNotFoundError), streams.get(name) or (folder / name).open("rb") as stream:
+                    with (
+                        contextlib.suppress(FileNotFoundError),
+                        streams.get(name) or (folder / name).open("rb") as stream,
+                    ):
                         self._send(name, mark_of(stream.fileno()), stream)
                 for name in self.sent.keys() - set(names):
                     self.place.remove(f"{self.run.name}/{name}")
@@ -105,18 +136,21 @@ class Mirror:
 
 
 def push(run: Run) -> None:
-    """One pass, whether the run goes on or not. Raises UserError where the place is none or out of reach; a copy that went on elsewhere is
-    left alone. Nothing where RUNS_URI is not set."""
+    """One pass, whether the run goes on or not. Raises UserError where the place is none or out of
+    reach; a copy that went on elsewhere is left alone. Nothing where RUNS_URI is not set."""
     with Lock(run.folder / "mirror.lock") as lock, contextlib.suppress(TakenError):
         if found := place():
-            lock.acquire(f"another process is mirroring run {run.name} already; look again in a minute")
+            lock.acquire(
+                f"another process is mirroring run {run.name} already; look again in a minute"
+            )
             mirror = Mirror(run, found)
             mirror.copy()
             mirror.beat(ended=run.info["status"] != "RUNNING")
 
 
 def follow(run: Run, done: threading.Event, say: Callable[[str], None]) -> None:
-    """Mirror until the run has ended and `done` is set. A place that is out of reach is said once and tried again."""
+    """Mirror until the run has ended and `done` is set. A place that is out of reach is said once
+    and tried again."""
     mirror, trouble, until = None, "", None
     with Lock(run.folder / "mirror.lock") as lock:
         while not lock.acquire():  # that of an earlier attempt is still closing
@@ -134,7 +168,9 @@ def follow(run: Run, done: threading.Event, say: Callable[[str], None]) -> None:
                     mirror.beat(ended=True)
                     return
             except FileNotFoundError:
-                pass  # a checkpoint went between the listing and the opening; the next pass has the one after it
+                # a checkpoint went between the listing and the opening; the next pass has the one
+                # after it
+                pass
             except Exception as error:  # any fault of a store, a network or a disk
                 if not trouble or isinstance(error, TakenError):
                     say(first_line(error))
@@ -147,10 +183,13 @@ def follow(run: Run, done: threading.Event, say: Callable[[str], None]) -> None:
 
 @contextlib.contextmanager
 def mirrored(run: Run, follows: bool) -> Iterator[None]:
-    """Around the copy to MLflow: that to RUNS_URI. While a run is followed in a thread of its own, so that neither waits for the other."""
+    """Around the copy to MLflow: that to RUNS_URI. While a run is followed in a thread of its own,
+    so that neither waits for the other."""
     done = threading.Event()
     thread = threading.Thread(
-        target=follow, args=(run, done, lambda words: print(time.strftime("%H:%M:%S"), words, flush=True)), daemon=True
+        target=follow,
+        args=(run, done, lambda words: print(time.strftime("%H:%M:%S"), words, flush=True)),
+        daemon=True,
     )
     if follows and settings().get("RUNS_URI"):
         thread.start()
@@ -169,14 +208,18 @@ def wait(run: Run, say: Callable[[str], None]) -> None:
         if known.get("level") == run.info["ended"]:
             return
         if lock.is_free() or time.monotonic() > until:
-            say(f"{uri} is not level ({known.get('trouble', 'no pass yet')}); later: fashion-gan sync {run.name}")
+            say(
+                f"{uri} is not level ({known.get('trouble', 'no pass yet')}); later: fashion-gan"
+                f" sync {run.name}"
+            )
             return
         time.sleep(0.2)
 
 
 def newest(run: Run) -> Run:
-    """A run before it goes on here. Where it went on elsewhere, that is fetched, and this copy is moved to reports/scratch. Raises UserError
-    where it goes on elsewhere now. Nothing where RUNS_URI is not set or out of reach, or the run goes on here."""
+    """A run before it goes on here. Where it went on elsewhere, that is fetched, and this copy is
+    moved to reports/scratch. Raises UserError where it goes on elsewhere now. Nothing where
+    RUNS_URI is not set or out of reach, or the run goes on here."""
     try:
         found = place() if run.lock.is_free() else None
         owner = found.owner(run.name) if found else {}
@@ -188,32 +231,48 @@ def newest(run: Run) -> Run:
         return run
     owner = listened(found, run.name, owner)
     further = owner["attempt"] - run.info.get("attempts", 1)
-    if further > 0 or (further == 0 and "id" not in known and owner != known.get("seen")):  # the latter was fetched to be read
-        fresh, aside = (project_root() / "reports" / "scratch" / f"{run.name}-{part}" for part in ("fetched", "before"))
+    # the latter was fetched to be read
+    if further > 0 or (further == 0 and "id" not in known and owner != known.get("seen")):
+        fresh, aside = (
+            project_root() / "reports" / "scratch" / f"{run.name}-{part}"
+            for part in ("fetched", "before")
+        )
         for old in (fresh, aside):
             shutil.rmtree(old, ignore_errors=True)
         fetch(run.name, fresh)
         run.folder.rename(aside)
         fresh.rename(run.folder)
-        print(f"run {run.name} went on on {owner['host']}: fetched again; what was here is in reports/scratch/{aside.name}", flush=True)
+        print(
+            f"run {run.name} went on on {owner['host']}: fetched again; what was here is in"
+            f" reports/scratch/{aside.name}",
+            flush=True,
+        )
     return Run(run.folder)
 
 
 def listened(found: Place, run: str, owner: dict[str, Any]) -> dict[str, Any]:
-    """The owner, once it has ended or shown no sign of life for a while (no clocks are compared). Raises UserError where it lives."""
+    """The owner, once it has ended or shown no sign of life for a while (no clocks are compared).
+    Raises UserError where it lives."""
     until = time.monotonic() + SILENCE
     if owner["time"]:
-        print(f"run {run} was going on on {owner['host']}; listening for {SILENCE:.0f} s whether it still is", flush=True)
+        print(
+            f"run {run} was going on on {owner['host']}; listening for {SILENCE:.0f} s whether it"
+            " still is",
+            flush=True,
+        )
     while owner["time"] and time.monotonic() < until:
         time.sleep(min(1.0, BEAT))
         before, owner = owner, found.owner(run)
         if owner["time"] and owner != before:
-            raise UserError(f"run {run} goes on on {owner['host']}; stop it there, then resume it here")
+            raise UserError(
+                f"run {run} goes on on {owner['host']}; stop it there, then resume it here"
+            )
     return owner
 
 
 def share(sweep: Run, say: Callable[[str], None]) -> None:
-    """Put a sweep where machines that share no folder with this one fetch it from, before its trials begin there."""
+    """Put a sweep where machines that share no folder with this one fetch it from, before its
+    trials begin there."""
     try:
         push(sweep)
     except UserError as error:
@@ -221,7 +280,8 @@ def share(sweep: Run, say: Callable[[str], None]) -> None:
 
 
 def gather(sweep: Run, say: Callable[[str], None]) -> None:
-    """Bring the trials of a sweep here that ran, or went on, on machines that share no folder with this one."""
+    """Bring the trials of a sweep here that ran, or went on, on machines that share no folder with
+    this one."""
     try:
         found = place()
         for name in found.listed() if found else []:

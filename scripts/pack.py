@@ -1,4 +1,5 @@
-"""Pack a data set of any size into raw files that can be memory-mapped: a batch at a time, resumably, one process at a time."""
+"""Pack a data set of any size into raw files that can be memory-mapped: a batch at a time,
+resumably, one process at a time."""
 
 import contextlib
 import hashlib
@@ -27,11 +28,15 @@ TENTHS = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2)  # the split of each tenth of all conten
 SAY_SECONDS = 2
 
 
-def pack(dataset: str, data_dir: Path, say: Callable[[str], None] = print, skip_unreadable: bool = False) -> Path:
-    """The folder with a data set's packed files, `dataset.json` last; made first where it is not there yet, or gone on with where a
-    packing was killed. `dataset` is one of NAMED, a folder of images (its sub-folders are classes), or an .npz; an image's split follows
-    from its content alone, but for NAMED, which have theirs. Grey images give one channel; one that is coloured makes it three for all.
-    What is transparent stands on black ground. A second process waits for the first. Raises UserError for what cannot be packed."""
+def pack(
+    dataset: str, data_dir: Path, say: Callable[[str], None] = print, skip_unreadable: bool = False
+) -> Path:
+    """The folder with a data set's packed files, `dataset.json` last; made first where it is not
+    there yet, or gone on with where a packing was killed. `dataset` is one of NAMED, a folder of
+    images (its sub-folders are classes), or an .npz; an image's split follows from its content
+    alone, but for NAMED, which have theirs. Grey images give one channel; one that is coloured
+    makes it three for all. What is transparent stands on black ground. A second process waits for
+    the first. Raises UserError for what cannot be packed."""
     data_dir = Path(data_dir)
     name, opened = find(dataset, data_dir, say)
     folder = data_dir / "sets" / name
@@ -43,16 +48,22 @@ def pack(dataset: str, data_dir: Path, say: Callable[[str], None] = print, skip_
                     _make(opened(), folder, say, skip_unreadable)
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written: {error}; make room, or name another folder with data_dir; then run it again"
+            f"{folder} cannot be written: {error}; make room, or name another folder with data_dir;"
+            " then run it again"
         ) from None
     if (skipped := read_json(folder / DONE)["skipped"]) and not skip_unreadable:
-        raise UserError(_unreadable(dataset, skipped[0], f"{len(skipped)} such were skipped when it was packed"))
+        raise UserError(
+            _unreadable(dataset, skipped[0], f"{len(skipped)} such were skipped when it was packed")
+        )
     return folder
 
 
-def find(dataset: str, data_dir: Path, say: Callable[[str], None]) -> tuple[str, Callable[[], Source]]:
-    """The name that a data set is packed under, and what opens it. A name of NAMED wins over a folder that is called so: for that one
-    write ./mnist. Folders and .npz are checked here, as far as that goes without reading every image."""
+def find(
+    dataset: str, data_dir: Path, say: Callable[[str], None]
+) -> tuple[str, Callable[[], Source]]:
+    """The name that a data set is packed under, and what opens it. A name of NAMED wins over a
+    folder that is called so: for that one write ./mnist. Folders and .npz are checked here, as far
+    as that goes without reading every image."""
     if dataset in NAMED:
         return dataset, partial(named, dataset, data_dir, say)
     path, given = Path(os.path.abspath(os.path.expanduser(dataset))), bool(dataset.strip())
@@ -61,8 +72,15 @@ def find(dataset: str, data_dir: Path, say: Callable[[str], None]) -> tuple[str,
     elif path.suffix.lower() == ".npz" and os.path.isfile(path):
         source = from_npz(path)
     else:
-        problem = "is neither a folder nor an .npz" if given and os.path.exists(path) else "does not exist"
-        raise UserError(f"dataset {dataset!r} {problem}; allowed: {', '.join(NAMED)}, a folder of images, an .npz")
+        problem = (
+            "is neither a folder nor an .npz"
+            if given and os.path.exists(path)
+            else "does not exist"
+        )
+        raise UserError(
+            f"dataset {dataset!r} {problem}; allowed: {', '.join(NAMED)}, a folder of images, an"
+            " .npz"
+        )
     return source.name, lambda: source
 
 
@@ -72,8 +90,9 @@ def one_channel_if_grey(pixels: np.ndarray) -> np.ndarray:
 
 
 def split_of(pixels: np.ndarray) -> int:
-    """0, 1 or 2, an index into SPLITS, from the content alone: equal images never straddle, others never move an image. A grey image has
-    to be given as one channel, or it would move when the first coloured one comes."""
+    """0, 1 or 2, an index into SPLITS, from the content alone: equal images never straddle, others
+    never move an image. A grey image has to be given as one channel, or it would move when the
+    first coloured one comes."""
     mark = hashlib.blake2b(pixels.tobytes(), key=b"fashion-gan split", digest_size=8).digest()
     return TENTHS[int.from_bytes(mark, "big") % 10]
 
@@ -94,7 +113,10 @@ def _is_whole(folder: Path) -> bool:
     try:
         told = read_json(folder / DONE)
         image = int(np.prod(told["shape"]))
-        sizes = {name: told["counts"][name.split("-")[0]] * (image if name.endswith("u8") else 8) for name in FILES}
+        sizes = {
+            name: told["counts"][name.split("-")[0]] * (image if name.endswith("u8") else 8)
+            for name in FILES
+        }
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (FileNotFoundError, ValueError, KeyError):
         return False
@@ -124,9 +146,13 @@ def _make(source: Source, folder: Path, say: Callable[[str], None], skip_unreada
         say(f"packing {len(source.labels):,} images of {source.origin} into {folder}{from_where}")
         if not _append_all(source, begun, state, say, skip_unreadable):
             if state.done:
-                say(f"{source.name}: coloured images after grey ones; begun again with three channels")
+                say(
+                    f"{source.name}: coloured images after grey ones; begun again with three"
+                    " channels"
+                )
             state = _State(channels=3)
-            write_json(begun / STATE, asdict(state))  # or the old mark would be believed of the new files
+            # or the old mark would be believed of the new files
+            write_json(begun / STATE, asdict(state))
             _append_all(source, begun, state, say, skip_unreadable)
         _finish(source, begun, folder, state)
     except UserError:
@@ -138,15 +164,19 @@ def _resumed(folder: Path) -> _State | None:
     """Where a killed packing stood; None where nothing of it is left that can be trusted."""
     try:
         state = _State(**read_json(folder / STATE))
-        short = [name for name, size in state.bytes.items() if (folder / name).stat().st_size < size]
+        short = [
+            name for name, size in state.bytes.items() if (folder / name).stat().st_size < size
+        ]
     except (OSError, ValueError, TypeError):
         return None
     return None if short or state.schema != SCHEMA else state
 
 
-def _append_all(source: Source, folder: Path, state: _State, say: Callable[[str], None], skip_unreadable: bool) -> bool:
-    """Append all images that are not done yet, with a mark in packing.json after each batch. False where a coloured image comes and the
-    set was begun as a grey one."""
+def _append_all(
+    source: Source, folder: Path, state: _State, say: Callable[[str], None], skip_unreadable: bool
+) -> bool:
+    """Append all images that are not done yet, with a mark in packing.json after each batch. False
+    where a coloured image comes and the set was begun as a grey one."""
     tell = _teller(source, state.done, say)
     with contextlib.ExitStack() as stack:
         files = {name: stack.enter_context((folder / name).open("ab")) for name in FILES}
@@ -167,7 +197,13 @@ def _append_all(source: Source, folder: Path, state: _State, say: Callable[[str]
     return True
 
 
-def _append(images: Sequence[np.ndarray | str], source: Source, state: _State, files: dict[str, Any], skip_unreadable: bool) -> None:
+def _append(
+    images: Sequence[np.ndarray | str],
+    source: Source,
+    state: _State,
+    files: dict[str, Any],
+    skip_unreadable: bool,
+) -> None:
     for i, pixels in enumerate(images, start=state.done):
         if isinstance(pixels, str):
             if not skip_unreadable:
@@ -175,7 +211,9 @@ def _append(images: Sequence[np.ndarray | str], source: Source, state: _State, f
             state.skipped.append(source.files[i])
             continue
         split = SPLITS[split_of(pixels) if source.splits is None else source.splits[i]]
-        files[f"{split}-images.u8"].write(np.broadcast_to(pixels, (state.channels, *pixels.shape[1:])).tobytes())
+        files[f"{split}-images.u8"].write(
+            np.broadcast_to(pixels, (state.channels, *pixels.shape[1:])).tobytes()
+        )
         files[f"{split}-labels.i64"].write(int(source.labels[i]).to_bytes(8, "little"))
 
 
@@ -188,18 +226,22 @@ def _teller(source: Source, begun_at: int, say: Callable[[str], None]) -> Callab
         now, total = time.monotonic(), len(source.labels)
         if now - told >= SAY_SECONDS and done < total:
             told, rate = now, (done - begun_at) / (now - begun)
-            say(f"{source.name}: {done:,} of {total:,} images, {rate:,.0f} a second, {clock((total - done) / rate)} left")
+            say(
+                f"{source.name}: {done:,} of {total:,} images, {rate:,.0f} a second,"
+                f" {clock((total - done) / rate)} left"
+            )
 
     return tell
 
 
 def _mix(begun: Path, folder: Path, counts: dict[str, int], size: int) -> None:
-    """Write what was begun into `folder`, each split in a random order, the same at each time: whoever takes the first images of a folder
-    shall not get those of its first class."""
+    """Write what was begun into `folder`, each split in a random order, the same at each time:
+    whoever takes the first images of a folder shall not get those of its first class."""
     for split, count in counts.items():
         order = np.random.default_rng(0).permutation(count)
         for name, width in ((f"{split}-images.u8", size), (f"{split}-labels.i64", 8)):
-            with (begun / name).open("rb") as source, (folder / name).open("wb") as file:  # a memory map would count as memory taken
+            # a memory map would count as memory taken
+            with (begun / name).open("rb") as source, (folder / name).open("wb") as file:
                 for i in order.tolist():
                     file.write(os.pread(source.fileno(), width, i * width))
                 file.flush()
@@ -211,10 +253,17 @@ def _finish(source: Source, begun: Path, folder: Path, state: _State) -> None:
     labels = {split: np.fromfile(begun / f"{split}-labels.i64", "<i8") for split in SPLITS}
     counts = {split: len(found) for split, found in labels.items()}
     if source.splits is None:
-        held = np.bincount(np.concatenate(list(labels.values())), minlength=len(source.classes)).tolist()
-        check_classes(dict(zip(source.classes, held, strict=False)), sum(counts.values()), source.origin)
+        held = np.bincount(
+            np.concatenate(list(labels.values())), minlength=len(source.classes)
+        ).tolist()
+        check_classes(
+            dict(zip(source.classes, held, strict=False)), sum(counts.values()), source.origin
+        )
     if empty := [split for split, count in counts.items() if not count]:
-        raise UserError(f"{source.origin}: no image falls to {' and '.join(empty)}, as too few differ; allowed: some for each; add others")
+        raise UserError(
+            f"{source.origin}: no image falls to {' and '.join(empty)}, as too few differ; allowed:"
+            " some for each; add others"
+        )
     if source.splits is None:
         _mix(begun, folder, counts, state.channels * source.size[0] * source.size[1])
     else:
@@ -225,7 +274,17 @@ def _finish(source: Source, begun: Path, folder: Path, state: _State) -> None:
         with (folder / name).open("rb") as file:
             while chunk := file.read(1 << 20):
                 content.update(chunk)
-    told = {"schema": SCHEMA, "name": source.name, "source": source.origin, "shape": [state.channels, *source.size]}
-    told |= {"classes": source.classes, "counts": counts, "digest": content.hexdigest()[:16], "skipped": state.skipped}
+    told = {
+        "schema": SCHEMA,
+        "name": source.name,
+        "source": source.origin,
+        "shape": [state.channels, *source.size],
+    }
+    told |= {
+        "classes": source.classes,
+        "counts": counts,
+        "digest": content.hexdigest()[:16],
+        "skipped": state.skipped,
+    }
     write_json(folder / DONE, told)
     shutil.rmtree(begun)

@@ -1,4 +1,5 @@
-"""Run notebooks under papermill, in order, inside one run; say what happened when one of them fails."""
+"""Run notebooks under papermill, in order, inside one run; say what happened when one of them
+fails."""
 
 import os
 import signal
@@ -21,18 +22,23 @@ from fashion_gan.files import Lock
 from fashion_gan.params import Params
 from fashion_gan.run import RUN_VARIABLE, Run
 
-SHUTDOWN_WAIT = 60  # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
+# seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
+SHUTDOWN_WAIT = 60
 STAMPS = {
     "DeadKernelError": "the kernel died while this cell ran (out of memory, or killed)",
-    "CellTimeoutError": "the notebook took longer than the allowed {:g} minutes (timeout_minutes), and was in this cell",
+    "CellTimeoutError": (
+        "the notebook took longer than the allowed {:g} minutes (timeout_minutes), and was in this"
+        " cell"
+    ),
     "KeyboardInterrupt": "interrupted while this cell ran",
 }
 
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """The first SIGINT or SIGTERM waits for the block's end; a second is obeyed at once. Nobody can clean up a kernel that is half started:
-    ZeroMQ may wait for ever for a socket that nobody holds."""
+    """The first SIGINT or SIGTERM waits for the block's end; a second is obeyed at once. Nobody can
+    clean up a kernel that is half started: ZeroMQ may wait for ever for a socket that nobody
+    holds."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     came = []
 
@@ -56,7 +62,8 @@ def postponed() -> Iterator[None]:
 
 
 def register_engine() -> None:
-    """Tell papermill of an engine that stamps what papermill leaves unsaid: dead, timed-out and interrupted cells."""
+    """Tell papermill of an engine that stamps what papermill leaves unsaid: dead, timed-out and
+    interrupted cells."""
     from nbclient.exceptions import CellTimeoutError
     from nbformat.v4 import new_output
     from papermill.clientwrap import PapermillNotebookClient
@@ -74,22 +81,40 @@ def register_engine() -> None:
                 at[0] = cell_index
                 progress.cell(cell_index, len(nb_man.nb.cells))
 
-            settings = {"kernel_name": kernel_name, "startup_timeout": 120, "config": config, "on_cell_start": on_cell_start}
+            settings = {
+                "kernel_name": kernel_name,
+                "startup_timeout": 120,
+                "config": config,
+                "on_cell_start": on_cell_start,
+            }
             client = PapermillNotebookClient(
-                nb_man, store_widget_state=False, timeout_func=lambda _: max(1, until - time.monotonic()), **settings
+                nb_man,
+                store_widget_state=False,
+                timeout_func=lambda _: max(1, until - time.monotonic()),
+                **settings,
             )
             for name in ("start_new_kernel", "start_new_kernel_client"):
                 setattr(client, name, postponed()(getattr(client, name)))
             try:
                 client.execute(stdout=log, stderr=log)
-            except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:  # a dead kernel is a RuntimeError
+            except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:
+                # a dead kernel is a RuntimeError
                 if client.km is not None:  # it had not started yet, so nbclient left it alone
                     client._cleanup_kernel()
                 name = type(error).__name__
                 message = STAMPS.get(name, str(error)).format(timeout / 60)
-                index = next(i for i, cell in enumerate(nb_man.nb.cells) if i >= at[0] and cell.cell_type == "code")
+                index = next(
+                    i
+                    for i, cell in enumerate(nb_man.nb.cells)
+                    if i >= at[0] and cell.cell_type == "code"
+                )
                 cell = nb_man.nb.cells[index]
-                cell.outputs.insert(0, new_output("error", ename=name, evalue=message, traceback=[f"{name}: {message}"]))
+                cell.outputs.insert(
+                    0,
+                    new_output(
+                        "error", ename=name, evalue=message, traceback=[f"{name}: {message}"]
+                    ),
+                )
                 nb_man.cell_exception(cell, cell_index=index)
 
     papermill_engines.register("fashion-gan", RunEngine)
@@ -101,11 +126,16 @@ def parameters_for(notebook: Path, values: dict[str, Any]) -> dict[str, Any]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {name: values[name] for name in papermill.inspect_notebook(str(notebook)) if name in values}
+        return {
+            name: values[name]
+            for name in papermill.inspect_notebook(str(notebook))
+            if name in values
+        }
 
 
 def keep_attempt(output: Path) -> None:
-    """Rename what an earlier attempt left: 02_train.ipynb -> 02_train.attempt1.ipynb, and its HTML."""
+    """Rename what an earlier attempt left: 02_train.ipynb -> 02_train.attempt1.ipynb, and its
+    HTML."""
     count = len(list(output.parent.glob(f"{output.stem}.attempt*.ipynb"))) + 1
     for path in (output, output.parent.parent / f"{output.stem}.html"):
         if path.exists():
@@ -113,7 +143,8 @@ def keep_attempt(output: Path) -> None:
 
 
 def run_notebook(run: Run, source: Path, progress: Progress) -> str:
-    """Execute one notebook into the run folder, with its HTML. Returns "" or what went wrong, in one line."""
+    """Execute one notebook into the run folder, with its HTML. Returns "" or what went wrong, in
+    one line."""
     import papermill
 
     output = run.folder / "notebooks" / source.name
@@ -125,9 +156,17 @@ def run_notebook(run: Run, source: Path, progress: Progress) -> str:
         with (run.folder / "kernel.log").open("a") as log, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             papermill.execute_notebook(
-                source, output, parameters_for(source, params.model_dump()), engine_name="fashion-gan", kernel_name="python3",
-                progress_bar=False, cwd=project_root(), timeout=params.timeout_minutes * 60, log=log, progress=progress,
-            )  # fmt: skip
+                source,
+                output,
+                parameters_for(source, params.model_dump()),
+                engine_name="fashion-gan",
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=project_root(),
+                timeout=params.timeout_minutes * 60,
+                log=log,
+                progress=progress,
+            )
         failure = ""
     except papermill.exceptions.PapermillExecutionError as error:
         failure = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
@@ -137,7 +176,8 @@ def run_notebook(run: Run, source: Path, progress: Progress) -> str:
 
 
 def with_data(params: Params, say: Callable[[str], None] = print) -> Params:
-    """The parameters, with data_dir where their data set lies: an own one is packed, and has its feature networks trained, once."""
+    """The parameters, with data_dir where their data set lies: an own one is packed, and has its
+    feature networks trained, once."""
     if params.dataset == "fashion-mnist":
         return params
     from pack import pack
@@ -149,10 +189,15 @@ def with_data(params: Params, say: Callable[[str], None] = print) -> Params:
     folder = pack(params.dataset, root / params.data_dir, say, params.skip_unreadable)
     if (count := about(folder).own["counts"]["train"]) < params.batch_size:
         raise UserError(
-            f"{params.dataset} has {count} training images, fewer than batch_size {params.batch_size}; say -p batch_size={count // 2}"
+            f"{params.dataset} has {count} training images, fewer than batch_size"
+            f" {params.batch_size}; say -p batch_size={count // 2}"
         )
     train_for(folder, say)
-    return params.model_copy(update={"data_dir": str(folder.relative_to(root) if folder.is_relative_to(root) else folder)})
+    return params.model_copy(
+        update={
+            "data_dir": str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
+        }
+    )
 
 
 def preflight(params: Params) -> None:
@@ -169,18 +214,21 @@ def preflight(params: Params) -> None:
     if params.model != "auto":
         model.find(params.model)
     if params.checkpoint:
-        checkpoint.check_same(checkpoint.load(project_root() / params.checkpoint)["params"], params.model_dump())
+        checkpoint.check_same(
+            checkpoint.load(project_root() / params.checkpoint)["params"], params.model_dump()
+        )
 
 
 def on_terminate(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would come while the run is being closed
+    # a second one would come while the run is being closed
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def run_all(run: Run, say: Callable[[str], None] = print) -> int:
-    """Run the notebooks of `run` that have not finished yet, then write the report. Returns the exit code. 0; 1 where a
-    notebook failed; 130 where the run was interrupted. The last line says where the report is, or how to resume. The
-    run's lock is held by the caller and freed here."""
+    """Run the notebooks of `run` that have not finished yet, then write the report. Returns the
+    exit code. 0; 1 where a notebook failed; 130 where the run was interrupted. The last line says
+    where the report is, or how to resume. The run's lock is held by the caller and freed here."""
     register_engine()
     before = signal.signal(signal.SIGTERM, on_terminate)
     os.environ[RUN_VARIABLE] = str(run.folder)
@@ -193,7 +241,10 @@ def run_all(run: Run, say: Callable[[str], None] = print) -> int:
                     continue
                 reason = run_notebook(run, project_root() / "notebooks" / f"{name}.ipynb", progress)
                 if reason:
-                    status, reason = ("KILLED" if "KeyboardInterrupt" in reason else "FAILED"), f"{name}: {reason}"
+                    status, reason = (
+                        ("KILLED" if "KeyboardInterrupt" in reason else "FAILED"),
+                        f"{name}: {reason}",
+                    )
                     break
                 run.update(done=[*run.info.get("done", []), name])
     except KeyboardInterrupt:
@@ -209,7 +260,8 @@ def run_all(run: Run, say: Callable[[str], None] = print) -> int:
 
 
 def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int:
-    """Write the report, set the status, wait for MLflow's copy, say where everything is. Returns the exit code."""
+    """Write the report, set the status, wait for MLflow's copy, say where everything is. Returns
+    the exit code."""
     run.update(status=status, reason=reason)
     try:
         pages.write_report(run)
@@ -231,7 +283,8 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
 
 
 def wait_for_copier(run: Run, say: Callable[[str], None]) -> bool:
-    """Wait for the copier's last look. False where it did not come to an end, or ended with MLflow not level."""
+    """Wait for the copier's last look. False where it did not come to an end, or ended with MLflow
+    not level."""
     lock, ended, told = Lock(run.folder / "sync.lock"), run.info["ended"], False
     until = free_until = time.monotonic() + store.closing_seconds() + 30
     while time.monotonic() < min(until, free_until):
@@ -240,7 +293,11 @@ def wait_for_copier(run: Run, say: Callable[[str], None]) -> bool:
             return True
         if copy.get("trouble") and not told:
             told = True
-            say(f"MLflow: {copy['trouble']}; trying for {store.closing_seconds():.0f} s (what is not sent by then stays in the run folder)")
-        free_until = min(free_until, time.monotonic() + 15) if lock.is_free() else until  # one may be about to start
+            say(
+                f"MLflow: {copy['trouble']}; trying for {store.closing_seconds():.0f} s (what is"
+                " not sent by then stays in the run folder)"
+            )
+        # one may be about to start
+        free_until = min(free_until, time.monotonic() + 15) if lock.is_free() else until
         time.sleep(0.2)
     return False

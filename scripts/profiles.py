@@ -14,8 +14,8 @@ NOTEBOOKS = ("01_explore", "02_train", "03_evaluate", "04_sample", "05_explorer"
 
 
 class _Loader(yaml.BaseLoader):
-    """YAML whose values stay text, so that the parameter says what it is: 010 is ten, 1:30 no number, no is no truth value
-    of a text. A key given twice is refused."""
+    """YAML whose values stay text, so that the parameter says what it is: 010 is ten, 1:30 no
+    number, no is no truth value of a text. A key given twice is refused."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
@@ -34,11 +34,14 @@ class Profile(types.SimpleNamespace):
 
 
 def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
-    """A YAML profile with `name=value` overrides. Raises UserError, in one line, for anything that is not right."""
+    """A YAML profile with `name=value` overrides. Raises UserError, in one line, for anything that
+    is not right."""
     values = read_yaml(path)
     notebooks = values.pop("notebooks", list(NOTEBOOKS))
     if not isinstance(notebooks, list) or not notebooks:
-        raise UserError(f"{path}: notebooks must be a list of names; there are: {', '.join(NOTEBOOKS)}")
+        raise UserError(
+            f"{path}: notebooks must be a list of names; there are: {', '.join(NOTEBOOKS)}"
+        )
     for name in notebooks:
         if name not in NOTEBOOKS:
             raise UserError(f"{path}: unknown notebook {name!r}; there are: {', '.join(NOTEBOOKS)}")
@@ -62,7 +65,8 @@ def read_overrides(overrides: Iterable[str]) -> dict[str, str]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # makes text, lists and mappings only
+        # makes text, lists and mappings only
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
         known = ", ".join(sorted(str(p) for p in Path("params").glob("*.yaml")))
         raise UserError(f"no profile {path}; there are: {known or 'none here'}") from None
@@ -70,9 +74,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"profile {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
-        raise UserError(f"profile {path} is no YAML{f' (line {where.line + 1})' if where else ''}") from None
+        raise UserError(
+            f"profile {path} is no YAML{f' (line {where.line + 1})' if where else ''}"
+        ) from None
     if not values:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"profile {path} holds a {type(values).__name__}; it must hold lines of name: value")
+        raise UserError(
+            f"profile {path} holds a {type(values).__name__}; it must hold lines of name: value"
+        )
     return values

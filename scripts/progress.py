@@ -13,7 +13,8 @@ from fashion_gan.run import Run
 
 
 class Progress:
-    """One line that a person can follow: redrawn on a terminal, a new line for each event in a plain log."""
+    """One line that a person can follow: redrawn on a terminal, a new line for each event in a
+    plain log."""
 
     def __init__(self, run: Run, out: Any = None):
         self.run, self.out = run, out or sys.stdout
@@ -31,7 +32,13 @@ class Progress:
         self.thread.join()
 
     def begin(self, title: str) -> None:
-        self.title, self.place, self.started, self.since, self.told_epoch = title, "", time.monotonic(), time.time(), -1
+        self.title, self.place, self.started, self.since, self.told_epoch = (
+            title,
+            "",
+            time.monotonic(),
+            time.time(),
+            -1,
+        )
         if not self.live:
             self._print(f"{title}: started")
 
@@ -51,8 +58,16 @@ class Progress:
                 continue
             training = self._training()
             if self.live:
-                line = f"{self.title}  {self.place}  {clock(time.monotonic() - self.started)}  {training}"
-                print("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1], end="", file=self.out, flush=True)
+                line = (
+                    f"{self.title}  {self.place}  {clock(time.monotonic() - self.started)} "
+                    f" {training}"
+                )
+                print(
+                    "\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1],
+                    end="",
+                    file=self.out,
+                    flush=True,
+                )
             elif training and self._epoch != self.told_epoch:
                 self.told_epoch = self._epoch
                 self._print(f"{self.title}: {training}")

@@ -1,4 +1,5 @@
-"""A client of MLflow, the project's experiment, a run's generator as an MLflow model, its versions in the registry, who is champion."""
+"""A client of MLflow, the project's experiment, a run's generator as an MLflow model, its versions
+in the registry, who is champion."""
 
 import json
 import time
@@ -11,11 +12,13 @@ from fashion_gan import model
 from fashion_gan.files import Lock, digest, read_json
 from fashion_gan.run import Run
 
-NEEDED = ("torch", "numpy", "safetensors", "pydantic", "pyyaml")  # to load and run the packaged model
+# to load and run the packaged model
+NEEDED = ("torch", "numpy", "safetensors", "pydantic", "pyyaml")
 
 
 def make_client() -> Any:
-    """An MlflowClient on a store that is there: a fresh SQLite store is made by one process at a time."""
+    """An MlflowClient on a store that is there: a fresh SQLite store is made by one process at a
+    time."""
     mlflow, uri = import_mlflow(), tracking_uri()
     if not uri.startswith("sqlite:"):
         return mlflow.MlflowClient(uri, uri)
@@ -28,11 +31,16 @@ def make_client() -> Any:
 
 
 def experiment(client: Any) -> Any:
-    """The project's MLflow experiment, made where there is none yet, by one of several processes that ask at once."""
+    """The project's MLflow experiment, made where there is none yet, by one of several processes
+    that ask at once."""
     from mlflow.exceptions import MlflowException
 
     uri = tracking_uri()
-    local = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
+    local = (
+        (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+        if uri.startswith("sqlite:")
+        else None
+    )
     if not client.get_experiment_by_name(EXPERIMENT):
         try:
             client.create_experiment(EXPERIMENT, artifact_location=local)
@@ -43,8 +51,9 @@ def experiment(client: Any) -> Any:
 
 
 def save_pyfunc(folder: Path) -> Path:
-    """Package a run's generator as an MLflow model in <run>/model: code, safetensors, no pickle, needs no fashion_gan.
-    Its input is a table with `label` and `seed` (int64); its output one row an image, levels 0..255."""
+    """Package a run's generator as an MLflow model in <run>/model: code, safetensors, no pickle,
+    needs no fashion_gan. Its input is a table with `label` and `seed` (int64); its output one row
+    an image, levels 0..255."""
     import shutil
 
     import numpy as np
@@ -58,13 +67,19 @@ def save_pyfunc(folder: Path) -> Path:
     generator = model.load_generator(folder / model.FILE).generator
     colours, *sides = generator.shape
     sides += [colours] * (colours > 1)
-    rows, images = [ColSpec("long", "label"), ColSpec("long", "seed")], [TensorSpec(np.dtype("uint8"), (-1, *sides))]
+    rows, images = (
+        [ColSpec("long", "label"), ColSpec("long", "seed")],
+        [TensorSpec(np.dtype("uint8"), (-1, *sides))],
+    )
     versions = read_json(folder / "run.json")["tags"]
     pyfunc.save_model(
         temporary,
         python_model=str(Path(__file__).with_name("served.py")),
         code_paths=[str(package)],
-        artifacts={"generator": str(folder / model.FILE), "discriminator": str(folder / model.DISCRIMINATOR)},
+        artifacts={
+            "generator": str(folder / model.FILE),
+            "discriminator": str(folder / model.DISCRIMINATOR),
+        },
         pip_requirements=[f"{p}=={versions['version.' + p].split('+')[0]}" for p in NEEDED],
         signature=ModelSignature(Schema(rows), Schema(images)),
         input_example=pd.DataFrame({"label": [0, generator.class_count - 1], "seed": [0, 1]}),
@@ -77,33 +92,64 @@ def save_pyfunc(folder: Path) -> Path:
 
 
 def register(client: Any, run: Run, run_id: str) -> None:
-    """One version of the registered model for each generator that the run finished with (a resume may make more), with its
-    figures as tags. Whether the alias champion moves to it, and why (not), is kept in its tags."""
+    """One version of the registered model for each generator that the run finished with (a resume
+    may make more), with its figures as tags. Whether the alias champion moves to it, and why (not),
+    is kept in its tags."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(MODEL_NAME, description="Generators of Fashion-MNIST made by fashion-gan.")
+        client.create_registered_model(
+            MODEL_NAME, description="Generators of Fashion-MNIST made by fashion-gan."
+        )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     mark, scores = digest(run.folder / model.FILE), run.read_json("scores") or {}
     versions = client.search_model_versions(f"name='{MODEL_NAME}' and run_id='{run_id}'")
     version = next((v for v in versions if v.tags.get("generator") == mark), None)
-    figures = {name: scores.get(name) for name in ("measure", *COMPARED, "kernel_distance", "precision", "coverage", "spread", "warnings")}
-    tags = {name: str(value) for name, value in figures.items()} | {"run": run.name, "generator": mark, "figures": json.dumps(figures)}
+    figures = {
+        name: scores.get(name)
+        for name in (
+            "measure",
+            *COMPARED,
+            "kernel_distance",
+            "precision",
+            "coverage",
+            "spread",
+            "warnings",
+        )
+    }
+    tags = {name: str(value) for name, value in figures.items()} | {
+        "run": run.name,
+        "generator": mark,
+        "figures": json.dumps(figures),
+    }
     if version is None:
         place = f"model-{mark[:12]}" if versions else "model"
         client.log_artifacts(run_id, str(save_pyfunc(run.folder)), place)
-        version = client.create_model_version(MODEL_NAME, f"runs:/{run_id}/{place}", run_id, tags=tags)
+        version = client.create_model_version(
+            MODEL_NAME, f"runs:/{run_id}/{place}", run_id, tags=tags
+        )
     try:
         champion = client.get_model_version_by_alias(MODEL_NAME, "champion")
     except MlflowException:
         champion = None  # there is none yet
     if (champion and champion.version == version.version) or "champion" in version.tags:
         return  # it was decided before
-    refusal = why_not_champion(figures, json.loads(champion.tags.get("figures", "{}")) if champion else {})
-    words = f"refused: {refusal}" if refusal else f"given at {time.strftime('%Y-%m-%d %H:%M:%S')} for {figures['distance']:.4f}"
-    against = f", against version {champion.version} ({champion.tags['run']}, {champion.tags['distance']})" if champion else ""
+    refusal = why_not_champion(
+        figures, json.loads(champion.tags.get("figures", "{}")) if champion else {}
+    )
+    words = (
+        f"refused: {refusal}"
+        if refusal
+        else f"given at {time.strftime('%Y-%m-%d %H:%M:%S')} for {figures['distance']:.4f}"
+    )
+    against = (
+        f", against version {champion.version} ({champion.tags['run']},"
+        f" {champion.tags['distance']})"
+        if champion
+        else ""
+    )
     client.set_model_version_tag(MODEL_NAME, version.version, "champion", words + against)
     if not refusal:
         client.set_registered_model_alias(MODEL_NAME, "champion", version.version)
@@ -113,19 +159,26 @@ COMPARED = ("distance", "recall", "label_accuracy")
 
 
 def why_not_champion(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """The rule by which a model becomes champion, and "" where it does: a distance, by the same measure, that is better by
-    more than the spread; recall and label accuracy that are not worse by more than theirs; no sign of memorising."""
+    """The rule by which a model becomes champion, and "" where it does: a distance, by the same
+    measure, that is better by more than the spread; recall and label accuracy that are not worse by
+    more than theirs; no sign of memorising."""
     if ours.get("distance") is None:
         return "nothing was measured"
     if sign := next((words for words in ours["warnings"] or [] if "memorises" in words), ""):
         return sign
     if theirs.get("distance") is None:
         return ""
-    (network, count), (their_network, their_count) = (figures["measure"].rpartition("-")[::2] for figures in (ours, theirs))
+    (network, count), (their_network, their_count) = (
+        figures["measure"].rpartition("-")[::2] for figures in (ours, theirs)
+    )
     if network != their_network:
         return f"{network} looked, not {their_network}: the scores do not compare"
     if count != their_count:  # the same network on more images is the better measure
-        return "" if int(count) > int(their_count) else f"measured on {count} images, not {their_count}"
+        return (
+            ""
+            if int(count) > int(their_count)
+            else f"measured on {count} images, not {their_count}"
+        )
     for name in COMPARED:
         if None in (ours.get(name), theirs.get(name)):
             continue

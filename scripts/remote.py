@@ -1,4 +1,5 @@
-"""Run folders under RUNS_URI, in an S3 bucket or on a shared path: what lies there, and how it is fetched. mirror.py brings it there."""
+"""Run folders under RUNS_URI, in an S3 bucket or on a shared path: what lies there, and how it is
+fetched. mirror.py brings it there."""
 
 import contextlib
 import json
@@ -17,8 +18,18 @@ from fashion_gan.errors import UserError, project_root
 from fashion_gan.files import digest, read_json, replacing, write_json
 from fashion_gan.run import NAME
 
-OWNER = "owner.json"  # beside a run's files there: which folder they were mirrored from, and its machine's last sign of life
-LOCAL = ("mirror.json", "sync.log", "progress.json", "stopping", "checkpoints/new.pt", "checkpoints/rewound.pt")  # stay here
+# beside a run's files there: which folder they were mirrored from, and its machine's last sign of
+# life
+OWNER = "owner.json"
+# stay here
+LOCAL = (
+    "mirror.json",
+    "sync.log",
+    "progress.json",
+    "stopping",
+    "checkpoints/new.pt",
+    "checkpoints/rewound.pt",
+)
 
 
 class OutOfReachError(UserError):
@@ -31,7 +42,8 @@ def endpoint(known: dict[str, str]) -> str:
 
 
 class Place:
-    """Where RUNS_URI points. Every method raises UserError, OutOfReachError where a later try may succeed."""
+    """Where RUNS_URI points. Every method raises UserError, OutOfReachError where a later try may
+    succeed."""
 
     def __init__(self, uri: str):
         from pyarrow import fs
@@ -40,18 +52,32 @@ class Place:
         self.uri, self.s3, self.endpoint = uri, uri.startswith("s3://"), endpoint(known)
         self.root = uri.removeprefix("s3://").rstrip("/")
         if not re.match(r"s3://[^/]|/[^/]", uri) or self.root == str(project_root() / "reports"):
-            raise UserError(f"RUNS_URI is {uri!r}; allowed: s3://bucket or s3://bucket/folder, or the absolute path of a shared folder")
+            raise UserError(
+                f"RUNS_URI is {uri!r}; allowed: s3://bucket or s3://bucket/folder, or the absolute"
+                " path of a shared folder"
+            )
         if self.s3 and not {"S3_ACCESS_KEY", "S3_SECRET_KEY"} <= known.keys():
-            raise UserError(f"RUNS_URI is {uri}; set S3_ACCESS_KEY and S3_SECRET_KEY too, in the environment or .env.local")
+            raise UserError(
+                f"RUNS_URI is {uri}; set S3_ACCESS_KEY and S3_SECRET_KEY too, in the environment or"
+                " .env.local"
+            )
         self.files = fs.LocalFileSystem()
         if self.s3 and not re.match("https?://[^/]+/?$", self.endpoint):
-            raise UserError(f"S3_ENDPOINT_URL is {self.endpoint!r}, which is no address; say http://127.0.0.1:9000")
+            raise UserError(
+                f"S3_ENDPOINT_URL is {self.endpoint!r}, which is no address; say"
+                " http://127.0.0.1:9000"
+            )
         if self.s3:
             self.files = fs.S3FileSystem(
-                access_key=known["S3_ACCESS_KEY"], secret_key=known["S3_SECRET_KEY"], endpoint_override=self.endpoint, region="us-east-1",
-                connect_timeout=3, request_timeout=5, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
+                access_key=known["S3_ACCESS_KEY"],
+                secret_key=known["S3_SECRET_KEY"],
+                endpoint_override=self.endpoint,
+                region="us-east-1",
+                connect_timeout=3,
+                request_timeout=5,
+                retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
                 allow_delayed_open=True,  # a small file is one request
-            )  # fmt: skip
+            )
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -60,12 +86,20 @@ class Place:
             yield
         except OSError as error:
             code = re.search(r"AWS Error (\w+)", str(error))
-            if code and code[1] in ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH"):
+            if code and code[1] in (
+                "ACCESS_DENIED",
+                "INVALID_ACCESS_KEY_ID",
+                "SIGNATURE_DOES_NOT_MATCH",
+            ):
                 advice = "set S3_ACCESS_KEY and S3_SECRET_KEY, in the environment or .env.local"
-                raise UserError(f"the store at {self.endpoint} refuses the keys for {self.uri}; {advice}") from None
+                raise UserError(
+                    f"the store at {self.endpoint} refuses the keys for {self.uri}; {advice}"
+                ) from None
             if code and code[1] == "NETWORK_CONNECTION":
                 advice = "start it (make server), or set S3_ENDPOINT_URL"
-                raise OutOfReachError(f"the store at {self.endpoint} cannot be reached for {self.uri}; {advice}") from None
+                raise OutOfReachError(
+                    f"the store at {self.endpoint} cannot be reached for {self.uri}; {advice}"
+                ) from None
             raise OutOfReachError(f"{self.uri} cannot be used now: {first_line(error)}") from None
 
     def check(self) -> None:
@@ -75,7 +109,9 @@ class Place:
             there = self.files.get_file_info(bucket).type.name == "Directory"
         if not there:
             what = f"bucket {bucket!r} at {self.endpoint}" if self.s3 else "such folder"
-            raise UserError(f"RUNS_URI is {self.uri}, and there is no {what}; make it, or name another")
+            raise UserError(
+                f"RUNS_URI is {self.uri}, and there is no {what}; make it, or name another"
+            )
 
     def listed(self, folder: str = "", recursive: bool = False) -> list[str]:
         """Names in a folder there; with `recursive` all files beneath it, by their paths in it."""
@@ -83,19 +119,30 @@ class Place:
 
         base = f"{self.root}/{folder}".rstrip("/")
         with self._told():
-            found = self.files.get_file_info(FileSelector(base, recursive=recursive, allow_not_found=True))
-        return [f.path.removeprefix(f"{base}/") for f in found if not recursive or f.type == FileType.File]
+            found = self.files.get_file_info(
+                FileSelector(base, recursive=recursive, allow_not_found=True)
+            )
+        return [
+            f.path.removeprefix(f"{base}/")
+            for f in found
+            if not recursive or f.type == FileType.File
+        ]
 
     def get(self, name: str) -> bytes | None:
         """A file's content, None where there is none."""
-        with self._told(), contextlib.suppress(FileNotFoundError), self.files.open_input_file(f"{self.root}/{name}") as stream:
+        with (
+            self._told(),
+            contextlib.suppress(FileNotFoundError),
+            self.files.open_input_file(f"{self.root}/{name}") as stream,
+        ):
             content = stream.read()
             if len(content) != stream.size():
                 raise OSError(f"{name} came in part")
             return content
 
     def put(self, name: str, content: bytes) -> None:
-        """Whole or not at all: S3 shows no object before its last byte; on a path it is written beside and renamed."""
+        """Whole or not at all: S3 shows no object before its last byte; on a path it is written
+        beside and renamed."""
         target = f"{self.root}/{name}"
         with self._told():
             if self.s3:
@@ -114,7 +161,8 @@ class Place:
 
 
 def place() -> Place | None:
-    """Where RUNS_URI of the settings points, once it was seen to be there; None where it is not set. Raises UserError."""
+    """Where RUNS_URI of the settings points, once it was seen to be there; None where it is not
+    set. Raises UserError."""
     if not (uri := settings().get("RUNS_URI", "")):
         return None
     found = Place(uri)
@@ -135,24 +183,38 @@ def order(name: str) -> tuple:
 
 def in_order(names: list[str]) -> list[str]:
     """Those that are mirrored, in the order in which they are written."""
-    hidden = [n for n in names if n in (*LOCAL, OWNER) or n.endswith((".lock", ".tmp")) or re.search(r"(^|/)(\.|ray-)", n)]
+    hidden = [
+        n
+        for n in names
+        if n in (*LOCAL, OWNER) or n.endswith((".lock", ".tmp")) or re.search(r"(^|/)(\.|ray-)", n)
+    ]
     return sorted(set(names) - set(hidden), key=order)
 
 
 def check(name: str = "") -> None:
-    """Before a new run: that RUNS_URI is right, and no run of that name lies there. One out of reach is said, and no hindrance."""
+    """Before a new run: that RUNS_URI is right, and no run of that name lies there. One out of
+    reach is said, and no hindrance."""
     try:
         if (found := place()) and name and found.get(f"{name}/run.json"):
-            raise UserError(f"run {name!r} lies in {found.uri} already; choose another --name, or go on with: fashion-gan resume {name}")
+            raise UserError(
+                f"run {name!r} lies in {found.uri} already; choose another --name, or go on with:"
+                f" fashion-gan resume {name}"
+            )
     except OutOfReachError as error:
         print(f"{error}; the run goes on without it, and catches up", flush=True)
 
 
 def fetch(name: str, target: Path) -> None:
-    """Bring a run to the folder `target`, whole or not at all. Raises UserError where there is none."""
+    """Bring a run to the folder `target`, whole or not at all. Raises UserError where there is
+    none."""
     found = place()
     if found is None or not NAME.match(name) or not found.get(f"{name}/run.json"):
-        there = f", nor in {found.uri}, which holds: {', '.join(sorted(found.listed())[-5:]) or 'none yet'}" if found else ""
+        there = (
+            f", nor in {found.uri}, which holds:"
+            f" {', '.join(sorted(found.listed())[-5:]) or 'none yet'}"
+            if found
+            else ""
+        )
         raise UserError(f"no run {name!r} in reports/{there}")
     scratch = project_root() / "reports" / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -161,13 +223,20 @@ def fetch(name: str, target: Path) -> None:
             if download(found, name, Path(temporary) / name):
                 (Path(temporary) / name).rename(target)
                 return
-    raise OutOfReachError(f"run {name} in {found.uri} changes faster than it can be fetched; try again")
+    raise OutOfReachError(
+        f"run {name} in {found.uri} changes faster than it can be fetched; try again"
+    )
 
 
 def to_fetch(found: Place, name: str) -> Iterator[str]:
-    """The files of a run. What run.json speaks of was there before it, so the rest is listed after it was read."""
+    """The files of a run. What run.json speaks of was there before it, so the rest is listed after
+    it was read."""
     yield "run.json"
-    yield from (each for each in reversed(in_order(found.listed(name, recursive=True))) if each != "run.json")
+    yield from (
+        each
+        for each in reversed(in_order(found.listed(name, recursive=True)))
+        if each != "run.json"
+    )
 
 
 def download(found: Place, name: str, folder: Path) -> bool:

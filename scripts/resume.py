@@ -22,7 +22,8 @@ from fashion_gan.run import Run, find
 
 
 def rewind(folder: Path, path: Path) -> None:
-    """Make the checkpoint `path` the newest in `folder`; the ones after it are kept, renamed to aside-..."""
+    """Make the checkpoint `path` the newest in `folder`; the ones after it are kept, renamed to
+    aside-..."""
     images, mark = checkpoint.load(path)["images"], digest(path)[:12]
     target = folder / f"last-{images:010d}-{mark}.pt"
     with replacing(folder / "rewound.pt") as temporary:
@@ -35,32 +36,48 @@ def rewind(folder: Path, path: Path) -> None:
 
 
 def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
-    """Set a run up to go on: with changed free parameters, and from the checkpoint `path` if one is given. Raises
-    UserError, changing nothing, where the run has nothing left to do or a frozen parameter would change."""
+    """Set a run up to go on: with changed free parameters, and from the checkpoint `path` if one is
+    given. Raises UserError, changing nothing, where the run has nothing left to do or a frozen
+    parameter would change."""
     info = run.info
     path = path or (Path(changes["checkpoint"]) if changes.get("checkpoint") else None)
     stored = {name: str(value) for name, value in info["params"].items()}
     if path or any((run.folder / "checkpoints").glob("last-*")):
         stored["checkpoint"] = ""  # the run's own last one, which `path` becomes
-    params = Params.read(stored | {name: value for name, value in changes.items() if name != "checkpoint"})
+    params = Params.read(
+        stored | {name: value for name, value in changes.items() if name != "checkpoint"}
+    )
     checkpoint.check_same(info["params"], params.model_dump())
     trains = "02_train" in info["notebooks"]
     goes_on = bool(path) or (trains and params.epochs > info.get("epochs_done", params.epochs))
     if info["status"] == "FINISHED" and not goes_on:
-        raise UserError(f"run {run.name} is finished; say more epochs: fashion-gan resume {run.name} -p epochs={params.epochs + 10}")
+        raise UserError(
+            f"run {run.name} is finished; say more epochs: fashion-gan resume {run.name} -p"
+            f" epochs={params.epochs + 10}"
+        )
     pipeline.preflight(params)
     there = data.described(data.place(params), params.subset)
     if there != info.get("datasets", there):
         raise UserError(
-            f"what lies in data_dir {params.data_dir} is not what run {run.name} was trained on; leave -p data_dir out, or begin a new run"
+            f"what lies in data_dir {params.data_dir} is not what run {run.name} was trained on;"
+            " leave -p data_dir out, or begin a new run"
         )
     if path:
         checkpoint.check_same(checkpoint.load(path)["params"], params.model_dump())
         rewind(run.folder / "checkpoints", path)
-    done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]  # what follows is made again
-    command = " ".join([info["tags"]["command"], *(f"-p {name}={value}" for name, value in changes.items())])
+    # what follows is made again
+    done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]
+    command = " ".join(
+        [info["tags"]["command"], *(f"-p {name}={value}" for name, value in changes.items())]
+    )
     tags = info["tags"] | provenance(project_root(), info["profile"], info["notebooks"], command)
-    changed = {"params": params.model_dump(), "done": done, "tags": tags, "host": platform.node(), "attempts": info["attempts"] + 1}
+    changed = {
+        "params": params.model_dump(),
+        "done": done,
+        "tags": tags,
+        "host": platform.node(),
+        "attempts": info["attempts"] + 1,
+    }
     run.update(status="RUNNING", reason="", ended=None, **changed)
 
 
@@ -69,7 +86,9 @@ def resume_sweep(run: Run, changes: Any) -> int:
     import sweep
 
     if changes:
-        raise UserError(f"{run.name} is a sweep, it goes on as it was begun; leave -p and --checkpoint out")
+        raise UserError(
+            f"{run.name} is a sweep, it goes on as it was begun; leave -p and --checkpoint out"
+        )
     known = sweep.Sweep(**run.read_json("sweep"))
     sweep.ready(known)
     run.update(status="RUNNING", reason="", ended=None, attempts=run.info["attempts"] + 1, done=[])
@@ -79,15 +98,21 @@ def resume_sweep(run: Run, changes: Any) -> int:
 def main() -> int:
     parser = parser_of("resume")
     parser.add_argument("run", metavar="RUN", help="a name, a path or latest")
-    parser.add_argument("--checkpoint", default="", metavar="PATH", help="start from this checkpoint")
+    parser.add_argument(
+        "--checkpoint", default="", metavar="PATH", help="start from this checkpoint"
+    )
     add_overrides(parser)
     args = parser.parse_args()
     close_vanished(lambda _: None)
     again = mirror.newest(find(args.run, tracked=True))
-    again.lock.acquire(f"run {again.name} is being worked on by another process; wait for it, or stop it")
+    again.lock.acquire(
+        f"run {again.name} is being worked on by another process; wait for it, or stop it"
+    )
     if again.read_json("sweep"):
         return resume_sweep(again, args.overrides or args.checkpoint)
-    prepare(again, read_overrides(args.overrides), Path(args.checkpoint) if args.checkpoint else None)
+    prepare(
+        again, read_overrides(args.overrides), Path(args.checkpoint) if args.checkpoint else None
+    )
     return pipeline.run_all(again)
 
 

@@ -1,9 +1,11 @@
 """Make reports/showcase from a finished run, and README's results from reports/showcase.
 
-python scripts/showcase.py --all           train three seeds of each profile of README's table (hours; what is there is not made
-                                           again), compare them, and make the showcase from the best of them by the dev network
+python scripts/showcase.py --all           train three seeds of each profile of README's table
+                                           (hours; what is there is not made again), compare them,
+                                           and make the showcase from the best by the dev network
 python scripts/showcase.py RUN             the showcase from this run, and README
-python scripts/showcase.py --beside RUN    keep this run's figures in others.json, one run a profile, and write README
+python scripts/showcase.py --beside RUN    keep this run's figures in others.json, one run a
+                                           profile, and write README
 python scripts/showcase.py --readme        only README, from what the showcase holds
 """
 
@@ -26,7 +28,14 @@ from fashion_gan.run import Run, find
 ROOT = Path(__file__).resolve().parents[1]
 SHOWCASE = ROOT / "reports" / "showcase"
 COMPARED, SEEDS = ("default", "baseline_dcgan"), (0, 1, 2)
-KEPT = ("seeds.json", "others.json", "benchmarks.json", "speed.png", "by_images.png", "by_seconds.png")
+KEPT = (
+    "seeds.json",
+    "others.json",
+    "benchmarks.json",
+    "speed.png",
+    "by_images.png",
+    "by_seconds.png",
+)
 PICTURES = (
     "samples_by_class",
     "interpolations",
@@ -42,11 +51,14 @@ PICTURES = (
     "ladder",
     "worst",
 )
-MARKS = re.compile(r"(<!-- results: made by scripts/showcase.py -->\n).*?(<!-- end of results -->)", re.DOTALL)
+MARKS = re.compile(
+    r"(<!-- results: made by scripts/showcase.py -->\n).*?(<!-- end of results -->)", re.DOTALL
+)
 
 
 def begun(profile: str, seed: int) -> subprocess.Popen[bytes] | None:
-    """A run of README's table, with one core to itself, begun or gone on with; None where it is finished."""
+    """A run of README's table, with one core to itself, begun or gone on with; None where it is
+    finished."""
     name, words = f"{profile}-{seed}", ["-p", f"seed={seed}"] if seed else []
     if not (ROOT / "reports" / name).exists():
         words = ["run", f"params/{profile}.yaml", *words, "--name", name]
@@ -54,7 +66,9 @@ def begun(profile: str, seed: int) -> subprocess.Popen[bytes] | None:
         words = ["resume", name]
     else:
         return None
-    return subprocess.Popen([FASHION_GAN, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [FASHION_GAN, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
 
 
 def train() -> list[Run]:
@@ -70,7 +84,12 @@ def train() -> list[Run]:
 def told(run: Run) -> dict:
     """What README tells of a run beside the one that it shows."""
     tags, last = run.info["tags"], run.last()
-    about = {"profile": run.info["profile"], "seed": run.info["params"]["seed"], "command": tags["command"], "hardware": tags["hardware"]}
+    about = {
+        "profile": run.info["profile"],
+        "seed": run.info["params"]["seed"],
+        "command": tags["command"],
+        "hardware": tags["hardware"],
+    }
     found = about | {"images": last["images"], "seconds": last["seconds"]} | run.read_json("scores")
     return {key: value for key, value in found.items() if key in TOLD}
 
@@ -78,7 +97,11 @@ def told(run: Run) -> dict:
 def keep_beside(run: Run) -> None:
     """others.json: a run of each further profile, the last that was given."""
     path = SHOWCASE / "others.json"
-    others = [each for each in (read_json(path) if path.exists() else []) if each["profile"] != run.info["profile"]]
+    others = [
+        each
+        for each in (read_json(path) if path.exists() else [])
+        if each["profile"] != run.info["profile"]
+    ]
     write_json(path, sorted([*others, told(run)], key=lambda each: each["profile"]))
 
 
@@ -87,13 +110,18 @@ def compare(runs: list[Run]) -> None:
     write_json(SHOWCASE / "seeds.json", [told(run) for run in runs])
     folder = ROOT / "reports" / "comparison"
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([FASHION_GAN, "compare", *(run.name for run in runs), "--html", str(folder)], cwd=ROOT, check=True)
+    subprocess.run(
+        [FASHION_GAN, "compare", *(run.name for run in runs), "--html", str(folder)],
+        cwd=ROOT,
+        check=True,
+    )
     for name in ("by_images.png", "by_seconds.png"):
         shutil.copy(folder / "images" / name, SHOWCASE)
 
 
 def make(name: str) -> None:
-    """Copy what the showcase keeps; weights as float16, so that both networks take less than 2 MB."""
+    """Copy what the showcase keeps; weights as float16, so that both networks take less than 2
+    MB."""
     run = find(name)
     if run.info["status"] != "FINISHED":
         raise SystemExit(f"run {run.name} is {run.info['status']}, not FINISHED")
@@ -102,7 +130,12 @@ def make(name: str) -> None:
     (SHOWCASE / "images").mkdir(parents=True)
     found = model.load_generator(run.folder / model.FILE)
     model.save_network(SHOWCASE / model.FILE, found.generator, found.params, half=True)
-    model.save_network(SHOWCASE / model.DISCRIMINATOR, model.load_discriminator(run.folder), found.params, half=True)
+    model.save_network(
+        SHOWCASE / model.DISCRIMINATOR,
+        model.load_discriminator(run.folder),
+        found.params,
+        half=True,
+    )
     for file in ("scores.json", "training.json", "run.json", "metrics.jsonl"):
         shutil.copy(run.folder / file, SHOWCASE)
     epochs = [p.stem for p in sorted((run.folder / "images").glob("epoch_*.png"))]
@@ -110,7 +143,9 @@ def make(name: str) -> None:
     for picture in kept:
         shutil.copy(run.folder / "images" / f"{picture}.png", SHOWCASE / "images")
     described = read_json(run.folder / "images" / "descriptions.json")
-    write_json(SHOWCASE / "images" / "descriptions.json", {k: v for k, v in described.items() if k in kept})
+    write_json(
+        SHOWCASE / "images" / "descriptions.json", {k: v for k, v in described.items() if k in kept}
+    )
     for file, content in others.items():
         (SHOWCASE / file).write_bytes(content)
     write_text(SHOWCASE / "MODEL_CARD.md", rendered("model_card.md", Run(SHOWCASE)))
@@ -126,21 +161,45 @@ def spread(results: list[dict], key: str, digits: int) -> str:
 
 
 FIGURES = {  # name, and what it is called
-    "distance": "Fréchet distance (lower is better)", "kernel_distance": "kernel distance (lower is better)", "precision": "precision",
-    "recall": "recall", "density": "density", "coverage": "coverage", "label_accuracy": "label accuracy",
-}  # fmt: skip
-TOLD = {"profile", "seed", "command", "hardware", "images", "seconds", "memorised", "warnings", *FIGURES}  # of a run, in seeds.json
+    "distance": "Fréchet distance (lower is better)",
+    "kernel_distance": "kernel distance (lower is better)",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "label_accuracy": "label accuracy",
+}
+# of a run, in seeds.json
+TOLD = {
+    "profile",
+    "seed",
+    "command",
+    "hardware",
+    "images",
+    "seconds",
+    "memorised",
+    "warnings",
+    *FIGURES,
+}
 FASHION_GAN = str(Path(sys.executable).parent / "fashion-gan")
-SIGNS = {"close_train": "close to a training image", "memorised": "memorised (estimate)", "repeated": "close to another sample"}
+SIGNS = {
+    "close_train": "close to a training image",
+    "memorised": "memorised (estimate)",
+    "repeated": "close to another sample",
+}
 
 
 def rows(scores: dict) -> list[str]:
     """Rows of a table: a figure with its spread over the draws, and real images'."""
     real, spread = scores["real"], scores["spread"]
-    found = [f"| {name} | {scores[key]:.4f} ± {spread[key]:.4f} | {real[key]:.4f} |" for key, name in FIGURES.items()]
+    found = [
+        f"| {name} | {scores[key]:.4f} ± {spread[key]:.4f} | {real[key]:.4f} |"
+        for key, name in FIGURES.items()
+    ]
     shares = {key: [100 * value for value in scores[key]] for key in SIGNS}
     return found + [
-        f"| {SIGNS[k]} | {p:.1f} % ({low:.1f} to {high:.1f}) | {100 * real[k][0]:.1f} % |" for k, (p, low, high) in shares.items()
+        f"| {SIGNS[k]} | {p:.1f} % ({low:.1f} to {high:.1f}) | {100 * real[k][0]:.1f} % |"
+        for k, (p, low, high) in shares.items()
     ]
 
 
@@ -151,16 +210,26 @@ def results() -> str:
     judged = scores["discriminator"]
     (rr, rf), (fr, ff) = judged["confusion_percent"]
     lines = [
-        f"One run, `{run['tags']['command']}` (seed {run['params']['seed']}): {last['images']:,.0f} images seen in {clock(last['seconds'])} of training. "
-        f"{scores['draws']} draws of {scores['samples']:,} samples against the test split, through the *judge*; the same of fresh real images:",
+        (
+            f"One run, `{run['tags']['command']}` (seed {run['params']['seed']}):"
+            f" {last['images']:,.0f} images seen in {clock(last['seconds'])} of training."
+            f" {scores['draws']} draws of {scores['samples']:,} samples against the test split,"
+            " through the *judge*; the same of fresh real images:"
+        ),
         "",
         "| figure | generated | real |",
         "|---|---|---|",
         *rows(scores),
         "",
-        f"The distance is that of {scores['like']}. {' '.join(scores['warnings']) or 'No sign of memorising or repeating.'}",
+        (
+            f"The distance is that of {scores['like']}."
+            f" {' '.join(scores['warnings']) or 'No sign of memorising or repeating.'}"
+        ),
         "",
-        f"The discriminator on the test split: accuracy {100 * judged['accuracy']:.1f} %, confusion matrix in per cent:",
+        (
+            f"The discriminator on the test split: accuracy {100 * judged['accuracy']:.1f} %,"
+            " confusion matrix in per cent:"
+        ),
         "",
         "| | judged real | judged fake |",
         "|---|---|---|",
@@ -171,43 +240,76 @@ def results() -> str:
 
 
 def on_two_cores(profile: str, images: float, speed: dict) -> float:
-    """Seconds of training by speeds measured on 2 idle cores: before the Fréchet loss sets in, and with it where there is one."""
+    """Seconds of training by speeds measured on 2 idle cores: before the Fréchet loss sets in, and
+    with it where there is one."""
     before = Params().feature_from
-    return before / speed.get(f"{profile}_before", speed[profile]) + (images - before) / speed[profile]
+    return (
+        before / speed.get(f"{profile}_before", speed[profile]) + (images - before) / speed[profile]
+    )
 
 
 def seeds_told() -> list[str]:
     speed = read_json(SHOWCASE / "benchmarks.json")["speed"]
     lines = [
         "",
-        "Three seeds of each profile, mean ± standard deviation, measured as above. Each run had one core to itself (`OMP_NUM_THREADS=1`), a default "
-        "beside a baseline; the seconds on two cores are those of the speeds below:",
+        (
+            "Three seeds of each profile, mean ± standard deviation, measured as above. Each run"
+            " had one core to itself (`OMP_NUM_THREADS=1`), a default beside a baseline; the"
+            " seconds on two cores are those of the speeds below:"
+        ),
         "",
-        "| profile | images seen | seconds on one core | on two | Fréchet distance | precision | recall | label accuracy | command |",
+        (
+            "| profile | images seen | seconds on one core | on two | Fréchet distance | precision"
+            " | recall | label accuracy | command |"
+        ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, group in groupby(read_json(SHOWCASE / "seeds.json"), key=lambda each: each["profile"]):
+    for name, group in groupby(
+        read_json(SHOWCASE / "seeds.json"), key=lambda each: each["profile"]
+    ):
         some = list(group)
-        figures = [spread(some, key, 3) for key in ("distance", "precision", "recall", "label_accuracy")]
-        times = statistics.mean(each["seconds"] for each in some), on_two_cores(name, some[0]["images"], speed)
-        lines.append(
-            f"| {name} | {some[0]['images']:,.0f} | {times[0]:.0f} | {times[1]:.0f} | {' | '.join(figures)} | `{some[0]['command']}` |"
+        figures = [
+            spread(some, key, 3) for key in ("distance", "precision", "recall", "label_accuracy")
+        ]
+        times = (
+            statistics.mean(each["seconds"] for each in some),
+            on_two_cores(name, some[0]["images"], speed),
         )
-    return [*lines, "", "![Validation distance by seconds of training, a line a run](reports/showcase/by_seconds.png)"]
+        lines.append(
+            f"| {name} | {some[0]['images']:,.0f} | {times[0]:.0f} | {times[1]:.0f} |"
+            f" {' | '.join(figures)} | `{some[0]['command']}` |"
+        )
+    return [
+        *lines,
+        "",
+        (
+            "![Validation distance by seconds of training, a line a"
+            " run](reports/showcase/by_seconds.png)"
+        ),
+    ]
 
 
 def others_told() -> list[str]:
     lines = [
         "",
-        "One seed of each further profile, measured in the same way; seconds are those of training steps, without the looks after each epoch:",
+        (
+            "One seed of each further profile, measured in the same way; seconds are those of"
+            " training steps, without the looks after each epoch:"
+        ),
         "",
-        "| profile | hardware | images seen | seconds | Fréchet distance | precision | recall | label accuracy | command |",
+        (
+            "| profile | hardware | images seen | seconds | Fréchet distance | precision | recall |"
+            " label accuracy | command |"
+        ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for each in read_json(SHOWCASE / "others.json"):
-        figures = [spread([each], key, 3) for key in ("distance", "precision", "recall", "label_accuracy")]
+        figures = [
+            spread([each], key, 3) for key in ("distance", "precision", "recall", "label_accuracy")
+        ]
         lines.append(
-            f"| {each['profile']} | {each['hardware']} | {each['images']:,.0f} | {each['seconds']:.0f} | {' | '.join(figures)} | `{each['command']}` |"
+            f"| {each['profile']} | {each['hardware']} | {each['images']:,.0f} |"
+            f" {each['seconds']:.0f} | {' | '.join(figures)} | `{each['command']}` |"
         )
     return lines
 
@@ -215,15 +317,28 @@ def others_told() -> list[str]:
 def benchmarks_told() -> list[str]:
     found = read_json(SHOWCASE / "benchmarks.json")
     speed, evaluate = found["speed"], found["fashion-gan evaluate samples.npz"]
-    run = next(figures for command, figures in found.items() if command.startswith("fashion-gan run params/default.yaml"))
+    run = next(
+        figures
+        for command, figures in found.items()
+        if command.startswith("fashion-gan run params/default.yaml")
+    )
     return [
         "",
-        f"Speed on 2 CPU cores (`{speed['command']}`, medians of interleaved turns): a whole training step, without the Fréchet loss, costs "
-        f"{speed['step']:.2f} times its bare arithmetic; a batch of the loader takes 1/{speed['loader']:.0f} of the time of torchvision's FashionMNIST behind a "
-        f"DataLoader; default {speed['default_before']:,.0f} images a second, {speed['default']:,.0f} with the Fréchet loss, baseline_dcgan {speed['baseline_dcgan']:,.0f}.",
+        (
+            f"Speed on 2 CPU cores (`{speed['command']}`, medians of interleaved turns): a whole"
+            f" training step, without the Fréchet loss, costs {speed['step']:.2f} times its bare"
+            f" arithmetic; a batch of the loader takes 1/{speed['loader']:.0f} of the time of"
+            " torchvision's FashionMNIST behind a DataLoader; default"
+            f" {speed['default_before']:,.0f} images a second, {speed['default']:,.0f} with the"
+            f" Fréchet loss, baseline_dcgan {speed['baseline_dcgan']:,.0f}."
+        ),
         "",
-        f"Time and peak memory of all processes: the whole default run {clock(run['seconds'])} and {run['gigabytes']:.2f} GB (`{run['command']}`); "
-        f"measuring 10,000 images {clock(evaluate['seconds'])} and {evaluate['gigabytes']:.2f} GB (`{evaluate['command']}`).",
+        (
+            f"Time and peak memory of all processes: the whole default run {clock(run['seconds'])}"
+            f" and {run['gigabytes']:.2f} GB (`{run['command']}`); measuring 10,000 images"
+            f" {clock(evaluate['seconds'])} and {evaluate['gigabytes']:.2f} GB"
+            f" (`{evaluate['command']}`)."
+        ),
     ]
 
 
@@ -233,7 +348,9 @@ def write_readme() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", nargs="?")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--beside", metavar="RUN")

@@ -1,5 +1,5 @@
-"""What is packed: images in a fixed order, read a batch at a time, so that their number does not matter; a folder of image files. Raises
-UserError, in one line, for what is none."""
+"""What is packed: images in a fixed order, read a batch at a time, so that their number does not
+matter; a folder of image files. Raises UserError, in one line, for what is none."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,8 @@ from PIL import Image
 from fashion_gan.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # by content: Pillow knows others, some of which start programs
+# by content: Pillow knows others, some of which start programs
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 SMALLEST, LARGEST, STEP = 16, 64, 4  # pixels
 FEWEST, MOST_CLASSES = 256, 16
 BATCH = 1000  # images in memory at once
@@ -26,8 +27,8 @@ BATCH = 1000  # images in memory at once
 
 @dataclass(frozen=True)
 class Source:
-    """Images in a fixed order. `batches(first)` gives those from `first` on, a batch at a time: each uint8 (1 or 3, H, W), or a text
-    that says why it cannot be read."""
+    """Images in a fixed order. `batches(first)` gives those from `first` on, a batch at a time:
+    each uint8 (1 or 3, H, W), or a text that says why it cannot be read."""
 
     name: str
     origin: str  # absolute path, or the name
@@ -41,22 +42,34 @@ class Source:
 
 
 def check_classes(counts: dict[str, int], total: int, where: Path | str) -> None:
-    """Raise UserError where there are too few images, or classes with which no network can be trained."""
+    """Raise UserError where there are too few images, or classes with which no network can be
+    trained."""
     if len(counts) == 1:
-        raise UserError(f"{where} has one class only ({next(iter(counts))}); allowed: 2 to {MOST_CLASSES}, or images without classes")
+        raise UserError(
+            f"{where} has one class only ({next(iter(counts))}); allowed: 2 to {MOST_CLASSES}, or"
+            " images without classes"
+        )
     if len(counts) > MOST_CLASSES:
-        raise UserError(f"{where} has {len(counts)} classes; allowed: 2 to {MOST_CLASSES}; leave some out or put some together")
+        raise UserError(
+            f"{where} has {len(counts)} classes; allowed: 2 to {MOST_CLASSES}; leave some out or"
+            " put some together"
+        )
     if empty := [name for name, count in counts.items() if not count]:
-        raise UserError(f"{where}: no image of class {', '.join(empty)}; each class needs images; add some, or remove the class")
+        raise UserError(
+            f"{where}: no image of class {', '.join(empty)}; each class needs images; add some, or"
+            " remove the class"
+        )
     if total < FEWEST:
-        raise UserError(f"{where} holds {total} images that can be used; allowed: {FEWEST} or more; add some")
+        raise UserError(
+            f"{where} holds {total} images that can be used; allowed: {FEWEST} or more; add some"
+        )
 
 
 def check_size(height: int, width: int, where: Path | str) -> None:
     if not all(SMALLEST <= side <= LARGEST and side % STEP == 0 for side in (height, width)):
         raise UserError(
-            f"{where} is {width}×{height} pixels; allowed: width and height each from {SMALLEST} to {LARGEST} "
-            f"and a multiple of {STEP}; resize or crop the images"
+            f"{where} is {width}×{height} pixels; allowed: width and height each from {SMALLEST} to"
+            f" {LARGEST} and a multiple of {STEP}; resize or crop the images"
         )
 
 
@@ -65,9 +78,21 @@ def reading(path: Path, what: str) -> Iterator[None]:
     """Whatever goes wrong inside is told as damage of that file."""
     try:
         yield
-    except (OSError, EOFError, ValueError, KeyError, IndexError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        RuntimeError,
+        MemoryError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:80]
-        raise UserError(f"{path} is no {what}, or it is damaged ({reason}); make or fetch it again") from None
+        raise UserError(
+            f"{path} is no {what}, or it is damaged ({reason}); make or fetch it again"
+        ) from None
 
 
 def _stamp(path: str) -> str:
@@ -78,15 +103,19 @@ def _stamp(path: str) -> str:
 
 
 def mark_of(path: Path, names: Sequence[str] = ("",)) -> str:
-    """A path's stem with 8 hex digits of it and of name, size and time of each file, so that a changed source has another name."""
+    """A path's stem with 8 hex digits of it and of name, size and time of each file, so that a
+    changed source has another name."""
     listing = hashlib.sha256(os.fsencode(path) + b"\0")
     for name in names:
-        listing.update(os.fsencode(f"{name}\0{_stamp(os.path.join(path, name) if name else str(path))}\n"))
+        listing.update(
+            os.fsencode(f"{name}\0{_stamp(os.path.join(path, name) if name else str(path))}\n")
+        )
     return f"{path.stem}-{listing.hexdigest()[:8]}"
 
 
 def _within(folder: Path) -> tuple[list[str], list[str]]:
-    """The images and the sub-folders directly in a folder, by name. Hidden ones do not count: .ipynb_checkpoints, ._cat.png, __MACOSX."""
+    """The images and the sub-folders directly in a folder, by name. Hidden ones do not count:
+    .ipynb_checkpoints, ._cat.png, __MACOSX."""
     images, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -107,20 +136,41 @@ def from_folder(folder: Path) -> Source:
     except OSError as error:
         raise UserError(f"{folder} cannot be listed ({error.strerror}); allow to read it") from None
     if not direct and not any(held.values()):
-        raise UserError(f"{folder} holds no images; allowed: {' '.join(SUFFIXES)}, directly in it or in a sub-folder for each class")
+        raise UserError(
+            f"{folder} holds no images; allowed: {' '.join(SUFFIXES)}, directly in it or in a"
+            " sub-folder for each class"
+        )
     if direct and held:
         raise UserError(
-            f"{folder} holds both images ({direct[0]}) and sub-folders ({inner[0]}), so it is not clear whether there are classes; "
-            "allowed: either; move the images into sub-folders, or the sub-folders away"
+            f"{folder} holds both images ({direct[0]}) and sub-folders ({inner[0]}), so it is not"
+            " clear whether there are classes; allowed: either; move the images into sub-folders,"
+            " or the sub-folders away"
         )
     files = direct or [f"{name}/{file}" for name, names in held.items() for file in names]
     check_classes({name: len(names) for name, names in held.items()}, len(files), folder)
-    labels = np.repeat(np.arange(len(held)), [len(names) for names in held.values()]) if held else np.zeros(len(files), np.int64)
-    file, size = next(((file, size) for file in files if (size := _size_of(folder / file))), (files[0], None))
+    labels = (
+        np.repeat(np.arange(len(held)), [len(names) for names in held.values()])
+        if held
+        else np.zeros(len(files), np.int64)
+    )
+    file, size = next(
+        ((file, size) for file in files if (size := _size_of(folder / file))), (files[0], None)
+    )
     if size is None:
-        raise UserError(f"{folder}: not one of {len(files):,} images can be read ({file} first); allowed: {', '.join(FORMATS)}")
+        raise UserError(
+            f"{folder}: not one of {len(files):,} images can be read ({file} first); allowed:"
+            f" {', '.join(FORMATS)}"
+        )
     check_size(*size, folder / file)
-    return Source(mark_of(folder, files), str(folder), size, tuple(held), labels, partial(_decoded, folder, files, size), files=files)
+    return Source(
+        mark_of(folder, files),
+        str(folder),
+        size,
+        tuple(held),
+        labels,
+        partial(_decoded, folder, files, size),
+        files=files,
+    )
 
 
 def _size_of(path: Path) -> tuple[int, int] | None:
@@ -132,14 +182,19 @@ def _size_of(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _decoded(folder: Path, files: list[str], size: tuple[int, int], first: int) -> Iterator[list[np.ndarray | str]]:
-    # One after another: two threads were slower (5,400 images a second, one 6,400), since opening so small a file is mostly Python.
+def _decoded(
+    folder: Path, files: list[str], size: tuple[int, int], first: int
+) -> Iterator[list[np.ndarray | str]]:
+    # One after another: two threads were slower (5,400 images a second, one 6,400), since opening
+    # so small a file is mostly Python.
     for start in range(first, len(files), BATCH):
         batch = []
         for file in files[start : start + BATCH]:
             try:
                 with Image.open(folder / file, formats=FORMATS) as picture:
-                    batch.append(pixels_of(picture) if (picture.height, picture.width) == size else None)
+                    batch.append(
+                        pixels_of(picture) if (picture.height, picture.width) == size else None
+                    )
             except Exception as error:  # whatever a decoder says
                 batch.append((str(error) or type(error).__name__).splitlines()[0][:80])
             if batch[-1] is None:
@@ -148,8 +203,8 @@ def _decoded(folder: Path, files: list[str], size: tuple[int, int], first: int) 
 
 
 def pixels_of(picture: Image.Image) -> np.ndarray:
-    """uint8 (1, H, W) of a grey image, (3, H, W) of any other. 16 bits are scaled to 8; what is transparent stands on black ground; of a
-    film the first picture is taken."""
+    """uint8 (1, H, W) of a grey image, (3, H, W) of any other. 16 bits are scaled to 8; what is
+    transparent stands on black ground; of a film the first picture is taken."""
     if picture.mode.startswith("I"):
         return np.rint(np.asarray(picture) / 257).clip(0, 255).astype(np.uint8)[None]
     if picture.has_transparency_data:
@@ -165,9 +220,11 @@ def _mixed(folder: Path, files: list[str]) -> str:
     found = [(size, file) for file in files if (size := _size_of(folder / file))]
     counts, first = Counter(size for size, _ in found), found[0]
     other = next((pair for pair in found if pair[0] != first[0]), first)
-    told = ", ".join(f"{count:,} of {w}×{h}" for (h, w), count in counts.most_common(3)) + (", …" if len(counts) > 3 else "")
+    told = ", ".join(f"{count:,} of {w}×{h}" for (h, w), count in counts.most_common(3)) + (
+        ", …" if len(counts) > 3 else ""
+    )
     (h, w), (other_h, other_w) = first[0], other[0]
     return (
-        f"{folder}: images differ in size: {first[1]} is {w}×{h}, {other[1]} is {other_w}×{other_h} ({told}); "
-        "allowed: one size; resize them, or move the others away"
+        f"{folder}: images differ in size: {first[1]} is {w}×{h}, {other[1]} is {other_w}×{other_h}"
+        f" ({told}); allowed: one size; resize them, or move the others away"
     )

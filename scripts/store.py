@@ -1,4 +1,5 @@
-"""Where MLflow is: its address, the login. By itself it brings a registered model here (see fashion_gan.model.find)."""
+"""Where MLflow is: its address, the login. By itself it brings a registered model here (see
+fashion_gan.model.find)."""
 
 import os
 import re
@@ -15,26 +16,34 @@ EXPERIMENT = MODEL_NAME = "fashion-gan"
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 QUIET = {
-    "HTTP_REQUEST_TIMEOUT": "20", "HTTP_REQUEST_MAX_RETRIES": "0",  # a hanging server holds nothing up; the copier tries again itself
-    "ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # it would ask the S3 store itself, which a client need not reach
-    "ALLOW_PICKLE_DESERIALIZATION": "false", "DISABLE_TELEMETRY": "true", "LOGGING_LEVEL": "WARNING",
+    # a hanging server holds nothing up; the copier tries again itself
+    "HTTP_REQUEST_TIMEOUT": "20",
+    "HTTP_REQUEST_MAX_RETRIES": "0",
+    # it would ask the S3 store itself, which a client need not reach
+    "ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "ALLOW_PICKLE_DESERIALIZATION": "false",
+    "DISABLE_TELEMETRY": "true",
+    "LOGGING_LEVEL": "WARNING",
     "ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}  # fmt: skip
+}
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI of the settings, else the project's own SQLite store, by its absolute path. Raises UserError
-    for no address."""
+    """MLFLOW_TRACKING_URI of the settings, else the project's own SQLite store, by its absolute
+    path. Raises UserError for no address."""
     uri = settings().get("MLFLOW_TRACKING_URI", "")
     if not uri:
         return f"sqlite:///{project_root() / 'mlflow.db'}"
     parts = urlparse(uri)
     if parts.scheme in ("http", "https") and parts.hostname:
         return uri
-    if re.match(r"sqlite$|postgresql|mysql", parts.scheme) and (parts.path.strip("/") or parts.hostname):
+    if re.match(r"sqlite$|postgresql|mysql", parts.scheme) and (
+        parts.path.strip("/") or parts.hostname
+    ):
         return uri
     raise UserError(
-        f"MLFLOW_TRACKING_URI is {shown_uri(uri)!r}, which is no address; say http://127.0.0.1:5009, or unset it for the local store"
+        f"MLFLOW_TRACKING_URI is {shown_uri(uri)!r}, which is no address; say"
+        " http://127.0.0.1:5009, or unset it for the local store"
     )
 
 
@@ -48,14 +57,18 @@ def is_server() -> bool:
 
 
 def closing_seconds() -> float:
-    """How long what copies a run tries on after the run has ended. Raises UserError where the setting is no number of seconds."""
+    """How long what copies a run tries on after the run has ended. Raises UserError where the
+    setting is no number of seconds."""
     value = settings().get("FASHION_GAN_CLOSING_SECONDS", "60")
     try:
         seconds = float(value)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 86_400:
-        raise UserError(f"FASHION_GAN_CLOSING_SECONDS is {value!r}; allowed: 0 to 86400 seconds; unset it for 60")
+        raise UserError(
+            f"FASHION_GAN_CLOSING_SECONDS is {value!r}; allowed: 0 to 86400 seconds; unset it"
+            " for 60"
+        )
     return seconds
 
 
@@ -63,9 +76,13 @@ def import_mlflow() -> Any:
     """mlflow, with the login for the tracking URI, and set up so that no pickle is ever loaded."""
     for name, value in QUIET.items():
         os.environ.setdefault(f"MLFLOW_{name}", value)
-    # The files' login is for the server that they describe: it is not sent to another one that the environment names.
+    # The files' login is for the server that they describe: it is not sent to another one that the
+    # environment names.
     known = settings(only_files=True)
-    if is_server() and (urlparse(tracking_uri()).hostname in THIS_MACHINE or tracking_uri() == known.get("MLFLOW_TRACKING_URI")):
+    if is_server() and (
+        urlparse(tracking_uri()).hostname in THIS_MACHINE
+        or tracking_uri() == known.get("MLFLOW_TRACKING_URI")
+    ):
         for name in LOGIN:
             if name in known:
                 os.environ.setdefault(name, known[name])
@@ -75,7 +92,8 @@ def import_mlflow() -> Any:
 
 
 def check_there() -> None:
-    """Raises FileNotFoundError where the local store was never made, so that reading does not make an empty one."""
+    """Raises FileNotFoundError where the local store was never made, so that reading does not make
+    an empty one."""
     path = tracking_uri().removeprefix("sqlite:///")
     if tracking_uri().startswith("sqlite:") and not Path(path).exists():
         raise FileNotFoundError(f"there is no {Path(path).name} yet")
@@ -102,7 +120,9 @@ def download(uri: str, file: str) -> Path:
         return next(folder.rglob(file))
     except (mlflow.exceptions.MlflowException, StopIteration, OSError) as error:
         words = f"no model {uri} in MLflow at {shown_uri()} ({first_line(error)})"
-        raise UserError(f"{words}; models are named models:/fashion-gan@champion or models:/fashion-gan/1") from None
+        raise UserError(
+            f"{words}; models are named models:/fashion-gan@champion or models:/fashion-gan/1"
+        ) from None
 
 
 if __name__ == "__main__":

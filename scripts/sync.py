@@ -13,9 +13,16 @@ from fashion_gan.run import all_runs, find
 
 def main() -> None:
     parser = parser_of("sync")
-    parser.add_argument("run", metavar="RUN", nargs="?", default="", help="a name, a path or latest")
+    parser.add_argument(
+        "run", metavar="RUN", nargs="?", default="", help="a name, a path or latest"
+    )
     parser.add_argument("--all", action="store_true", help="every run in reports/, oldest first")
-    parser.add_argument("--to", default="", metavar="URI", help="another MLflow than the usual one; the folder alone is enough")
+    parser.add_argument(
+        "--to",
+        default="",
+        metavar="URI",
+        help="another MLflow than the usual one; the folder alone is enough",
+    )
     parser.add_argument("--follow", action="store_true", help="keep it level until the run ends")
     args = parser.parse_args()
     if bool(args.run) == args.all:

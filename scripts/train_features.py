@@ -1,5 +1,5 @@
-"""Train three feature networks: those that the project ships (`fashion-gan train-features`, about 7 minutes on 2 cores), and those of a
-packed data set, once, when it is packed."""
+"""Train three feature networks: those that the project ships (`fashion-gan train-features`, about 7
+minutes on 2 cores), and those of a packed data set, once, when it is packed."""
 
 import itertools
 import sys
@@ -22,8 +22,8 @@ SAYING = 10  # seconds between two lines that say how far it is
 
 
 def turned(images: torch.Tensor, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each image (N, C, H, W) turned by a random one of four turns, and which (Gidaris et al. 2018). Where the sides differ: as it
-    is, mirrored, upside down, both."""
+    """Each image (N, C, H, W) turned by a random one of four turns, and which (Gidaris et al.
+    2018). Where the sides differ: as it is, mirrored, upside down, both."""
     turns = torch.randint(0, 4, (len(images),), generator=draws)
     if images.shape[2] == images.shape[3]:
         made = [torch.rot90(images, k, (2, 3)) for k in range(4)]
@@ -33,10 +33,15 @@ def turned(images: torch.Tensor, draws: torch.Generator) -> tuple[torch.Tensor, 
 
 
 def train_feature_network(
-    shape: features.Shape, train: Split, epochs: int, say: Callable[[str], None], of: About | None = None
+    shape: features.Shape,
+    train: Split,
+    epochs: int,
+    say: Callable[[str], None],
+    of: About | None = None,
 ) -> features.FeatureNetwork:
-    """Train one classifier: cross entropy, AdamW, one-cycle, images moved by up to 2 pixels and, of Fashion-MNIST, mirrored. Without
-    labels it learns which way an image was turned, with a head that is then thrown away."""
+    """Train one classifier: cross entropy, AdamW, one-cycle, images moved by up to 2 pixels and, of
+    Fashion-MNIST, mirrored. Without labels it learns which way an image was turned, with a head
+    that is then thrown away."""
     of, unlabelled = of or About(), len(train.classes) == 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(shape.seed)
@@ -50,9 +55,15 @@ def train_feature_network(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
     began = said = time.monotonic()
     network.train()
-    stream = itertools.chain.from_iterable(batches(train, size, shape.seed, epoch) for epoch in range(epochs))
+    stream = itertools.chain.from_iterable(
+        batches(train, size, shape.seed, epoch) for epoch in range(epochs)
+    )
     for step, (images, labels) in enumerate(stream, 1):
-        images, labels = turned(images, draws) if unlabelled else (images if of.own else augment.flip(images, draws), labels)
+        images, labels = (
+            turned(images, draws)
+            if unlabelled
+            else (images if of.own else augment.flip(images, draws), labels)
+        )
         images = augment.translate(images, draws, reach=2)
         loss = F.cross_entropy(network(images), labels, label_smoothing=0.05)
         optimizer.zero_grad()
@@ -61,7 +72,10 @@ def train_feature_network(
         schedule.step()
         if time.monotonic() - said > SAYING:
             said, done = time.monotonic(), step / steps
-            say(f"{done:.0%}, loss {loss.item():.3f}, {(said - began) * (1 - done) / done:.0f} s left")
+            say(
+                f"{done:.0%}, loss {loss.item():.3f}, {(said - began) * (1 - done) / done:.0f} s"
+                " left"
+            )
     network.head = head
     network.eval()
     variance = features.extract(network, train.images)[0].var(dim=0).sum()
@@ -70,18 +84,29 @@ def train_feature_network(
 
 
 def train_all(
-    train: Split, test: Split, epochs: int = 10, say: Callable[[str], None] = print, to: Path = features.WEIGHTS, of: About | None = None
+    train: Split,
+    test: Split,
+    epochs: int = 10,
+    say: Callable[[str], None] = print,
+    to: Path = features.WEIGHTS,
+    of: About | None = None,
 ) -> dict:
-    """Train and write the three feature networks with their digests and test accuracies; returns the written record."""
+    """Train and write the three feature networks with their digests and test accuracies; returns
+    the written record."""
     from safetensors.torch import save_file
 
     record = {}
     for role, shape in features.ROLES.items():
-        network = train_feature_network(shape, train, epochs, lambda words, role=role: say(f"{role}: {words}"), of)
+        network = train_feature_network(
+            shape, train, epochs, lambda words, role=role: say(f"{role}: {words}"), of
+        )
         with replacing(to / f"{role}.safetensors") as temporary:
             save_file(network.state_dict(), temporary)
         right = (features.extract(network, test.images)[1] == test.labels).double().mean().item()
-        record[role] = {"sha256": digest(to / f"{role}.safetensors"), "test_accuracy": round(right, 4)}
+        record[role] = {
+            "sha256": digest(to / f"{role}.safetensors"),
+            "test_accuracy": round(right, 4),
+        }
         record[role] |= {"epochs": epochs, "seed": shape.seed}
         say(f"{role}: accuracy {record[role]['test_accuracy']} on the test split")
     write_json(to / "features.json", record)
@@ -92,28 +117,40 @@ def image_sets(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Te
     """Twelve sets of falling quality, made from real images."""
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     kept = (labels < max(1, int(labels.max() + 1) // 2)).nonzero().squeeze(1)
-    sets = {"real": images, "half of the classes": images[kept[torch.arange(len(images)) % len(kept)]]}
+    sets = {
+        "real": images,
+        "half of the classes": images[kept[torch.arange(len(images)) % len(kept)]],
+    }
     sets |= {f"blur {sigma}": evaluation.blurred(images, sigma) for sigma in (0.3, 0.6, 1.0, 1.6)}
-    sets |= {f"noise {level}": (images + level * noise).round().clamp(0, 255).to(torch.uint8) for level in (5, 15, 40)}
-    sets |= {f"contrast {factor}": (images * factor).round().to(torch.uint8) for factor in (0.7, 0.4)}
+    sets |= {
+        f"noise {level}": (images + level * noise).round().clamp(0, 255).to(torch.uint8)
+        for level in (5, 15, 40)
+    }
+    sets |= {
+        f"contrast {factor}": (images * factor).round().to(torch.uint8) for factor in (0.7, 0.4)
+    }
     return sets | {"shift 4": F.pad(images, (4, 0, 0, 0))[..., : images.shape[3]]}
 
 
 def compare_networks(data_dir: Path, count: int = 5000) -> dict:
-    """How far the three networks agree: rank correlation of the Fréchet distances that they give to the twelve sets."""
+    """How far the three networks agree: rank correlation of the Fréchet distances that they give to
+    the twelve sets."""
     distances = {}
     for role in features.ROLES:
         evaluator = evaluation.Evaluator(data_dir, role=role)
         split = evaluator.splits["validation"]
         sets = image_sets(split.images[:count], split.labels[:count])
         distances[role] = [evaluator.distance(images) for images in sets.values()]
-    spearman = {other: float(spearmanr(distances["judge"], distances[other]).statistic) for other in ("dev", "train")}
+    spearman = {
+        other: float(spearmanr(distances["judge"], distances[other]).statistic)
+        for other in ("dev", "train")
+    }
     return {"images": count, "sets": list(sets), "distances": distances, "spearman": spearman}
 
 
 def train_for(folder: Path, say: Callable[[str], None] = print) -> None:
-    """The feature networks of a packed data set, and how far they agree; nothing where they are there. features.json is written last
-    but one, agreement.json last."""
+    """The feature networks of a packed data set, and how far they agree; nothing where they are
+    there. features.json is written last but one, agreement.json last."""
     place = features.home(folder)
     if (place / "agreement.json").exists():
         return
@@ -128,14 +165,19 @@ def main() -> None:
     parser = parser_of("train-features")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument(
-        "--figures", action="store_true", help="keep the networks, measure again what real images score and how far they agree"
+        "--figures",
+        action="store_true",
+        help="keep the networks, measure again what real images score and how far they agree",
     )
     folder, args = project_root() / "data", parser.parse_args()
     if not args.figures:
         train_all(load_split(folder, "train"), load_split(folder, "test"), epochs=args.epochs)
     agreement = compare_networks(folder)
     write_json(features.WEIGHTS / "agreement.json", agreement)
-    print(f"rank correlation of the judge with dev and train over {len(agreement['sets'])} sets: {agreement['spearman']}")
+    print(
+        f"rank correlation of the judge with dev and train over {len(agreement['sets'])} sets:"
+        f" {agreement['spearman']}"
+    )
     evaluation.SHIPPED.unlink(missing_ok=True)
     evaluator = evaluation.Evaluator(folder)
     write_json(evaluation.SHIPPED, evaluator.reference(10_000))

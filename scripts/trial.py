@@ -1,4 +1,5 @@
-"""One trial of a sweep, as Ray Tune sees it: an ordinary run in a process of its own; a step is an epoch."""
+"""One trial of a sweep, as Ray Tune sees it: an ordinary run in a process of its own; a step is an
+epoch."""
 
 import ctypes
 import os
@@ -18,30 +19,47 @@ from fashion_gan.run import Run
 
 
 def as_by_hand() -> None:
-    """In the run's process, before it begins: Ctrl-C is let through again, which Ray blocks and a run stops its kernels by; on
-    Linux, SIGTERM where the trial's process is killed, so that the run does not outlive it."""
+    """In the run's process, before it begins: Ctrl-C is let through again, which Ray blocks and a
+    run stops its kernels by; on Linux, SIGTERM where the trial's process is killed, so that the run
+    does not outlive it."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 class Trial(tune.Trainable):
-    """A trial that died is begun again by Ray, perhaps elsewhere: its run goes on from its last checkpoint."""
+    """A trial that died is begun again by Ray, perhaps elsewhere: its run goes on from its last
+    checkpoint."""
 
     def setup(self, config: dict[str, Any], about: dict[str, Any]) -> None:
         self.metric, self.process = about["metric"], None
-        self.log = Path(about["root"]) / "reports" / about["sweep"] / f"{run_name(about['sweep'], self.trial_id)}.log"
+        self.log = (
+            Path(about["root"])
+            / "reports"
+            / about["sweep"]
+            / f"{run_name(about['sweep'], self.trial_id)}.log"
+        )
         self.run = Run(Path(about["root"]) / "reports" / run_name(about["sweep"], self.trial_id))
-        if not (self.run.folder / "run.json").exists():  # killed before it wrote one; there is nothing to go on with
+        # killed before it wrote one; there is nothing to go on with
+        if not (self.run.folder / "run.json").exists():
             shutil.rmtree(self.run.folder, ignore_errors=True)
-        for name in (about["sweep"], self.run.name):  # where machines share no folder, what RUNS_URI has of them
+        # where machines share no folder, what RUNS_URI has of them
+        for name in (about["sweep"], self.run.name):
             bring(name, about["root"])
         begun = (self.run.folder / "run.json").exists()
-        self.told = 0  # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
+        # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
+        self.told = 0
         if begun and self.run.info["status"] == "FINISHED":
             return
         values = [*about["overrides"], *(f"{name}={value}" for name, value in config.items())]
-        words = [about["base"], "--name", self.run.name, "--within", about["sweep"], *(word for v in values for word in ("-p", v))]
+        words = [
+            about["base"],
+            "--name",
+            self.run.name,
+            "--within",
+            about["sweep"],
+            *(word for v in values for word in ("-p", v)),
+        ]
         self._start(["resume", self.run.name] if begun else ["run", *words], about["root"])
 
     def _start(self, words: list[str], root: str) -> None:
@@ -51,10 +69,15 @@ class Trial(tune.Trainable):
         cores = str(int(self.trial_resources.required_resources.get("CPU", 1)))
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fashion_gan.cli", *words], cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=os.environ | {"OMP_NUM_THREADS": cores, "CI": "true"}, start_new_session=True,
+                [sys.executable, "-m", "fashion_gan.cli", *words],
+                cwd=root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"OMP_NUM_THREADS": cores, "CI": "true"},
+                start_new_session=True,
                 preexec_fn=as_by_hand,
-            )  # fmt: skip
+            )
 
     def _values(self) -> list[float]:
         return self.run.series(self.metric)[1]
@@ -70,7 +93,8 @@ class Trial(tune.Trainable):
                 return {"epoch": self.told, self.metric: values[-1], "done": True}
             if self.log.with_name(STOPPING).exists():
                 self.cleanup()
-                time.sleep(PATIENCE)  # Ray ends this process, and knows the trial as one that has not ended
+                # Ray ends this process, and knows the trial as one that has not ended
+                time.sleep(PATIENCE)
             if ended:
                 raise RuntimeError(self._last_words())
             time.sleep(0.3)
@@ -111,23 +135,34 @@ class Told(tune.Callback):
         self.told: dict[str, int] = {}
 
     def _tell(self, trial: Any, words: str) -> None:
-        values = ", ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.config.items())
+        values = ", ".join(
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in trial.config.items()
+        )
         self.say(f"{run_name(self.sweep.name, trial.trial_id)} ({values}): {words}")
 
     def _log(self, trial: Any) -> str:
-        return f"its words: reports/{self.sweep.name}/{run_name(self.sweep.name, trial.trial_id)}.log"
+        return (
+            f"its words: reports/{self.sweep.name}/{run_name(self.sweep.name, trial.trial_id)}.log"
+        )
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         self._tell(trial, "started again" if trial.num_failures else "started")
 
-    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list, trial: Any, result: dict, **_: Any
+    ) -> None:
         if not result.get("done") and result["epoch"] > self.told.get(trial.trial_id, 0):
             self.told[trial.trial_id] = result["epoch"]
             self._tell(trial, f"epoch {result['epoch']}, {self.metric} {result[self.metric]:.4f}")
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         ended = sum(each.is_finished() or each is trial for each in trials)
-        self._tell(trial, f"ended after epoch {trial.last_result.get('epoch')}; {ended} of {len(trials)} begun have ended")
+        self._tell(
+            trial,
+            f"ended after epoch {trial.last_result.get('epoch')}; {ended} of {len(trials)} begun"
+            " have ended",
+        )
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         self._tell(trial, f"died; it will be tried again ({self._log(trial)})")

@@ -1,5 +1,6 @@
-"""A training by several workers: Ray Train places them, and starts them again where one of them died. Begun by
-fashion_gan.parallel.records, which reads the file of each epoch's record from the standard output."""
+"""A training by several workers: Ray Train places them, and starts them again where one of them
+died. Begun by fashion_gan.parallel.records, which reads the file of each epoch's record from the
+standard output."""
 
 import json
 import os
@@ -23,7 +24,8 @@ FAILURE = "failure.txt"  # another: why no further attempt is made, for a person
 
 
 def work(told: dict[str, Any]) -> None:
-    """One worker: the plain loop, with its part of each batch. The first one keeps checkpoints and records."""
+    """One worker: the plain loop, with its part of each batch. The first one keeps checkpoints and
+    records."""
     import ray.train
     import torch
 
@@ -31,7 +33,11 @@ def work(told: dict[str, Any]) -> None:
     from fashion_gan.params import Params
     from fashion_gan.state import pick_device
 
-    params, folder, context = Params.checked(told["params"]), Path(told["folder"]), ray.train.get_context()
+    params, folder, context = (
+        Params.checked(told["params"]),
+        Path(told["folder"]),
+        ray.train.get_context(),
+    )
     if (folder / FAILURE).exists():
         return
     os.chdir(told["root"])
@@ -39,7 +45,10 @@ def work(told: dict[str, Any]) -> None:
     parallel.team = parallel.Team(rank, size, folder / STOPPING, str(pick_device(params.device)))
     try:
         where = data.place(params)
-        splits = data.load_split(where, "train", params.subset), data.load_split(where, "validation")
+        splits = (
+            data.load_split(where, "train", params.subset),
+            data.load_split(where, "validation"),
+        )
         state = training.start_or_resume(params, folder)
         for record in training.train(state, *splits, params, None if rank else folder):
             if rank == 0:
@@ -47,7 +56,8 @@ def work(told: dict[str, Any]) -> None:
                     torch.save(vars(record), temporary)
     except KeyboardInterrupt:
         return  # all of them have stopped; the driver knows why
-    except UserError as error:  # of any worker: the others wait for it in a step, and Ray would begin all of them again
+    except UserError as error:
+        # of any worker: the others wait for it in a step, and Ray would begin all of them again
         write_text(folder / FAILURE, str(error))
         raise
 
@@ -57,9 +67,18 @@ def fit(told: dict[str, Any], gpu: bool, failed: list[Exception]) -> None:
     from ray.train.torch import TorchTrainer
 
     size, folder = told["params"]["workers"], told["folder"]
-    run = RunConfig(name=f"ray-{time.time_ns()}", storage_path=folder, failure_config=FailureConfig(max_failures=RETRIES))
+    run = RunConfig(
+        name=f"ray-{time.time_ns()}",
+        storage_path=folder,
+        failure_config=FailureConfig(max_failures=RETRIES),
+    )
     try:
-        TorchTrainer(work, train_loop_config=told, scaling_config=ScalingConfig(num_workers=size, use_gpu=gpu), run_config=run).fit()
+        TorchTrainer(
+            work,
+            train_loop_config=told,
+            scaling_config=ScalingConfig(num_workers=size, use_gpu=gpu),
+            run_config=run,
+        ).fit()
     except Exception as error:  # whatever Ray says; told by main
         failed.append(error)
 
@@ -75,10 +94,13 @@ def main() -> int:
     ray = connect(f"workers={workers}")
     for number in (signal.SIGINT, signal.SIGTERM):  # after Ray has set its own
         signal.signal(number, lambda *_: flag.touch())
-    gpu = any(node["Resources"].get("GPU") for node in ray.nodes()) and told["params"]["device"] in ("auto", "cuda")
+    gpu = any(node["Resources"].get("GPU") for node in ray.nodes()) and told["params"][
+        "device"
+    ] in ("auto", "cuda")
     check_room(ray, f"{workers} workers take each", workers, 1, float(gpu))
     failed: list[Exception] = []
-    training = threading.Thread(target=fit, args=(told, gpu, failed))  # elsewhere than here Ray leaves Ctrl-C alone
+    # elsewhere than here Ray leaves Ctrl-C alone
+    training = threading.Thread(target=fit, args=(told, gpu, failed))
     training.start()
     given: set[Path] = set()
     while True:
@@ -95,7 +117,9 @@ def main() -> int:
     if flag.exists():
         return 0
     if failure.exists() or failed:
-        raise UserError(failure.read_text() if failure.exists() else str(failed[0]).strip().splitlines()[-1])
+        raise UserError(
+            failure.read_text() if failure.exists() else str(failed[0]).strip().splitlines()[-1]
+        )
     return 0
 
 

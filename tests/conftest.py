@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,8 +21,11 @@ import leftovers
 import pytest
 from filelock import FileLock
 
-# Before torch is imported: networks this small are slowed by a second thread, and threads that spin slow everybody.
+# Before torch is imported: networks this small are slowed by a second thread, and threads that spin
+# slow everybody.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts the suite in the background lets it ignore Ctrl-C, and so its processes.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 TINY = {
@@ -40,7 +44,8 @@ TINY = {
 }
 
 
-# A file stays on one worker, since its module's fixtures are dear. Some tests share what others have made, or leave their file.
+# A file stays on one worker, since its module's fixtures are dear. Some tests share what others
+# have made, or leave their file.
 GROUPS = {  # by the beginning of a test's name
     "tests/test_chain.py": "whole run",
     "tests/test_mlflow_page.py": "whole run",
@@ -49,7 +54,8 @@ GROUPS = {  # by the beginning of a test's name
     "tests/test_explorer.py::test_the_page": "worlds",
     "tests/test_parallel.py": "Ray",
     "tests/test_parallel.py::test_two_workers": "arithmetic",
-    "tests/test_sweep.py": "Ray",  # two clusters at once on two cores: their nodes are taken for dead
+    # two clusters at once on two cores: their nodes are taken for dead
+    "tests/test_sweep.py": "Ray",
 }
 LONGEST = (  # groups that come first, so that no worker is left alone with one of them at the end
     "engine",
@@ -73,7 +79,8 @@ allowed_to_start = True  # whether the test that runs now may start a process
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A temporary folder for all that this session and its processes make, and a word in their environment to know them by."""
+    """A temporary folder for all that this session and its processes make, and a word in their
+    environment to know them by."""
     if not hasattr(config, "workerinput"):
         config.leftovers = leftovers.Watch(ROOT)
 
@@ -85,7 +92,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Where the workers have ended: a process, a port, a container or a file that a test has left fails the session."""
+    """Where the workers have ended: a process, a port, a container or a file that a test has left
+    fails the session."""
     if hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
     session.config.left = session.config.leftovers.found()
@@ -94,7 +102,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     for line in getattr(config, "left", []):
         terminalreporter.write_line(f"LEFT BEHIND: {line}", red=True)
 
@@ -121,7 +131,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """With `--dist loadfile` groups, in place of files: xdist's own marks for groups do nothing under pytest 9.2."""
+    """With `--dist loadfile` groups, in place of files: xdist's own marks for groups do nothing
+    under pytest 9.2."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadScopeScheduling
@@ -135,7 +146,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | 
 
 def _refuse(event: str, _: tuple) -> None:
     if event in STARTS and not allowed_to_start:
-        raise AssertionError(f"a test marked fast starts a process ({event}); make test-fast is for functions and small tensors")
+        raise AssertionError(
+            f"a test marked fast starts a process ({event}); make test-fast is for functions and"
+            " small tensors"
+        )
 
 
 sys.addaudithook(_refuse)
@@ -159,7 +173,8 @@ def environment():
 
 
 def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """What `make` leaves in a folder, made by one of the workers and read by all. A test that writes takes a copy."""
+    """What `make` leaves in a folder, made by one of the workers and read by all. A test that
+    writes takes a copy."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared"
     shared.mkdir(exist_ok=True)
@@ -180,7 +195,12 @@ def data_dir() -> Path:
     folder = ROOT / "data"
     if not data.problems(folder):
         return folder
-    subprocess.run(["sh", "scripts/get-data.sh", str(folder)], cwd=ROOT, check=True, env={**os.environ, "FASHION_GAN": command()})
+    subprocess.run(
+        ["sh", "scripts/get-data.sh", str(folder)],
+        cwd=ROOT,
+        check=True,
+        env={**os.environ, "FASHION_GAN": command()},
+    )
     return folder
 
 
@@ -196,14 +216,17 @@ def _migrate(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with all its tables and nothing in them. To make one takes MLflow seconds: it runs every migration there
-    ever was."""
+    """An MLflow database with all its tables and nothing in them. To make one takes MLflow seconds:
+    it runs every migration there ever was."""
     return once(tmp_path_factory, "store", _migrate) / "mlflow.db"
 
 
 @pytest.fixture
-def project(tmp_path: Path, data_dir: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder with the real notebooks and data, an empty reports/ and an empty MLflow store; the working folder is in it."""
+def project(
+    tmp_path: Path, data_dir: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A project folder with the real notebooks and data, an empty reports/ and an empty MLflow
+    store; the working folder is in it."""
     return make_project(tmp_path / "project", data_dir, monkeypatch, empty_store)
 
 
@@ -213,7 +236,9 @@ def bare_project(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
     return make_project(tmp_path / "project", data_dir, monkeypatch)
 
 
-def make_project(root: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, store: Path | None = None) -> Path:
+def make_project(
+    root: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, store: Path | None = None
+) -> Path:
     root.mkdir()
     if store:
         shutil.copy(store, root / "mlflow.db")
@@ -247,7 +272,8 @@ class WholeRun:
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> WholeRun:
-    """One run at a tiny size by the command, from nothing: its MLflow store is made by it too. Those who read it are in one group."""
+    """One run at a tiny size by the command, from nothing: its MLflow store is made by it too.
+    Those who read it are in one group."""
     overrides = [word for name, value in TINY.items() for word in ("-p", f"{name}={value}")]
     with pytest.MonkeyPatch.context() as patch:
         root = make_project(tmp_path_factory.mktemp("whole") / "project", data_dir, patch)
@@ -271,11 +297,19 @@ def ray(monkeypatch):
 
 
 def small_cluster(head_cores: int):
-    """A Ray cluster on this machine whose dead nodes are noticed within 5 s; nodes are added to it, and killed."""
+    """A Ray cluster on this machine whose dead nodes are noticed within 5 s; nodes are added to it,
+    and killed."""
     from ray.cluster_utils import Cluster
 
-    soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 5}
-    return Cluster(initialize_head=True, head_node_args={"num_cpus": head_cores, "include_dashboard": False, "_system_config": soon})
+    soon = {
+        "health_check_initial_delay_ms": 1000,
+        "health_check_period_ms": 1000,
+        "health_check_failure_threshold": 5,
+    }
+    return Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": head_cores, "include_dashboard": False, "_system_config": soon},
+    )
 
 
 @pytest.fixture(scope="session")
@@ -285,9 +319,11 @@ def splits(data_dir: Path):
     return load_split(data_dir, "train", 256), load_split(data_dir, "validation", 1000)
 
 
-def packed_folder(path: Path, shape: tuple[int, int, int], classes: tuple[str, ...], count: int = 300) -> Path:
-    """A packed data set of `count` training images as scripts/pack.py leaves it, but of coloured noise, a hue a class (without classes:
-    one), with feature networks that were never trained."""
+def packed_folder(
+    path: Path, shape: tuple[int, int, int], classes: tuple[str, ...], count: int = 300
+) -> Path:
+    """A packed data set of `count` training images as scripts/pack.py leaves it, but of coloured
+    noise, a hue a class (without classes: one), with feature networks that were never trained."""
     import torch
     from safetensors.torch import save_file
 
@@ -303,45 +339,79 @@ def packed_folder(path: Path, shape: tuple[int, int, int], classes: tuple[str, .
         images = (255 * hues * torch.rand(size, *shape, generator=random)).to(torch.uint8)
         (path / f"{split}-images.u8").write_bytes(images.numpy().tobytes())
         (path / f"{split}-labels.i64").write_bytes(labels.numpy().tobytes())
-    about = {"schema": 1, "name": "x", "source": "x", "shape": shape, "classes": classes, "counts": counts, "digest": f"{count}-{shape}"}
+    about = {
+        "schema": 1,
+        "name": "x",
+        "source": "x",
+        "shape": shape,
+        "classes": classes,
+        "counts": counts,
+        "digest": f"{count}-{shape}",
+    }
     (path / "dataset.json").write_text(json.dumps(about))
     known = {}
     for role, sizes in features.ROLES.items():
         torch.manual_seed(sizes.seed)
-        save_file(features.FeatureNetwork(sizes, data.about(path)).state_dict(), path / "networks" / f"{role}.safetensors")
+        save_file(
+            features.FeatureNetwork(sizes, data.about(path)).state_dict(),
+            path / "networks" / f"{role}.safetensors",
+        )
         known[role] = {"sha256": digest(path / "networks" / f"{role}.safetensors")}
     (path / "networks" / "features.json").write_text(json.dumps(known))
     return path
 
 
-def wait_until(condition, seconds: float, what: str | Path = "it", process: subprocess.Popen | None = None):
-    """What `condition` gives, once that is something. Fails after `seconds`, and at once where `process` has ended; a `what` that is
-    a log is shown then."""
+def wait_until(
+    condition, seconds: float, what: str | Path = "it", process: subprocess.Popen | None = None
+):
+    """What `condition` gives, once that is something. Fails after `seconds`, and at once where
+    `process` has ended; a `what` that is a log is shown then."""
     until = time.monotonic() + seconds
     while not (found := condition()):
         alive = time.monotonic() < until and (process is None or process.poll() is None)
-        assert alive, what.read_text() if isinstance(what, Path) else f"{what}: not within {seconds} s"
+        assert alive, (
+            what.read_text() if isinstance(what, Path) else f"{what}: not within {seconds} s"
+        )
         time.sleep(0.2)
     return found
 
 
-def fashion_gan(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+def fashion_gan(
+    *words: str, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run the real command."""
-    return subprocess.run([command(), *words], cwd=cwd, capture_output=True, text=True, timeout=280, env={**os.environ, **env})
+    return subprocess.run(
+        [command(), *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, **env},
+    )
 
 
-def fashion_gan_here(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    """The same in this process: the command's own main, without the seconds that a new interpreter takes to import. One test a
-    command goes through the shell (tests/test_chain.py)."""
+def fashion_gan_here(
+    *words: str, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """The same in this process: the command's own main, without the seconds that a new interpreter
+    takes to import. One test a command goes through the shell (tests/test_chain.py)."""
     from command import guarded
 
     from fashion_gan.cli import COMMANDS
 
     if not words or words[0] not in COMMANDS:
         return fashion_gan(*words, cwd=cwd, **env)
-    script, out, err = importlib.import_module(words[0].replace("-", "_")), io.StringIO(), io.StringIO()
+    script, out, err = (
+        importlib.import_module(words[0].replace("-", "_")),
+        io.StringIO(),
+        io.StringIO(),
+    )
     with contextlib.ExitStack() as around:
-        for each in (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(cwd or Path.cwd())):
+        for each in (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            contextlib.chdir(cwd or Path.cwd()),
+        ):
             around.enter_context(each)
         around.enter_context(mock.patch.dict(os.environ, env))
         around.enter_context(mock.patch.object(sys, "argv", [script.__file__, *words[1:]]))

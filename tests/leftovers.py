@@ -13,7 +13,15 @@ import psutil
 
 WORD = "FASHION_GAN_TESTS"  # in the environment of everything that a session starts
 PATIENCE = 20  # seconds for what was told to end
-GENERATED = ("__pycache__", ".pytest_cache/", ".ruff_cache/", ".venv/", "data/", ".egg-info", "build/")
+GENERATED = (
+    "__pycache__",
+    ".pytest_cache/",
+    ".ruff_cache/",
+    ".venv/",
+    "data/",
+    ".egg-info",
+    "build/",
+)
 
 
 class Watch:
@@ -30,10 +38,15 @@ class Watch:
         tempfile.tempdir = None  # it is read anew
 
     def _files(self) -> list[str]:
-        """What is in the checkout and not in git. A tracked file that changes is its author's, at work beside the tests."""
+        """What is in the checkout and not in git. A tracked file that changes is its author's, at
+        work beside the tests."""
         words = ["git", "status", "--porcelain", "--ignored", "--untracked-files=all"]
         done = subprocess.run(words, cwd=self.root, capture_output=True, text=True)
-        return [line[3:] for line in done.stdout.splitlines() if line[0] in "?!" and not any(name in line for name in GENERATED)]
+        return [
+            line[3:]
+            for line in done.stdout.splitlines()
+            if line[0] in "?!" and not any(name in line for name in GENERATED)
+        ]
 
     def _processes(self) -> list[psutil.Process]:
         """Processes that this session has started, by their environment."""
@@ -42,7 +55,11 @@ class Watch:
             with contextlib.suppress(psutil.Error, OSError):
                 if process.pid != os.getpid() and process.environ().get(WORD) == self.word:
                     found.append(process)
-        return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        return [
+            process
+            for process in found
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        ]
 
     def found(self) -> list[str]:
         """A line for each thing that is left; processes get some seconds to end."""
@@ -52,13 +69,22 @@ class Watch:
         lines = []
         for process in processes:
             with contextlib.suppress(psutil.Error):
-                ports = [c.laddr.port for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+                ports = [
+                    c.laddr.port
+                    for c in process.net_connections("inet")
+                    if c.status == psutil.CONN_LISTEN
+                ]
                 listens = f", listens on {', '.join(map(str, ports))}" if ports else ""
                 lines.append(f"process {process.pid}{listens}: {' '.join(process.cmdline())[:200]}")
         if shutil.which("docker"):
             words = ["docker", "ps", "-aq", "--filter", "name=fashion-gan-test"]
-            lines += [f"container {name}" for name in subprocess.run(words, capture_output=True, text=True).stdout.split()]
-        return lines + [f"file of the checkout: {line}" for line in sorted(set(self._files()) - self.before)]
+            lines += [
+                f"container {name}"
+                for name in subprocess.run(words, capture_output=True, text=True).stdout.split()
+            ]
+        return lines + [
+            f"file of the checkout: {line}" for line in sorted(set(self._files()) - self.before)
+        ]
 
     def remove(self) -> None:
         """The temporary folder, unless a test failed, and what is in it may tell why."""

@@ -13,7 +13,9 @@ def draws(seed=0):
 def test_flip_mirrors_about_half_of_the_images():
     images = torch.rand(400, 1, 28, 28)
     flipped = flip(images, draws())
-    mirrored = torch.tensor([torch.equal(a, b.flip(-1)) for a, b in zip(flipped, images, strict=True)])
+    mirrored = torch.tensor(
+        [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, images, strict=True)]
+    )
     kept = torch.tensor([torch.equal(a, b) for a, b in zip(flipped, images, strict=True)])
     assert (mirrored | kept).all()
     assert 150 < mirrored.sum() < 250

@@ -16,29 +16,46 @@ from fashion_gan.run import Run
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, data_dir):
-    """A project with a finished run, one that failed before its first checkpoint, and all kinds of bad files."""
+    """A project with a finished run, one that failed before its first checkpoint, and all kinds of
+    bad files."""
     with pytest.MonkeyPatch.context() as patch:
         root = make_project(tmp_path_factory.mktemp("bad") / "project", data_dir, patch)
-        done = Run.create(Params.checked(TINY), name="done", profile="tiny", notebooks=("02_train",))
+        done = Run.create(
+            Params.checked(TINY), name="done", profile="tiny", notebooks=("02_train",)
+        )
         from test_sync import fill
 
         fill(done, 1.0)
         done.update(epochs_done=3)
         done.finish()
-        failed = Run.create(Params.checked(TINY), name="failed", profile="tiny", notebooks=("02_train",))
+        failed = Run.create(
+            Params.checked(TINY), name="failed", profile="tiny", notebooks=("02_train",)
+        )
         failed.finish("FAILED", "x")
         bad_files(root / "bad")
-        checkpoint.save(root / "bad" / "other", {"x": 1}, Params(seed=9).model_dump(), 10, 1).rename(root / "bad" / "other.pt")
+        checkpoint.save(
+            root / "bad" / "other", {"x": 1}, Params(seed=9).model_dump(), 10, 1
+        ).rename(root / "bad" / "other.pt")
         profiles = {
-            "list": "- a\n- b\n", "text": "just words", "broken": "epochs: [1", "twice": "epochs: 1\nepochs: 2\n",
-            "typo": "epoch: 1\n", "type": "epochs: many\n", "bounds": "epochs: 0\n", "contradiction": "batch_size: 512\nsubset: 300\n",
-            "notebook": "notebooks: [02_train, 09_dream]\n", "nonotebooks": "notebooks: 3\n", "empty_list": "notebooks: []\n",
-        }  # fmt: skip
+            "list": "- a\n- b\n",
+            "text": "just words",
+            "broken": "epochs: [1",
+            "twice": "epochs: 1\nepochs: 2\n",
+            "typo": "epoch: 1\n",
+            "type": "epochs: many\n",
+            "bounds": "epochs: 0\n",
+            "contradiction": "batch_size: 512\nsubset: 300\n",
+            "notebook": "notebooks: [02_train, 09_dream]\n",
+            "nonotebooks": "notebooks: 3\n",
+            "empty_list": "notebooks: []\n",
+        }
         for name, text in profiles.items():
             (root / f"{name}.yaml").write_text(text)
         (root / "folder.npz").mkdir()
         (root / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-        (root / "corrupt.safetensors").write_bytes((done.folder / "generator.safetensors").read_bytes()[:500])
+        (root / "corrupt.safetensors").write_bytes(
+            (done.folder / "generator.safetensors").read_bytes()[:500]
+        )
         yield root
 
 
@@ -62,7 +79,10 @@ CASES = {
     "notebooks no list": (["run", "nonotebooks.yaml"], "must be a list"),
     "no notebooks": (["run", "empty_list.yaml"], "must be a list"),
     "given twice": (["run", "twice.yaml"], "given twice"),
-    "given twice by -p": (["run", "params/smoke.yaml", "-p", "epochs=1", "-p", "epochs=2"], "given twice"),
+    "given twice by -p": (
+        ["run", "params/smoke.yaml", "-p", "epochs=1", "-p", "epochs=2"],
+        "given twice",
+    ),
     "name taken": (["run", "params/smoke.yaml", "--name", "done"], "there already"),
     "name with a slash": (["run", "params/smoke.yaml", "--name", "a/b"], "not allowed"),
     "name with dots": (["run", "params/smoke.yaml", "--name", ".."], "not allowed"),
@@ -70,13 +90,28 @@ CASES = {
     "no such run to sync": (["sync", "nobody"], "no run 'nobody'"),
     "finished, no more epochs": (["resume", "done"], "say more epochs"),
     "frozen parameter": (["resume", "failed", "-p", "lr_g=0.1"], "cannot change lr_g"),
-    "checkpoint of another version": (["resume", "failed", "--checkpoint", "bad/version.pt"], "version 99"),
-    "checkpoint truncated": (["resume", "failed", "--checkpoint", "bad/truncated.pt"], "damaged or no checkpoint"),
+    "checkpoint of another version": (
+        ["resume", "failed", "--checkpoint", "bad/version.pt"],
+        "version 99",
+    ),
+    "checkpoint truncated": (
+        ["resume", "failed", "--checkpoint", "bad/truncated.pt"],
+        "damaged or no checkpoint",
+    ),
     "no checkpoint": (["resume", "failed", "--checkpoint", "bad/text.pt"], "no checkpoint"),
-    "checkpoint absent": (["resume", "failed", "--checkpoint", "bad/absent.pt"], "no checkpoint bad/absent.pt"),
+    "checkpoint absent": (
+        ["resume", "failed", "--checkpoint", "bad/absent.pt"],
+        "no checkpoint bad/absent.pt",
+    ),
     "checkpoint with code": (["resume", "failed", "--checkpoint", "bad/code.pt"], "holds code"),
-    "checkpoint of other parameters": (["resume", "failed", "--checkpoint", "bad/other.pt"], "cannot change seed 9 -> 0"),
-    "checkpoint for a new run": (["run", "params/smoke.yaml", "-p", "checkpoint=bad/code.pt"], "holds code"),
+    "checkpoint of other parameters": (
+        ["resume", "failed", "--checkpoint", "bad/other.pt"],
+        "cannot change seed 9 -> 0",
+    ),
+    "checkpoint for a new run": (
+        ["run", "params/smoke.yaml", "-p", "checkpoint=bad/code.pt"],
+        "holds code",
+    ),
     "class name unknown": ([*SAMPLE, "--classes", "hat"], "no class 'hat'"),
     "class number unknown": ([*SAMPLE, "--classes", "3,10"], "no class '10'"),
     "n 0": ([*SAMPLE, "--n", "0"], "allowed: 1 to"),
@@ -92,19 +127,37 @@ CASES = {
     "code with a wrong letter": ([*CODE, "F1-V05GJ000003P97J8"], "the code is mistyped or cut off"),
     "code too long": ([*CODE, "F1-" + "0" * 10_000], "the longest has"),
     "code of another model": ([*CODE, OTHERS], "the code belongs to another model (0001)"),
-    "code without its model": (["sample", "--model", "nobody", "--out", "x.png", "--code", OTHERS], "no model 'nobody'"),
-    "code into an npz": ([*CODE[:3], "--out", "x.npz", "--code", OTHERS], "a code's picture goes to .png"),
+    "code without its model": (
+        ["sample", "--model", "nobody", "--out", "x.png", "--code", OTHERS],
+        "no model 'nobody'",
+    ),
+    "code into an npz": (
+        [*CODE[:3], "--out", "x.npz", "--code", OTHERS],
+        "a code's picture goes to .png",
+    ),
     "notebook unknown": (["lab", "--notebook", "09_dream"], "no notebook '09_dream'"),
     "app's port": (["app", "--port", "70000"], "allowed: 1 to 65,535"),
     "app's patience": (["app", "--idle", "0"], "allowed: 1 to 86,400"),
-    "model is a checkpoint": (["sample", "--model", "bad/text.pt", "--out", "x.npz"], "no model of fashion-gan"),
+    "model is a checkpoint": (
+        ["sample", "--model", "bad/text.pt", "--out", "x.npz"],
+        "no model of fashion-gan",
+    ),
     "model corrupted": (["sample", "--model", "corrupt.safetensors", "--out", "x.npz"], "damaged"),
-    "model not registered": (["sample", "--model", "models:/fashion-gan@champion", "--out", "x.npz"], "in MLflow at"),
+    "model not registered": (
+        ["sample", "--model", "models:/fashion-gan@champion", "--out", "x.npz"],
+        "in MLflow at",
+    ),
     "run without model": (["sample", "--model", "failed", "--out", "x.npz"], "no generator yet"),
     "out is a folder": (["sample", "--model", "done", "--out", "folder.npz"], "folder.npz"),
     "class that only looks like a digit": ([*SAMPLE, "--classes", "²"], "no class '²'"),
-    "number too large for a float": (["run", "params/smoke.yaml", "-p", f"lr_g={'9' * 400}"], "allowed: float"),
-    "model to evaluate is none": (["run", "params/smoke.yaml", "-p", "model=nonsense"], "no model 'nonsense'"),
+    "number too large for a float": (
+        ["run", "params/smoke.yaml", "-p", f"lr_g={'9' * 400}"],
+        "allowed: float",
+    ),
+    "model to evaluate is none": (
+        ["run", "params/smoke.yaml", "-p", "model=nonsense"],
+        "no model 'nonsense'",
+    ),
     "resume of the showcase": (["resume", "showcase", "-p", "epochs=20"], "no run that is tracked"),
     "port that is none": (["lab", "--port", "70000"], "1 to 65,535"),
     "unknown command": (["dance"], "invalid choice"),
@@ -114,7 +167,11 @@ CASES = {
 
 def tree(root):
     """Every file with its digest; the shared data folder and locks aside."""
-    files = [p for p in root.rglob("*") if p.is_file() and p.suffix != ".lock" and "data" not in p.relative_to(root).parts]
+    files = [
+        p
+        for p in root.rglob("*")
+        if p.is_file() and p.suffix != ".lock" and "data" not in p.relative_to(root).parts
+    ]
     return sorted((str(p.relative_to(root)), digest(p)) for p in files)
 
 
@@ -162,15 +219,22 @@ def test_port_in_use(world):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert_refused(fashion_gan_here("lab", "--port", str(port), cwd=world), f"port {port} is in use")
+        assert_refused(
+            fashion_gan_here("lab", "--port", str(port), cwd=world), f"port {port} is in use"
+        )
 
 
 def test_no_data_source_reachable(world, tmp_path):
-    """A folder without data, no system copy, no network: torchvision's hosts are asked through a proxy that is not there."""
+    """A folder without data, no system copy, no network: torchvision's hosts are asked through a
+    proxy that is not there."""
     if os.path.isdir("/usr/share/datasets/fashion-mnist"):
         pytest.skip("this machine has a system copy of the data")
-    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    done = fashion_gan_here("run", "params/smoke.yaml", "-p", f"data_dir={tmp_path / 'none'}", cwd=world, **proxies)
+    proxies = dict.fromkeys(
+        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
+    )
+    done = fashion_gan_here(
+        "run", "params/smoke.yaml", "-p", f"data_dir={tmp_path / 'none'}", cwd=world, **proxies
+    )
     lines = [line for line in done.stderr.splitlines() if line]
     assert done.returncode == 2
     assert lines[-1].startswith("error: no source of Fashion-MNIST is reachable")
@@ -180,13 +244,19 @@ def test_no_data_source_reachable(world, tmp_path):
 
 def test_data_folder_that_cannot_be_one(world, tmp_path):
     (tmp_path / "file").write_text("")
-    assert_refused(fashion_gan_here("data", "--folder", str(tmp_path / "file" / "x"), cwd=world), "cannot be used")
+    assert_refused(
+        fashion_gan_here("data", "--folder", str(tmp_path / "file" / "x"), cwd=world),
+        "cannot be used",
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_data_folder_not_writable(world, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
-    assert_refused(fashion_gan_here("data", "--folder", str(tmp_path / "locked" / "x"), cwd=world), "cannot be used")
+    assert_refused(
+        fashion_gan_here("data", "--folder", str(tmp_path / "locked" / "x"), cwd=world),
+        "cannot be used",
+    )
 
 
 @pytest.mark.slow

@@ -45,9 +45,19 @@ def test_the_run_folder_holds_it_all(finished):
         "generator.safetensors",
         "model/MLmodel",
     ]
-    expected += [f"notebooks/{name}.ipynb" for name in NOTEBOOKS] + [f"{name}.html" for name in NOTEBOOKS]
+    expected += [f"notebooks/{name}.ipynb" for name in NOTEBOOKS] + [
+        f"{name}.html" for name in NOTEBOOKS
+    ]
     expected += [
-        f"images/{name}.png" for name in ("epoch_0001", "epoch_0003", "losses", "confusion_test", "samples_by_class", "real_by_class")
+        f"images/{name}.png"
+        for name in (
+            "epoch_0001",
+            "epoch_0003",
+            "losses",
+            "confusion_test",
+            "samples_by_class",
+            "real_by_class",
+        )
     ]
     for name in expected:
         assert (run.folder / name).exists(), name
@@ -88,13 +98,37 @@ def test_one_mlflow_run_holds_the_same(finished):
     _, run, _, client, found = finished
     assert found.info.status == "FINISHED"
     assert found.data.params["epochs"] == "3"
-    assert found.data.metrics["test_distance"] == pytest.approx(read_json(run.folder / "scores.json")["distance"])
-    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss_d")] == [256, 512, 768]
-    paths = [a.path for f in (None, "images", "notebooks", "checkpoints", "model") for a in client.list_artifacts(found.info.run_id, f)]
-    assert {"index.html", "epochs.html", "02_train.html", "notebooks/02_train.ipynb", "model/MLmodel", "images/losses.png"} <= set(paths)
+    assert found.data.metrics["test_distance"] == pytest.approx(
+        read_json(run.folder / "scores.json")["distance"]
+    )
+    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss_d")] == [
+        256,
+        512,
+        768,
+    ]
+    paths = [
+        a.path
+        for f in (None, "images", "notebooks", "checkpoints", "model")
+        for a in client.list_artifacts(found.info.run_id, f)
+    ]
+    assert {
+        "index.html",
+        "epochs.html",
+        "02_train.html",
+        "notebooks/02_train.ipynb",
+        "model/MLmodel",
+        "images/losses.png",
+    } <= set(paths)
     assert sum(p.startswith("checkpoints/last-") for p in paths) == 1
     assert sum(p.startswith("checkpoints/best-") for p in paths) == 1
-    for tag in ("git_commit", "git_dirty", "profile", "command", "notebook.02_train", "version.torch"):
+    for tag in (
+        "git_commit",
+        "git_dirty",
+        "profile",
+        "command",
+        "notebook.02_train",
+        "version.torch",
+    ):
         assert tag in found.data.tags, tag
     assert client.get_model_version_by_alias("fashion-gan", "champion").run_id == found.info.run_id
 
@@ -105,7 +139,9 @@ def test_html_asks_nobody_for_anything(finished):
         text = path.read_text()
         assert "default-src 'none'" in text
         assert path.stat().st_size <= (3_000_000 if path.name == "index.html" else 2_000_000), path
-        assert not re.search(r"""(src|href)=["']?(https?:)?//""", re.sub(r"<p>.*?</p>", "", text)), path
+        assert not re.search(
+            r"""(src|href)=["']?(https?:)?//""", re.sub(r"<p>.*?</p>", "", text)
+        ), path
         assert "<script src" not in text
         for tag in re.findall(r"<img[^>]{0,400}", text):
             assert re.search(r'src="data:image/(png|svg\+xml);', tag)
@@ -117,8 +153,14 @@ def test_html_asks_nobody_for_anything(finished):
 
 def test_sampling_from_the_run_and_from_the_registry_is_the_same(finished):
     root, *_ = finished
-    for where, out in (("whole", "a.npz"), ("models:/fashion-gan@champion", "b.npz"), ("auto", "c.npz")):
-        done = fashion_gan_here("sample", "--model", where, "--n", "20", "--seed", "3", "--out", out, cwd=root)
+    for where, out in (
+        ("whole", "a.npz"),
+        ("models:/fashion-gan@champion", "b.npz"),
+        ("auto", "c.npz"),
+    ):
+        done = fashion_gan_here(
+            "sample", "--model", where, "--n", "20", "--seed", "3", "--out", out, cwd=root
+        )
         assert done.returncode == 0, done.stderr
     a, b, c = (np.load(root / name) for name in ("a.npz", "b.npz", "c.npz"))
     assert np.array_equal(a["images"], b["images"])
@@ -140,7 +182,12 @@ def test_a_finished_run_is_resumed_only_for_more_epochs(finished):
     assert (run.folder / "notebooks" / "01_explore.ipynb").stat().st_mtime_ns == explored
     again = client.get_run(found.info.run_id)
     assert (again.info.status, again.data.tags["resumed.epochs"]) == ("FINISHED", "4")
-    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss_d")] == [256, 512, 768, 1024]
+    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss_d")] == [
+        256,
+        512,
+        768,
+        1024,
+    ]
 
 
 SHELL = [
@@ -158,7 +205,8 @@ SHELL = [
 
 
 def test_each_command_through_the_shell(finished):
-    """Elsewhere they are called in the test's process. run and resume are above, sweep and app have tests of their own."""
+    """Elsewhere they are called in the test's process. run and resume are above, sweep and app have
+    tests of their own."""
     root, *_ = finished
     for words in SHELL:
         done = fashion_gan(*words, cwd=root)

@@ -14,14 +14,20 @@ PARAMS = {"seed": 0, "epochs": 3}
 
 
 def write(folder, images, best=False, keep=3):
-    return checkpoint.save(folder, {"x": torch.full((10,), float(images))}, PARAMS, images, keep, best)
+    return checkpoint.save(
+        folder, {"x": torch.full((10,), float(images))}, PARAMS, images, keep, best
+    )
 
 
 @pytest.mark.fast
 def test_the_last_few_and_the_best_are_kept(tmp_path):
     for images in (10, 20, 30, 40):
         write(tmp_path, images, best=images == 20)
-    assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "last")] == [40, 30, 20]
+    assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "last")] == [
+        40,
+        30,
+        20,
+    ]
     assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "best")] == [20]
     assert checkpoint.load_last(tmp_path)["images"] == 40
 
@@ -37,7 +43,8 @@ def test_one_best_is_kept(tmp_path):
 @pytest.mark.fast
 def test_by_images_seen_then_by_time(tmp_path):
     old = write(tmp_path, 30)
-    again = checkpoint.save(tmp_path, {"x": torch.ones(3)}, PARAMS, 30, 3)  # other weights at the same image
+    # other weights at the same image
+    again = checkpoint.save(tmp_path, {"x": torch.ones(3)}, PARAMS, 30, 3)
     write(tmp_path, 20)
     assert [p.name for p in checkpoint.found(tmp_path, "last")][:2] == [again.name, old.name]
     assert checkpoint.load(again)["params"] == PARAMS
@@ -89,7 +96,12 @@ def bad_files(folder):
     torch.save({"schema": 1, "params": {}, "state": Evil(), "images": 0}, folder / "code.pt")
     (folder / "plain.pt").write_bytes(pickle.dumps(Evil()))
     (folder / "text.pt").write_text("hello")
-    words = {"truncated": "damaged or no checkpoint", "version": "version 99", "list": "no checkpoint", "code": "holds code"}
+    words = {
+        "truncated": "damaged or no checkpoint",
+        "version": "version 99",
+        "list": "no checkpoint",
+        "code": "holds code",
+    }
     return words | {"plain": "", "text": "no checkpoint", "absent": "no checkpoint"}
 
 
@@ -143,11 +155,16 @@ def test_rewind_makes_an_older_one_the_newest_and_keeps_the_rest(tmp_path):
     paths = [write(tmp_path / "c", images, best=images == 30) for images in (10, 20, 30)]
     resume.rewind(tmp_path / "c", paths[0])
     assert checkpoint.load_last(tmp_path / "c")["images"] == 10
-    assert sorted(p.name[:10] for p in (tmp_path / "c").glob("aside-*")) == ["aside-best", "aside-last", "aside-last"]
+    assert sorted(p.name[:10] for p in (tmp_path / "c").glob("aside-*")) == [
+        "aside-best",
+        "aside-last",
+        "aside-last",
+    ]
     best = write(tmp_path / "b", 10, best=True)
     write(tmp_path / "b", 20)
     resume.rewind(tmp_path / "b", best)
-    assert [p.name[:4] for p in checkpoint.found(tmp_path / "b", "best")] == ["best"]  # it is still the best there was
+    # it is still the best there was
+    assert [p.name[:4] for p in checkpoint.found(tmp_path / "b", "best")] == ["best"]
     write(tmp_path / "elsewhere", 20).rename(tmp_path / "mine.pt")
     resume.rewind(tmp_path / "c", tmp_path / "mine.pt")
     assert checkpoint.load_last(tmp_path / "c")["images"] == 20

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.fast
 
 
 def test_splits_are_fixed_and_whole(data_dir):
-    train, validation, test = (data.load_split(data_dir, name) for name in ("train", "validation", "test"))
+    train, validation, test = (
+        data.load_split(data_dir, name) for name in ("train", "validation", "test")
+    )
     assert [len(s) for s in (train, validation, test)] == [50_000, 10_000, 10_000]
     assert train.images.dtype == torch.uint8
     assert train.images.shape == (50_000, 1, 28, 28)
@@ -32,7 +34,9 @@ def test_it_agrees_with_torchvisions_own_reader(data_dir):
     from torchvision.datasets import FashionMNIST
 
     theirs = FashionMNIST(data_dir, train=True, download=False)
-    assert torch.equal(theirs.data[50_000:], data.load_split(data_dir, "validation").images.squeeze(1))
+    assert torch.equal(
+        theirs.data[50_000:], data.load_split(data_dir, "validation").images.squeeze(1)
+    )
     assert torch.equal(theirs.targets[50_000:], data.load_split(data_dir, "validation").labels)
 
 
@@ -48,7 +52,9 @@ def system_copy(tmp_path, data_dir, monkeypatch):
     folder = tmp_path / "system"
     folder.mkdir()
     for name in data.DIGESTS:
-        (folder / f"{name}.gz").write_bytes(gzip.compress((data.raw_folder(data_dir) / name).read_bytes(), 1))
+        (folder / f"{name}.gz").write_bytes(
+            gzip.compress((data.raw_folder(data_dir) / name).read_bytes(), 1)
+        )
     monkeypatch.setattr(fetch, "SYSTEM_FOLDER", folder)
     return folder
 
@@ -57,7 +63,9 @@ def system_copy(tmp_path, data_dir, monkeypatch):
 def test_a_damaged_file_is_named_set_aside_and_fetched_again(copy, system_copy, harm):
     path = data.raw_folder(copy) / "train-labels-idx1-ubyte"
     content = bytearray(path.read_bytes())
-    path.write_bytes(content[:1000] if harm == "truncate" else bytes([*content[:-1], content[-1] ^ 1]))
+    path.write_bytes(
+        content[:1000] if harm == "truncate" else bytes([*content[:-1], content[-1] ^ 1])
+    )
     said = []
     fetch.fetch(copy, said.append)
     assert "train-labels-idx1-ubyte has the wrong content" in said[0]
@@ -101,7 +109,10 @@ def test_the_transform_and_back(splits):
     assert torch.equal(data.to_uint8(x), images)
 
 
-@pytest.mark.parametrize(("given", "index"), [("9", 9), (0, 0), ("Ankle boot", 9), ("ankle-boot", 9), ("t-shirt", 0), ("BAG", 8)])
+@pytest.mark.parametrize(
+    ("given", "index"),
+    [("9", 9), (0, 0), ("Ankle boot", 9), ("ankle-boot", 9), ("t-shirt", 0), ("BAG", 8)],
+)
 def test_class_names(given, index):
     assert images.class_index(given) == index
 
@@ -124,7 +135,11 @@ def test_a_runs_record_names_its_images(data_dir):
     assert [each["name"] for each in (training, validation, test)] == [
         f"fashion-mnist-{part}" for part in ("training", "validation", "test")
     ]
-    assert [each["context"] for each in (training, validation, test)] == ["training", "validation", "test"]
+    assert [each["context"] for each in (training, validation, test)] == [
+        "training",
+        "validation",
+        "test",
+    ]
     assert training["profile"] == {"num_rows": 300, "rows": "0 to 299"}
     assert validation["profile"] == {"num_rows": 10_000, "rows": "50000 to 59999"}
     assert test["profile"] == {"num_rows": 10_000, "rows": "0 to 9999"}
@@ -140,13 +155,20 @@ def test_a_packed_sets_record_names_its_source(tmp_path):
     folder = packed_folder(tmp_path / "x", (1, 20, 16), ("a", "b"), 600)
     training, validation, test = data.described(folder, 500)
     assert [each["profile"]["num_rows"] for each in (training, validation, test)] == [500, 200, 200]
-    assert data.described(folder, 10_000)[0]["profile"]["rows"] == "0 to 599"  # as many as there are
+    # as many as there are
+    assert data.described(folder, 10_000)[0]["profile"]["rows"] == "0 to 599"
     assert json.loads(test["source"]) == {"packed from": "x", "digest": "600-(1, 20, 16)"}
-    assert len({each["digest"] for each in (training, validation, test)}) == 2  # validation and test have equal sizes here
+    # validation and test have equal sizes here
+    assert len({each["digest"] for each in (training, validation, test)}) == 2
 
 
 @pytest.mark.parametrize(
-    ("seed", "epoch", "order"), [(0, 0, [4, 0, 7, 3, 2, 5, 1, 6]), (0, 1, [5, 4, 2, 6, 7, 3, 1, 0]), (3, 2, [2, 3, 5, 7, 4, 0, 6, 1])]
+    ("seed", "epoch", "order"),
+    [
+        (0, 0, [4, 0, 7, 3, 2, 5, 1, 6]),
+        (0, 1, [5, 4, 2, 6, 7, 3, 1, 0]),
+        (3, 2, [2, 3, 5, 7, 4, 0, 6, 1]),
+    ],
 )
 def test_the_order_of_an_epoch_stays_what_it_was(seed, epoch, order):
     """A resume, on any version of the program, has to find it again."""
@@ -159,14 +181,23 @@ def test_floats_are_rounded_to_levels_and_held_within_them():
 
 
 @pytest.mark.parametrize(
-    ("shape", "made"), [((5, 9, 7), (5, 1, 9, 7)), ((5, 9, 7, 3), (5, 3, 9, 7)), ((5, 9, 7, 1), (5, 1, 9, 7)), ((5, 3, 9, 7), (5, 3, 9, 7))]
+    ("shape", "made"),
+    [
+        ((5, 9, 7), (5, 1, 9, 7)),
+        ((5, 9, 7, 3), (5, 3, 9, 7)),
+        ((5, 9, 7, 1), (5, 1, 9, 7)),
+        ((5, 3, 9, 7), (5, 3, 9, 7)),
+    ],
 )
 def test_channels_come_first(shape, made):
     images = np.arange(math.prod(shape), dtype=np.uint8).reshape(shape)
     found = data.channels_first(images)
     assert found.shape == made
     assert found.is_contiguous()
-    assert found[3, -1, 2, 1] == images[(3, 2, 1, -1)[: len(shape)] if shape[1] != 3 else (3, -1, 2, 1)]
+    assert (
+        found[3, -1, 2, 1]
+        == images[(3, 2, 1, -1)[: len(shape)] if shape[1] != 3 else (3, -1, 2, 1)]
+    )
 
 
 def test_problems_are_named(copy):
@@ -174,19 +205,29 @@ def test_problems_are_named(copy):
     assert data.problems(copy) == []
     (raw / "t10k-labels-idx1-ubyte").unlink()
     (raw / "t10k-images-idx3-ubyte").write_bytes(b"x")
-    assert data.problems(copy) == ["t10k-labels-idx1-ubyte is missing", "t10k-images-idx3-ubyte has the wrong content (its digest differs)"]
+    assert data.problems(copy) == [
+        "t10k-labels-idx1-ubyte is missing",
+        "t10k-images-idx3-ubyte has the wrong content (its digest differs)",
+    ]
 
 
 def test_where_a_runs_data_lies(bare_project):
     params = Params(data_dir="mine")
     assert data.place(params) == bare_project / "mine"
-    assert data.place(params, {"data_dir": "theirs"}) == bare_project / "mine"  # a model of Fashion-MNIST takes any folder
-    assert data.place(params, {"data_dir": "theirs", "shape": [1, 28, 28]}) == bare_project / "theirs"
+    # a model of Fashion-MNIST takes any folder
+    assert data.place(params, {"data_dir": "theirs"}) == bare_project / "mine"
+    assert (
+        data.place(params, {"data_dir": "theirs", "shape": [1, 28, 28]}) == bare_project / "theirs"
+    )
 
 
 def test_a_packed_set_without_labels_has_one_class(tmp_path):
     about = data.about(packed_folder(tmp_path / "x", (3, 16, 16), (), 300))
-    assert (about.classes, about.shape, about.own["counts"]["train"]) == (("images",), (3, 16, 16), 300)
+    assert (about.classes, about.shape, about.own["counts"]["train"]) == (
+        ("images",),
+        (3, 16, 16),
+        300,
+    )
     assert data.about(tmp_path) == data.About()
 
 

@@ -36,7 +36,10 @@ def test_all_is_well_on_a_machine_that_is(project):
         "artifacts",
         "runs",
     }
-    assert [name for name, (state, _) in found.items() if state == "not tried"] == ["S3 keys", "clocks"]
+    assert [name for name, (state, _) in found.items() if state == "not tried"] == [
+        "S3 keys",
+        "clocks",
+    ]
 
 
 def test_data_that_is_damaged_or_missing(project):
@@ -53,12 +56,15 @@ def test_data_that_is_damaged_or_missing(project):
 
 def test_a_run_that_vanished_is_closed_and_told(project):
     code = (
-        "from fashion_gan.run import Run; from fashion_gan.params import Params; import os; Run.create(Params(), name='gone'); os._exit(9)"
+        "from fashion_gan.run import Run; from fashion_gan.params import Params; import os;"
+        " Run.create(Params(), name='gone'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=project)
     state, words = examined(project)["runs"]
     assert state == "fault"
-    assert "run gone had vanished; it is marked FAILED, go on with: fashion-gan resume gone" in words
+    assert (
+        "run gone had vanished; it is marked FAILED, go on with: fashion-gan resume gone" in words
+    )
     assert Run(project / "reports" / "gone").info["status"] == "FAILED"
 
 
@@ -77,7 +83,10 @@ def test_a_server_that_is_not_there(project):
     found = examined(project, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert found["MLflow"] == (
         "fault",
-        "MLflow at http://127.0.0.1:9 does not answer; start it (make server), or unset MLFLOW_TRACKING_URI",
+        (
+            "MLflow at http://127.0.0.1:9 does not answer; start it (make server), or unset"
+            " MLFLOW_TRACKING_URI"
+        ),
     )
     assert found["login"] == found["artifacts"] == found["clocks"] == ("not tried", "needs MLflow")
 
@@ -95,7 +104,9 @@ def strange():
 
         def date_time_string(self, timestamp=None):
             late = self.server.late
-            return super().date_time_string(time.time() - (late.pop(0) if len(late) > 1 else late[0]))
+            return super().date_time_string(
+                time.time() - (late.pop(0) if len(late) > 1 else late[0])
+            )
 
         def log_message(self, *_):
             pass
@@ -111,7 +122,10 @@ def strange():
 def test_a_login_that_is_refused_and_a_clock_that_is_wrong(project, strange):
     found = examined(project, MLFLOW_TRACKING_URI=strange.address)
     assert found["login"][0] == "fault"
-    assert "refuses the login (401); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in found["login"][1]
+    assert (
+        "refuses the login (401); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        in found["login"][1]
+    )
     assert found["clocks"][0] == "fault"
     assert "clock is -8" in found["clocks"][1]
     assert found["artifacts"] == ("not tried", "needs login")
@@ -119,7 +133,13 @@ def test_a_login_that_is_refused_and_a_clock_that_is_wrong(project, strange):
 
 @pytest.mark.parametrize(
     ("date", "before", "after", "apart"),
-    [(100, 100.9, 101, 0), (100, 100.5, 115, 0), (114, 100.5, 115, 0), (80, 100, 115, -19), (130, 100, 115, 15)],
+    [
+        (100, 100.9, 101, 0),
+        (100, 100.5, 115, 0),
+        (114, 100.5, 115, 0),
+        (80, 100, 115, -19),
+        (130, 100, 115, 15),
+    ],
 )
 def test_a_slow_answer_is_no_wrong_clock(date, before, after, apart):
     assert doctor.clock_difference(date, before, after) == pytest.approx(apart)
@@ -133,7 +153,12 @@ def test_a_date_that_a_busy_server_wrote_too_early_is_no_wrong_clock(strange, mo
 
 
 def test_keys_that_the_store_does_not_take(project, strange):
-    keys = {"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b", "S3_BUCKET": "c", "S3_ENDPOINT_URL": "http://127.0.0.1:9"}
+    keys = {
+        "S3_ACCESS_KEY": "a",
+        "S3_SECRET_KEY": "b",
+        "S3_BUCKET": "c",
+        "S3_ENDPOINT_URL": "http://127.0.0.1:9",
+    }
     state, words = examined(project, MLFLOW_TRACKING_URI=strange.address, **keys)["S3 keys"]
     assert state == "fault"
     assert "the store at http://127.0.0.1:9" in words

@@ -1,4 +1,5 @@
-"""`fashion-gan evaluate`, `compare` and `champion`: any images, refused in one line where they are none."""
+"""`fashion-gan evaluate`, `compare` and `champion`: any images, refused in one line where they are
+none."""
 
 import json
 
@@ -46,7 +47,11 @@ def world(project, clothes):
     save("odd_labels.npz", images=images, labels=np.full(1000, "hat"))
     np.savez("objects.npz", images=np.array([{"a": 1}] * 1000, dtype=object))
     save("good.npz", images=images, labels=labels)
-    for name, content in {"text.npz": b"no images", "empty.npz": b"", "torn.npz": (project / "good.npz").read_bytes()[:5000]}.items():
+    for name, content in {
+        "text.npz": b"no images",
+        "empty.npz": b"",
+        "torn.npz": (project / "good.npz").read_bytes()[:5000],
+    }.items():
         (project / name).write_bytes(content)
     np.save("array.npy", images)
     for name in ("empty", "large", "coloured", "broken", "two"):
@@ -119,16 +124,23 @@ def test_a_file_a_folder_and_labels_from_a_file_score_the_same(world, clothes):
     assert first.returncode == 0, first.stderr
     scores = json.loads(first.stdout)
     assert scores["samples"] == 1000
-    assert scores["distance"] == pytest.approx(scores["real"]["distance"])  # they are the very images that the floor is measured on
+    # they are the very images that the floor is measured on
+    assert scores["distance"] == pytest.approx(scores["real"]["distance"])
     assert scores["label_accuracy"] > 0.9
     assert scores["warnings"] == []
     (world / "folder").mkdir()
     for i, image in enumerate(images):
         Image.fromarray(image).save(world / "folder" / f"{i:04d}.png")
     (world / "asked.txt").write_text("\n".join(map(str, labels)))
-    again = json.loads(fashion_gan_here("evaluate", "folder", "--labels", "asked.txt", "--json", cwd=world).stdout)
-    assert {k: v for k, v in again.items() if k != "model"} == {k: v for k, v in scores.items() if k != "model"}
-    shown = fashion_gan_here("evaluate", "good.npz", "--split", "validation", "--inception", cwd=world)
+    again = json.loads(
+        fashion_gan_here("evaluate", "folder", "--labels", "asked.txt", "--json", cwd=world).stdout
+    )
+    assert {k: v for k, v in again.items() if k != "model"} == {
+        k: v for k, v in scores.items() if k != "model"
+    }
+    shown = fashion_gan_here(
+        "evaluate", "good.npz", "--split", "validation", "--inception", cwd=world
+    )
     assert shown.returncode == 0, shown.stderr
     assert "Fréchet distance" in shown.stdout
     assert "Inception" in shown.stdout
@@ -159,14 +171,33 @@ def three_runs(project):
 
     from fashion_gan.networks import Generator
 
-    for name, changes, distance in (("a0", {"seed": 0}, 0.50), ("a1", {"seed": 1}, 0.52), ("b", {"lr_g": 1e-3}, 0.40)):
+    for name, changes, distance in (
+        ("a0", {"seed": 0}, 0.50),
+        ("a1", {"seed": 1}, 0.52),
+        ("b", {"lr_g": 1e-3}, 0.40),
+    ):
         run = Run.create(Params.checked(TINY | changes), name=name, notebooks=())
         torch.manual_seed(0)
-        model.save_network(run.folder / model.FILE, Generator(8, 8, True, True), run.params.model_dump())
+        model.save_network(
+            run.folder / model.FILE, Generator(8, 8, True, True), run.params.model_dump()
+        )
         for step in (256, 512):
-            run.log_metrics({"validation_distance": distance + 1 / step, "images": step, "seconds": step / 100}, step)
-        figures = {"distance": distance, "recall": 0.5, "label_accuracy": 0.8, "kernel_distance": 0.01, "precision": 0.9}
-        run.log_json({"measure": "judge-x-1000", "spread": {"distance": 0.003}, "real": {"distance": 0.01}} | figures, "scores")
+            run.log_metrics(
+                {"validation_distance": distance + 1 / step, "images": step, "seconds": step / 100},
+                step,
+            )
+        figures = {
+            "distance": distance,
+            "recall": 0.5,
+            "label_accuracy": 0.8,
+            "kernel_distance": 0.01,
+            "precision": 0.9,
+        }
+        run.log_json(
+            {"measure": "judge-x-1000", "spread": {"distance": 0.003}, "real": {"distance": 0.01}}
+            | figures,
+            "scores",
+        )
         run.finish()
     return project
 
@@ -176,7 +207,9 @@ def test_compare_takes_seeds_together_and_marks_only_what_exceeds_the_spread(thr
     assert done.returncode == 0, done.stderr
     assert "1: a0 = a1" in done.stdout
     assert "0.5100 ± 0.0141" in done.stdout
-    marked = [line for line in done.stdout.splitlines() if line.endswith("*") and not line.startswith("*")]
+    marked = [
+        line for line in done.stdout.splitlines() if line.endswith("*") and not line.startswith("*")
+    ]
     assert [line.split()[0] for line in marked] == ["distance"]  # recall is equal
     page = (three_runs / "page" / "06_compare.html").read_text()
     assert "lr_g" in page
@@ -229,7 +262,10 @@ def test_champion_tells_who_and_why(three_runs):
     done = fashion_gan_here("champion", cwd=three_runs)
     assert done.returncode == 0, done.stderr
     assert "champion  version 3  run b" in done.stdout
-    assert "refused: distance 0.5200 against 0.5000, spread 0.0030, against version 1 (a0, 0.5)" in done.stdout
+    assert (
+        "refused: distance 0.5200 against 0.5000, spread 0.0030, against version 1 (a0, 0.5)"
+        in done.stdout
+    )
     assert "given at 20" in done.stdout
     client = registry.make_client()
     assert client.get_model_version_by_alias(store.MODEL_NAME, "champion").tags["run"] == "b"
@@ -238,23 +274,47 @@ def test_champion_tells_who_and_why(three_runs):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
-    """Trained on 256 images for long: its report says so. The shipped generator, held against the same 256: no sign."""
+    """Trained on 256 images for long: its report says so. The shipped generator, held against the
+    same 256: no sign."""
     import pages
 
     from fashion_gan import evaluation, training
     from fashion_gan.data import Split, load_split
     from fashion_gan.state import TrainingState
 
-    params = Params.checked({"subset": 256, "epochs": 4, "channels": 16, "batch_size": 50, "look_images": 100, "ema_half_life": 2000, "lr_g": 4e-4, "lr_d": 4e-4, "feature_loss": 0.0, "decay_to": 0, "decay_from": 0, "device": "cpu"})  # fmt: skip
+    params = Params.checked(
+        {
+            "subset": 256,
+            "epochs": 4,
+            "channels": 16,
+            "batch_size": 50,
+            "look_images": 100,
+            "ema_half_life": 2000,
+            "lr_g": 4e-4,
+            "lr_d": 4e-4,
+            "feature_loss": 0.0,
+            "decay_to": 0,
+            "decay_from": 0,
+            "device": "cpu",
+        }
+    )
     state, few = TrainingState(params), load_split(data_dir, "train", 256)
-    again = Split(few.images.repeat(80, 1, 1, 1), few.labels.repeat(80))  # 80 times an epoch: what is looked at after each costs more
+    # 80 times an epoch: what is looked at after each costs more
+    again = Split(few.images.repeat(80, 1, 1, 1), few.labels.repeat(80))
     for _ in training.train(state, again, load_split(data_dir, "validation", 500), params):
         pass
     evaluator, labels = evaluation.Evaluator(data_dir, subset=256), latent.balanced_labels(3000)
     generators = [training.averaged_generator(state, params), model.find("showcase").generator]
-    overfitted, shipped = (evaluator.scores([(latent.sample(g, len(labels), 0, labels), labels)])[0] for g in generators)
-    assert any(words.startswith("It memorises") for words in overfitted["warnings"]), overfitted["memorised"]
-    assert not any(words.startswith("It memorises") for words in shipped["warnings"]), shipped["memorised"]
+    overfitted, shipped = (
+        evaluator.scores([(latent.sample(g, len(labels), 0, labels), labels)])[0]
+        for g in generators
+    )
+    assert any(words.startswith("It memorises") for words in overfitted["warnings"]), overfitted[
+        "memorised"
+    ]
+    assert not any(words.startswith("It memorises") for words in shipped["warnings"]), shipped[
+        "memorised"
+    ]
     run = Run.create(params, name="overfitted", notebooks=())
     run.log_json(overfitted, "scores")
     run.finish()

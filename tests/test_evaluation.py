@@ -1,4 +1,5 @@
-"""Scores move as they should: ten kinds of corruption in rising strength, copies, repetition, the order of three networks."""
+"""Scores move as they should: ten kinds of corruption in rising strength, copies, repetition, the
+order of three networks."""
 
 import pytest
 import torch
@@ -27,11 +28,16 @@ def noise(images, level):
 
 
 def strokes(count):
-    """Images of bright strokes, as written digits have: a thick line through three random points."""
+    """Images of bright strokes, as written digits have: a thick line through three random
+    points."""
     random = torch.Generator().manual_seed(2)
     points = 4 + 20 * torch.rand(count, 3, 2, generator=random)
     t = torch.linspace(0, 1, 60)[:, None]
-    paths = ((1 - t) ** 2)[None] * points[:, :1] + (2 * t * (1 - t))[None] * points[:, 1:2] + (t**2)[None] * points[:, 2:]
+    paths = (
+        ((1 - t) ** 2)[None] * points[:, :1]
+        + (2 * t * (1 - t))[None] * points[:, 1:2]
+        + (t**2)[None] * points[:, 2:]
+    )
     images = torch.zeros(count, 1, 28, 28)
     rows, columns = paths.round().long().unbind(dim=2)
     images[torch.arange(count)[:, None], 0, rows, columns] = 255.0
@@ -71,16 +77,41 @@ def mixed_with(other):
 
 
 LADDERS = {  # by name: the change, its strengths, the scores that must rise, those that must fall
-    "noise": (lambda x, y, s: (noise(x, s), y), (0, 15, 30, 60), ("distance", "kernel_distance"), ("precision",)),
+    "noise": (
+        lambda x, y, s: (noise(x, s), y),
+        (0, 15, 30, 60),
+        ("distance", "kernel_distance"),
+        ("precision",),
+    ),
     "blur": (blurred, (0, 0.6, 1.0, 1.6), ("distance", "kernel_distance"), ("recall",)),
-    "contrast": (lambda x, y, s: ((x * s).round().to(torch.uint8), y), (1.0, 0.7, 0.45, 0.25), ("distance", "kernel_distance"), ()),
+    "contrast": (
+        lambda x, y, s: ((x * s).round().to(torch.uint8), y),
+        (1.0, 0.7, 0.45, 0.25),
+        ("distance", "kernel_distance"),
+        (),
+    ),
     "shift": (shifted, (0, 3, 6, 10), ("distance", "kernel_distance"), ("precision",)),
     "occlusion": (occluded, (0, 4, 7, 10), ("distance", "kernel_distance"), ("precision",)),
-    "missing classes": (missing, (0, 2, 4, 7), ("distance", "kernel_distance", "unevenness"), ("recall", "coverage")),
-    "few distinct": (lambda x, y, s: (x[torch.arange(len(x)) % s], y[torch.arange(len(y)) % s]), (COUNT, 200, 50, 10), ("distance",), ("recall", "coverage")),
+    "missing classes": (
+        missing,
+        (0, 2, 4, 7),
+        ("distance", "kernel_distance", "unevenness"),
+        ("recall", "coverage"),
+    ),
+    "few distinct": (
+        lambda x, y, s: (x[torch.arange(len(x)) % s], y[torch.arange(len(y)) % s]),
+        (COUNT, 200, 50, 10),
+        ("distance",),
+        ("recall", "coverage"),
+    ),
     "wrong labels": (mislabelled, (0, 0.2, 0.5, 1.0), (), ("label_accuracy",)),
-    "strokes": (mixed_with(strokes(COUNT)), (0, 0.1, 0.3, 0.7), ("distance", "kernel_distance"), ("precision",)),
-}  # fmt: skip
+    "strokes": (
+        mixed_with(strokes(COUNT)),
+        (0, 0.1, 0.3, 0.7),
+        ("distance", "kernel_distance"),
+        ("precision",),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", LADDERS)
@@ -101,7 +132,8 @@ def test_each_ladder_moves_what_it_should(evaluator, real, name):
 
 
 def test_copies_are_caught_by_memorisation_alone(evaluator, real):
-    """The tenth ladder: more and more copies of training images, moved, mirrored, with light noise."""
+    """The tenth ladder: more and more copies of training images, moved, mirrored, with light
+    noise."""
     train, unseen = evaluator.splits["train"], real[0]
     again = torch.randperm(len(train), generator=torch.Generator().manual_seed(3))[:COUNT]
     reference, found = evaluator.reference(COUNT), []
@@ -110,7 +142,9 @@ def test_copies_are_caught_by_memorisation_alone(evaluator, real):
         copies = train.images[again[:count]]
         disguised = noise(F.pad(copies, (1, 0, 0, 0))[..., :28].flip(-1), 4) if count else copies
         images = torch.cat([disguised, unseen[count:]])
-        signs = evaluator.signs(evaluator.near(images, evaluator.look(images)[0]), reference["nearness"])
+        signs = evaluator.signs(
+            evaluator.near(images, evaluator.look(images)[0]), reference["nearness"]
+        )
         exact = torch.cat([copies, unseen[count:]])
         distance = evaluator.figures(evaluator.look(exact))["distance"]
         found.append((signs["close_train"][0], signs["memorised"][0], distance))
@@ -122,7 +156,8 @@ def test_copies_are_caught_by_memorisation_alone(evaluator, real):
     assert close[-1] > 0.9
     assert memorised[-1] > 0.9
     assert memorised[2] == pytest.approx(0.3, abs=0.12)  # it estimates how many
-    assert max(distances) < 1.5 * reference["real"]["distance"]  # the distance alone would praise the copier
+    # the distance alone would praise the copier
+    assert max(distances) < 1.5 * reference["real"]["distance"]
 
 
 def test_beside_a_small_training_set_the_nearest_training_image_is_one(data_dir, real):
@@ -145,14 +180,19 @@ def test_who_copies_and_who_repeats_is_told(evaluator, real):
     train, random = evaluator.splits["train"], torch.Generator().manual_seed(4)
     assert scores_of(evaluator, *real)["warnings"] == []
     copier = noise(train.images[20_000 : 20_000 + COUNT].flip(-1), 4)
-    assert [words.split(":")[0] for words in scores_of(evaluator, copier)["warnings"]] == ["It memorises"]
+    assert [words.split(":")[0] for words in scores_of(evaluator, copier)["warnings"]] == [
+        "It memorises"
+    ]
     few = noise(real[0][torch.randint(0, 20, (COUNT,), generator=random)], 3)
-    assert "It repeats itself" in [words.split(":")[0] for words in scores_of(evaluator, few)["warnings"]]
+    assert "It repeats itself" in [
+        words.split(":")[0] for words in scores_of(evaluator, few)["warnings"]
+    ]
 
 
 def test_scores_stand_beside_real_images(evaluator):
     split = evaluator.splits["validation"]
-    real = split.images[:2000], split.labels[:2000]  # of fewer the copies' distance is mostly chance
+    # of fewer the copies' distance is mostly chance
+    real = split.images[:2000], split.labels[:2000]
     found = scores_of(evaluator, *real)
     for key, value in found["real"].items():
         assert found[key] == pytest.approx(value), key
@@ -170,12 +210,16 @@ def test_the_same_network_is_named_and_reference_is_kept(evaluator):
     shipped = evaluation.read_json(evaluation.SHIPPED)
     assert shipped["name"] == f"{evaluation.VERSION}-{evaluator.measure(10_000)}-50000"
     assert shipped["real"]["distance"] == pytest.approx(
-        evaluator.figures(evaluator.seen["validation"], evaluator.splits["validation"].labels)["distance"], rel=1e-3
+        evaluator.figures(evaluator.seen["validation"], evaluator.splits["validation"].labels)[
+            "distance"
+        ],
+        rel=1e-3,
     )
 
 
 def test_three_networks_agree_on_the_order(data_dir):
-    """Spearman's rank correlation of the distances of 12 image sets, as shipped, and that the shipped ones are met."""
+    """Spearman's rank correlation of the distances of 12 image sets, as shipped, and that the
+    shipped ones are met."""
     shipped = evaluation.read_json(features.WEIGHTS / "agreement.json")
     assert len(shipped["sets"]) == 12
     assert min(shipped["spearman"].values()) >= 0.95
@@ -188,7 +232,14 @@ def test_three_networks_agree_on_the_order(data_dir):
 
 @pytest.mark.parametrize(
     ("distance", "words"),
-    [(0.0, "other"), (0.012, "by 0.3 px"), (0.05, "by 0.4 px"), (0.5, "by 0.6 px"), (5.0, "by 1.3 px"), (50.0, "more than 1.5 px")],
+    [
+        (0.0, "other"),
+        (0.012, "by 0.3 px"),
+        (0.05, "by 0.4 px"),
+        (0.5, "by 0.6 px"),
+        (5.0, "by 1.3 px"),
+        (50.0, "more than 1.5 px"),
+    ],
 )
 def test_a_distance_is_told_as_a_blur(distance, words):
     assert words in evaluation.like(distance, 0.008, [0.012, 0.1, 0.7, 2.0, 3.3, 6.0])

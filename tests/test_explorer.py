@@ -38,13 +38,19 @@ needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine (D
 
 
 def in_node(script: str, folder, **files) -> object:
-    """Run JavaScript with `core` there, and `files` in the folder; returns what it gives back, through JSON."""
+    """Run JavaScript with `core` there, and `files` in the folder; returns what it gives back,
+    through JSON."""
     shutil.copy(explorer.SCRIPT, folder / "explorer.mjs")
     for name, content in files.items():
         (folder / name).write_bytes(content)
     head = 'import fs from "fs"; import page from "./explorer.mjs"; const core = page.core();'
-    (folder / "run.mjs").write_text(f"{head}\nconst work = async () => {{ {script} }};\nconsole.log(JSON.stringify(await work()));")
-    done = subprocess.run([NODE, "run.mjs"], cwd=folder, capture_output=True, text=True, timeout=120)
+    (folder / "run.mjs").write_text(
+        f"{head}\nconst work = async () => {{ {script} }};\nconsole.log(JSON.stringify(await"
+        " work()));"
+    )
+    done = subprocess.run(
+        [NODE, "run.mjs"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -53,7 +59,12 @@ def some_states(count: int, size: int = 64, classes: int = 10) -> list[State]:
     dice = random.Random(0)
 
     def end():
-        return dice.randrange(classes), dice.randrange(2**32), dice.randint(-300, 300), dice.randint(-300, 300)
+        return (
+            dice.randrange(classes),
+            dice.randrange(2**32),
+            dice.randint(-300, 300),
+            dice.randint(-300, 300),
+        )
 
     def own():
         return tuple(dice.randint(-127, 127) for _ in range(size)) if dice.random() < 0.2 else None
@@ -63,14 +74,28 @@ def some_states(count: int, size: int = 64, classes: int = 10) -> list[State]:
         c, s, x, y = end()
         mix = (*end(), dice.randrange(101)) if dice.random() < 0.5 else None
         d = tuple(dice.randint(-30, 30) for _ in range(8)) if dice.random() < 0.5 else (0,) * 8
-        states.append(State(c, s, dice.randint(30, 130), x * dice.randrange(2), y, mix, d, own(), own() if mix else None))
+        states.append(
+            State(
+                c,
+                s,
+                dice.randint(30, 130),
+                x * dice.randrange(2),
+                y,
+                mix,
+                d,
+                own(),
+                own() if mix else None,
+            )
+        )
     return states
 
 
 @needs_node
 def test_latents_have_the_same_bits(tmp_path):
     seeds = [0, 1, 7, 12345, 2**31, 2**32 - 1]
-    theirs = in_node(f"return {seeds}.map((s) => [0, 1, 2].map((k) => [...core.seeded(s, 64, k)]));", tmp_path)
+    theirs = in_node(
+        f"return {seeds}.map((s) => [0, 1, 2].map((k) => [...core.seeded(s, 64, k)]));", tmp_path
+    )
     assert theirs == [[latent.seeded(s, 64, k).tolist() for k in range(3)] for s in seeds]
 
 
@@ -86,8 +111,15 @@ def test_latents_are_normal_and_independent():
 
 def test_a_wide_generator_leaves_room_for_fewer_real_images(data_dir, tmp_path):
     torch.manual_seed(0)
-    model.save_network(tmp_path / "g.safetensors", Generator(64, 40, True, True), dict(zip(model.SHAPE, (64, 40, True, True), strict=True)))
-    wide, train = model.load_generator(tmp_path / "g.safetensors"), load_split(data_dir, "train", 20_000)
+    model.save_network(
+        tmp_path / "g.safetensors",
+        Generator(64, 40, True, True),
+        dict(zip(model.SHAPE, (64, 40, True, True), strict=True)),
+    )
+    wide, train = (
+        model.load_generator(tmp_path / "g.safetensors"),
+        load_split(data_dir, "train", 20_000),
+    )
     info, numbers = export.payload(wide, train, load_split(data_dir, "validation", 100))
     assert len(info["tile_classes"]) < 2000
     assert len(numbers) * 4 / 3 + len(info["sprite"]) < export.ROOM
@@ -122,7 +154,12 @@ class World:
 
     @property
     def read(self):
-        return lambda code: explorer.decode(code, explorer.model_bits(self.found), self.found.generator.latent_dim, len(self.found.classes))
+        return lambda code: explorer.decode(
+            code,
+            explorer.model_bits(self.found),
+            self.found.generator.latent_dim,
+            len(self.found.classes),
+        )
 
 
 def world_of(name: str, folder: Path, data_dir: Path) -> World:
@@ -134,21 +171,35 @@ def world_of(name: str, folder: Path, data_dir: Path) -> World:
         about = dict(zip(model.SHAPE, sizes, strict=True))
         if others:
             data_dir = packed_folder(folder / "packed", *others)
-            about |= {"shape": others[0], "classes": others[1] or ("images",), "data_dir": str(data_dir)}
+            about |= {
+                "shape": others[0],
+                "classes": others[1] or ("images",),
+                "data_dir": str(data_dir),
+            }
         found = saved_generator(folder / "g.safetensors", about)
-    return World(found, data_dir, load_split(data_dir, "train", 256), load_split(data_dir, "validation", 1000))
+    return World(
+        found,
+        data_dir,
+        load_split(data_dir, "train", 256),
+        load_split(data_dir, "validation", 1000),
+    )
 
 
 def saved_generator(path: Path, about: dict) -> model.Model:
     torch.manual_seed(0)
     generator = Generator(
         **{name: about[name] for name in model.SHAPE},
-        **({"shape": about["shape"], "class_count": len(about["classes"])} if "shape" in about else {}),
+        **(
+            {"shape": about["shape"], "class_count": len(about["classes"])}
+            if "shape" in about
+            else {}
+        ),
     )
     norms = [module for module in generator.layers if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0  # the statistics of this one batch
-    generator.grown(generator.project(torch.randn(64, generator.project.in_features)))  # in training mode
+    # in training mode
+    generator.grown(generator.project(torch.randn(64, generator.project.in_features)))
     for norm in norms:
         torch.nn.init.normal_(norm.bias, 0, 0.3)
     generator.layers[-2].weight.data *= 10  # pictures with contrast
@@ -156,16 +207,23 @@ def saved_generator(path: Path, about: dict) -> model.Model:
     return model.load_generator(path)
 
 
-OFTEN = ("shipped", "wide", "colour", "colour without classes", "conditional of one class")  # the others differ less
+# the others differ less
+OFTEN = ("shipped", "wide", "colour", "colour without classes", "conditional of one class")
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name not in OFTEN)) for name in MODELS], scope="module")
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name not in OFTEN)) for name in MODELS],
+    scope="module",
+)
 def world(request, tmp_path_factory, data_dir):
     return world_of(request.param, tmp_path_factory.mktemp("world"), data_dir)
 
 
-OPEN = """const info = JSON.parse(fs.readFileSync("info")), net = await core.open(info, fs.readFileSync("numbers"));
-const drawn = (code) => net.draw(core.inputs(core.decode(code, info.model, info.latent_dim, info.classes.length), info.latent_dim, net.directions, info.classes.length));"""
+OPEN = """const info = JSON.parse(fs.readFileSync("info"));
+const net = await core.open(info, fs.readFileSync("numbers")), count = info.classes.length;
+const decoded = (code) => core.decode(code, info.model, info.latent_dim, count);
+const drawn = (code) =>
+  net.draw(core.inputs(decoded(code), info.latent_dim, net.directions, count));"""
 
 
 def pixelwise(image: torch.Tensor) -> torch.Tensor:
@@ -179,7 +237,9 @@ def test_the_pages_pictures_are_pytorchs(world, tmp_path):
     states = some_states(64, found.generator.latent_dim, len(found.classes))
     codes = [explorer.encode(state, explorer.model_bits(found)) for state in states]
     script = f"{OPEN} return {codes}.map((code) => [...drawn(code)]);"
-    theirs = torch.tensor(in_node(script, tmp_path, info=json.dumps(info).encode(), numbers=numbers))
+    theirs = torch.tensor(
+        in_node(script, tmp_path, info=json.dumps(info).encode(), numbers=numbers)
+    )
     images = torch.stack([explorer.draw(world.read(code), found) for code in codes])
     assert images.shape[1:] == found.generator.shape == world.train.images.shape[1:]
     ours = torch.stack([*map(pixelwise, images)]).int()
@@ -193,16 +253,29 @@ def test_the_pages_pictures_are_pytorchs(world, tmp_path):
 def test_the_page_sees_what_the_feature_network_sees(world, tmp_path):
     (info, numbers), network = world.payload, features.load("dev", folder=world.folder)
     images = world.fresh.images[:20]
-    looked = f"{OPEN} return {[pixelwise(image).tolist() for image in images]}.map((image) => net.look(image));"
+    looked = (
+        f"{OPEN} return {[pixelwise(image).tolist() for image in images]}.map((image) =>"
+        " net.look(image));"
+    )
     theirs = in_node(looked, tmp_path, info=json.dumps(info).encode(), numbers=numbers)
     shares = network(images.float() / 127.5 - 1).softmax(dim=1)
-    assert torch.allclose(torch.tensor([each["shares"] for each in theirs]).float(), shares, atol=0.02)
+    assert torch.allclose(
+        torch.tensor([each["shares"] for each in theirs]).float(), shares, atol=0.02
+    )
     tiles = features.extract(network, world.train.images[info["tile_numbers"]])[0]
     known = metrics.nearest(features.extract(network, images)[0], tiles, 6)[0]
-    assert torch.allclose(torch.tensor([[d for d, _ in each["near"]] for each in theirs]).double(), known, rtol=0.03, atol=1e-3)
+    assert torch.allclose(
+        torch.tensor([[d for d, _ in each["near"]] for each in theirs]).double(),
+        known,
+        rtol=0.03,
+        atol=1e-3,
+    )
 
 
-@pytest.mark.parametrize(("classes", "each"), [(10, [200, 100, 50]), (1, [2000, 1000, 500]), (3, [666, 333, 166]), (16, [125, 62, 31])])
+@pytest.mark.parametrize(
+    ("classes", "each"),
+    [(10, [200, 100, 50]), (1, [2000, 1000, 500]), (3, [666, 333, 166]), (16, [125, 62, 31])],
+)
 def test_some_two_thousand_real_images_are_tried_whatever_the_classes(classes, each):
     assert [count // classes for count in export.TILES] == each
 
@@ -210,12 +283,19 @@ def test_some_two_thousand_real_images_are_tried_whatever_the_classes(classes, e
 def test_pictures_that_are_no_clothes_have_no_sleeves(tmp_path, data_dir):
     world = world_of("colour", tmp_path, data_dir)
     info, _ = world.payload
-    assert (info["shape"], info["classes"], info["thing"]) == ((3, 48, 32), ("a", "b", "c"), "picture")
+    assert (info["shape"], info["classes"], info["thing"]) == (
+        (3, 48, 32),
+        ("a", "b", "c"),
+        "picture",
+    )
     assert len(info["tile_classes"]) == len(world.train)
     assert "sleeve" not in str(info["directions"])
     grey = torch.zeros(2, 1, 48, 32, dtype=torch.uint8)
     grey[0, :, 12:24, :8], grey[1, :, 30:40, 12:20] = 200, 200
-    plain, coloured = export.traits(grey, export.SIDES), export.traits(grey.expand(2, 3, 48, 32), export.SIDES)
+    plain, coloured = (
+        export.traits(grey, export.SIDES),
+        export.traits(grey.expand(2, 3, 48, 32), export.SIDES),
+    )
     assert all(torch.allclose(plain[words], coloured[words]) for words in plain)
     assert plain[export.SIDES].tolist() == pytest.approx([1, 0])
     assert plain["higher", "lower"].tolist() == pytest.approx([17.5, 34.5])
@@ -232,15 +312,25 @@ def test_a_model_of_other_pictures_is_refused(tmp_path, data_dir, splits):
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 16, 24), (3, 48, 32)])
 def test_a_gif_shows_what_it_was_given(shape, tmp_path):
     colours, height, width = shape
-    frames = torch.randint(0, 256, (3, height, width, colours), generator=torch.Generator().manual_seed(0))
+    frames = torch.randint(
+        0, 256, (3, height, width, colours), generator=torch.Generator().manual_seed(0)
+    )
     given = json.dumps(frames.flatten(1).tolist())
     told = in_node(f"return [...core.gif({given}, 2, 7, {list(shape)})];", tmp_path)
     film = Image.open(io.BytesIO(bytes(told)))
     assert (film.size, film.n_frames) == ((2 * width, 2 * height), 3)
     for number, frame in enumerate(frames):
         film.seek(number)
-        seen = torch.from_numpy(np.array(film.convert("L" if colours == 1 else "RGB"))[1::2, 1::2].astype(int)).view_as(frame)
-        assert (seen - frame).abs().amax(dim=(0, 1)).le(torch.tensor([0] if colours == 1 else [26, 22, 26])).all()
+        seen = torch.from_numpy(
+            np.array(film.convert("L" if colours == 1 else "RGB"))[1::2, 1::2].astype(int)
+        ).view_as(frame)
+        assert (
+            (seen - frame)
+            .abs()
+            .amax(dim=(0, 1))
+            .le(torch.tensor([0] if colours == 1 else [26, 22, 26]))
+            .all()
+        )
 
 
 @needs_node
@@ -249,13 +339,23 @@ def test_codes_are_the_same_in_both_languages(tmp_path):
     assert {state.c for state in states} == set(range(16))
     codes = [explorer.encode(state, bits) for state in states]
     assert [explorer.decode(code, bits, 64, 16) for code in codes] == states
-    assert explorer.decode("f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits, 64, 16) == states[5]
-    script = f"return {codes}.map((c) => [core.decode(c, {bits}, 64, 16), core.encode(core.decode(c, {bits}, 64, 16), {bits})]);"
+    assert (
+        explorer.decode(
+            "f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits, 64, 16
+        )
+        == states[5]
+    )
+    script = (
+        f"return {codes}.map((c) => [core.decode(c, {bits}, 64, 16), core.encode(core.decode(c,"
+        f" {bits}, 64, 16), {bits})]);"
+    )
     theirs = in_node(script, tmp_path)
     assert [again for _, again in theirs] == codes
     for state, (read, _) in zip(states, theirs, strict=True):
         mix = tuple(read["mix"][name] for name in "csxym") if read["mix"] else None
-        z, mix_z = (tuple(found) if found else None for found in (read["z"], (read["mix"] or {}).get("z")))
+        z, mix_z = (
+            tuple(found) if found else None for found in (read["z"], (read["mix"] or {}).get("z"))
+        )
         assert State(*(read[name] for name in "cstxy"), mix, tuple(read["d"]), z, mix_z) == state
 
 
@@ -272,7 +372,10 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("state", "enough"), [(State(9, 7), 10), (State(0, 7, mix=(12, 3, 0, 0, 50)), 13), (State(15, 7), 16)])
+@pytest.mark.parametrize(
+    ("state", "enough"),
+    [(State(9, 7), 10), (State(0, 7, mix=(12, 3, 0, 0, 50)), 13), (State(15, 7), 16)],
+)
 def test_a_class_that_the_model_has_not_is_refused(state, enough, tmp_path):
     code = explorer.encode(state, 0xBEEF)
     assert explorer.decode(code, 0xBEEF, 64, enough) == state
@@ -281,7 +384,8 @@ def test_a_class_that_the_model_has_not_is_refused(state, enough, tmp_path):
             explorer.decode(code, 0xBEEF, 64, count)
     if NODE:
         tried = (
-            f"[{enough}, {enough - 1}].map((n) => {{ try {{ return core.decode('{code}', 0xbeef, 64, n).c; }} catch {{ return -1; }} }})"
+            f"[{enough}, {enough - 1}].map((n) => {{ try {{ return core.decode('{code}', 0xbeef,"
+            " 64, n).c; } catch { return -1; } })"
         )
         assert in_node(f"return {tried};", tmp_path) == [state.c, -1]
 
@@ -297,7 +401,8 @@ def test_bad_codes_get_one_sentence(tmp_path):
                 explorer.decode(GOOD[:i] + letter + GOOD[i + 1 :], 0xBEEF, 64)
     if NODE:
         script = (
-            f"return {list(BAD)}.map((code) => {{ try {{ core.decode(code, 0xbeef, 64); }} catch (error) {{ return error.message; }} }});"
+            f"return {list(BAD)}.map((code) => {{ try {{ core.decode(code, 0xbeef, 64); }} catch"
+            " (error) { return error.message; } });"
         )
         assert in_node(script, tmp_path) == list(BAD.values())
 
@@ -306,11 +411,32 @@ def test_the_command_draws_a_code(tmp_path):
     found = model.load_generator(ROOT / model.SHIPPED)
     state = State(8, 12345, 90, 40, -20, (0, 3, 0, 0, 30), (0, 0, 15, 0, 0, 0, 0, -5))
     code = explorer.encode(state, explorer.model_bits(found))
-    done = fashion_gan_here("sample", "--model", str(ROOT / model.SHIPPED), "--code", code, "--out", str(tmp_path / "x.png"))
+    done = fashion_gan_here(
+        "sample",
+        "--model",
+        str(ROOT / model.SHIPPED),
+        "--code",
+        code,
+        "--out",
+        str(tmp_path / "x.png"),
+    )
     assert done.returncode == 0, done.stderr
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), explorer.draw(state, found)[0].numpy())
-    done = fashion_gan_here("sample", "--model", str(ROOT / model.SHIPPED), "--code", code[:-1], "--out", str(tmp_path / "y.png"))
-    assert (done.returncode, done.stderr) == (2, "error: the code is mistyped or cut off; its checksum does not fit\n")
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "x.png")), explorer.draw(state, found)[0].numpy()
+    )
+    done = fashion_gan_here(
+        "sample",
+        "--model",
+        str(ROOT / model.SHIPPED),
+        "--code",
+        code[:-1],
+        "--out",
+        str(tmp_path / "y.png"),
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the code is mistyped or cut off; its checksum does not fit\n",
+    )
     assert not (tmp_path / "y.png").exists()
 
 
@@ -320,14 +446,18 @@ def test_directions_are_at_right_angles_and_do_what_they_say():
     assert (moves @ moves.T - torch.eye(len(moves))).abs().max() < 2e-3
     named = export.named(found.generator)
     assert sum(bool(d["less"]) for d in named) >= 3
-    z, labels = latent.draw(1000, found.generator.latent_dim, 99), latent.balanced_labels(1000)  # other samples than it was named on
+    # other samples than it was named on
+    z, labels = latent.draw(1000, found.generator.latent_dim, 99), latent.balanced_labels(1000)
     before = export.traits(latent.generate(found.generator, z, labels))
     for direction, move in zip(named, moves, strict=True):
         if direction["less"]:
             after = export.traits(latent.generate(found.generator, z + 2 * move, labels))
             words = next(w for w in before if w[1] == direction["measured"])
             change = float((after[words] - before[words]).mean())
-            print(f"{direction['less']} to {direction['more']}: {float(before[words].mean()):.3f} to {float(after[words].mean()):.3f}")
+            print(
+                f"{direction['less']} to {direction['more']}: {float(before[words].mean()):.3f} to"
+                f" {float(after[words].mean()):.3f}"
+            )
             assert change * direction["effect"] > 0
 
 
@@ -342,18 +472,27 @@ def twin(data_dir, tmp_path_factory):
     return page_benchmark.made(tmp_path_factory.mktemp("twin") / "showcase")
 
 
-PIXELS = "() => [...document.querySelector('canvas.stage').getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 0)"
+PIXELS = (
+    "() => [...document.querySelector('canvas.stage').getContext('2d').getImageData(0, 0, 28,"
+    " 28).data].filter((_, i) => i % 4 === 0)"
+)
 
 
 class Explorer:
     """The explorer as a person handles it, in a page or in a frame of one."""
 
     def __init__(self, page, thing: str = "garment"):
-        self.page, self.stage, self.field = page, page.locator("canvas.stage"), page.get_by_label(f"code of this {thing}")
+        self.page, self.stage, self.field = (
+            page,
+            page.locator("canvas.stage"),
+            page.get_by_label(f"code of this {thing}"),
+        )
 
     def shows(self, code: str) -> list[int]:
         """Wait for the picture of a code; its grey levels."""
-        self.page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code === code", arg=code)
+        self.page.wait_for_function(
+            "code => document.querySelector('canvas.stage').dataset.code === code", arg=code
+        )
         return self.page.evaluate(PIXELS)
 
     def press(self, name: str) -> None:
@@ -376,8 +515,11 @@ class Explorer:
 
 @pytest.fixture(scope="module")
 def opened(twin, browser):
-    """The report opened from disk, its explorer drawn; what it asked for and complained of, and how long it took."""
-    context = browser.new_context(viewport={"width": 1100, "height": 1000}, permissions=["clipboard-read", "clipboard-write"])
+    """The report opened from disk, its explorer drawn; what it asked for and complained of, and how
+    long it took."""
+    context = browser.new_context(
+        viewport={"width": 1100, "height": 1000}, permissions=["clipboard-read", "clipboard-write"]
+    )
     page, asked, said = context.new_page(), [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: message.type == "error" and said.append(message.text))
@@ -398,7 +540,10 @@ def test_it_draws_soon_and_follows_the_slider(opened):
     explorer_page, _, _ = opened
     times = explorer_page.page.evaluate(page_benchmark.TIMES, 60)
     opened_in = explorer_page.page.opened
-    print(f"opened in {opened_in:.2f} s; a slider's change is on screen in {times[30]:.0f} ms (median), {times[57]:.0f} ms (95 %)")
+    print(
+        f"opened in {opened_in:.2f} s; a slider's change is on screen in {times[30]:.0f} ms"
+        f" (median), {times[57]:.0f} ms (95 %)"
+    )
     assert opened_in < 1.5 * SLACK
     assert times[30] < 50 * SLACK
     assert times[57] < 100 * SLACK
@@ -417,7 +562,11 @@ def test_a_pasted_code_draws_pytorchs_picture_and_undo_brings_back_what_was_ther
         it.shows(before)
         it.page.keyboard.press("Control+Shift+Z")
         assert torch.equal(torch.tensor(it.shows(code)), there)
-    for bad, words in ((code[:-1], "mistyped"), (explorer.encode(State(1, 1), bits ^ 1), "another model"), ("x" * 9, "begins with F1-")):
+    for bad, words in (
+        (code[:-1], "mistyped"),
+        (explorer.encode(State(1, 1), bits ^ 1), "another model"),
+        ("x" * 9, "begins with F1-"),
+    ):
         it.field.fill(bad)
         it.press("Go to code")
         assert words in it.alert
@@ -437,7 +586,10 @@ def test_by_keyboard(opened, shipped):
     assert it.page.get_by_label("truncation").get_attribute("aria-valuetext") == "0.99"
     it.page.get_by_role("button", name="8 Bag").press("Enter")
     it.shows(explorer.encode(State(8, 5, t=99, x=10), bits))
-    it.page.wait_for_function("() => /Bag, \\d+ % sure/.test(document.querySelector('canvas.stage').getAttribute('aria-label'))")
+    it.page.wait_for_function(
+        "() => /Bag, \\d+ %"
+        " sure/.test(document.querySelector('canvas.stage').getAttribute('aria-label'))"
+    )
     assert "Unseen real images lie" in it.page.locator(".fgx").inner_text()
     it.press("Reset")
     it.shows(explorer.encode(State(8, 5), bits))
@@ -485,7 +637,8 @@ def test_pins_are_mixed_and_played_and_taken_along(opened, shipped):
 
     it.press("Play A → B")
     it.page.get_by_role("button", name="Stop", exact=True).wait_for()
-    it.shows(explorer.encode(replace(half, mix=(8, 22, 0, 0, 100)), bits))  # it ends at B, by itself
+    # it ends at B, by itself
+    it.shows(explorer.encode(replace(half, mix=(8, 22, 0, 0, 100)), bits))
     it.page.get_by_role("button", name="Play A → B", exact=True).wait_for()
     it.press("Undo")  # the whole film is one step
     it.shows(explorer.encode(ends[0], bits))
@@ -502,7 +655,8 @@ def test_pins_are_mixed_and_played_and_taken_along(opened, shipped):
     assert np.abs(levels - explorer.draw(half, shipped)[0].numpy().astype(int)).max() <= 2
     for number in (3, 2, 1):
         it.press(f"remove pin {number}")
-    assert Image.open(it.saved("Save strip").path()).size == (2240, 224)  # without pins: the ten classes
+    # without pins: the ten classes
+    assert Image.open(it.saved("Save strip").path()).size == (2240, 224)
 
 
 @needs_browser
@@ -516,12 +670,18 @@ def test_picture_and_code_are_copied_and_saved(opened, shipped):
     levels = np.asarray(Image.open(saved.path()).convert("L"))[4::8, 4::8].astype(int)
     assert np.abs(levels - explorer.draw(state, shipped)[0].numpy().astype(int)).max() <= 2
     it.press("Copy code")
-    it.page.wait_for_function("() => document.querySelector('.alert').textContent === 'The code is copied.'")
+    it.page.wait_for_function(
+        "() => document.querySelector('.alert').textContent === 'The code is copied.'"
+    )
     assert it.page.evaluate("navigator.clipboard.readText()") == code
     it.press("Copy PNG")
-    it.page.wait_for_function("() => document.querySelector('.alert').textContent !== 'The code is copied.'")
+    it.page.wait_for_function(
+        "() => document.querySelector('.alert').textContent !== 'The code is copied.'"
+    )
     assert it.alert == "The picture is copied."
-    assert it.page.evaluate("navigator.clipboard.read().then((all) => all[0].types)") == ["image/png"]
+    assert it.page.evaluate("navigator.clipboard.read().then((all) => all[0].types)") == [
+        "image/png"
+    ]
 
 
 @needs_browser
@@ -536,17 +696,23 @@ def test_what_needs_a_kernel_is_off_and_says_why(opened):
 @needs_browser
 def test_it_asked_nobody_and_complained_of_nothing(opened, twin):
     _, asked, said = opened
-    assert {url.split("#")[0] for url in asked if not url.startswith(("data:", "blob:"))} == {page_benchmark.playable(twin).as_uri()}
+    assert {url.split("#")[0] for url in asked if not url.startswith(("data:", "blob:"))} == {
+        page_benchmark.playable(twin).as_uri()
+    }
     assert said == []
     assert twin.stat().st_size <= pages.LARGEST
 
 
-COLOURS = """() => { const { width, height } = document.querySelector('canvas.stage');
-  return [...document.querySelector('canvas.stage').getContext('2d').getImageData(0, 0, width, height).data].filter((_, i) => i % 4 < 3); }"""
+COLOURS = """() => {
+  const stage = document.querySelector('canvas.stage');
+  const { data } = stage.getContext('2d').getImageData(0, 0, stage.width, stage.height);
+  return [...data].filter((_, i) => i % 4 < 3);
+}"""
 
 
 def visited(browser, world: World, folder: Path):
-    """The explorer of a world's model in a page from disk, all of it open; what it complained of."""
+    """The explorer of a world's model in a page from disk, all of it open; what it complained
+    of."""
     shutil.copytree(ROOT / "reports" / "showcase", folder)
     report.write_twin(Run(folder), *world.payload)
     page, said = browser.new_page(viewport={"width": 1100, "height": 1000}), []
@@ -555,7 +721,9 @@ def visited(browser, world: World, folder: Path):
     page.goto(page_benchmark.playable(pages.write_report(Run(folder))).as_uri())
     page.wait_for_selector("canvas.stage[data-code]")
     page.evaluate("document.querySelectorAll('.fgx details').forEach((d) => (d.open = true))")
-    page.wait_for_function("() => document.querySelector('.fgx details').innerText.includes('Unseen real images lie')")
+    page.wait_for_function(
+        "() => document.querySelector('.fgx details').innerText.includes('Unseen real images lie')"
+    )
     return Explorer(page, "picture"), said
 
 
@@ -572,7 +740,9 @@ def test_a_page_of_other_pictures_in_colour(browser, tmp_path, data_dir):
     box = it.stage.bounding_box()
     assert box["height"] / box["width"] == pytest.approx(1.5, abs=0.02)
     it.page.locator("label.slider input").first.press("ArrowRight")
-    it.page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code !== code", arg=first)
+    it.page.wait_for_function(
+        "code => document.querySelector('canvas.stage').dataset.code !== code", arg=first
+    )
     assert it.page.evaluate(COLOURS) != before
     it.stage.focus()
     it.page.keyboard.press("Control+z")
@@ -596,7 +766,9 @@ def test_a_page_of_other_pictures_in_colour(browser, tmp_path, data_dir):
 
 @needs_browser
 def test_a_page_of_pictures_without_labels_has_no_word_on_classes(browser, tmp_path, data_dir):
-    it, said = visited(browser, world_of("colour without classes", tmp_path, data_dir), tmp_path / "run")
+    it, said = visited(
+        browser, world_of("colour without classes", tmp_path, data_dir), tmp_path / "run"
+    )
     it.press("Pin")
     words = it.page.locator(".fgx").inner_text()
     assert it.page.locator(".fgx .classes").count() == 0
@@ -611,15 +783,23 @@ def test_a_page_of_pictures_without_labels_has_no_word_on_classes(browser, tmp_p
 @needs_browser
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("dark", 390)])
 def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here (pip install axe-playwright-python)")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="no axe-core here (pip install axe-playwright-python)",
+    )
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(page_benchmark.playable(twin).as_uri())
     page.wait_for_selector("canvas.stage[data-code]")
     page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
     page.get_by_role("button", name="Pin", exact=True).click()
-    page.wait_for_function("() => document.querySelector('.fgx details').innerText.includes('Unseen real images lie')")
+    page.wait_for_function(
+        "() => document.querySelector('.fgx details').innerText.includes('Unseen real images lie')"
+    )
     found = axe.Axe().run(page).response
-    told = {f"{v['id']}: {v['help']}": [n["html"][:120] for n in v["nodes"]][:3] for v in found["violations"]}
+    told = {
+        f"{v['id']}: {v['help']}": [n["html"][:120] for n in v["nodes"]][:3]
+        for v in found["violations"]
+    }
     print(f"{scheme}, {width} px: {len(found['passes'])} rules pass; findings: {told or 'none'}")
     assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -653,18 +833,23 @@ def test_the_explorer_of_a_run_of_ten_epochs_fits_in(twin, tmp_path):
 def test_a_run_leaves_the_page(project):
     found = model.load_generator(ROOT / model.SHIPPED)
     code = explorer.encode(State(3, 5), explorer.model_bits(found))
-    run = Run.create(Params.checked(TINY | {"code": code}), name="r", profile="tiny", notebooks=("05_explorer",))
+    run = Run.create(
+        Params.checked(TINY | {"code": code}), name="r", profile="tiny", notebooks=("05_explorer",)
+    )
     assert pipeline.run_all(run, print) == 0
     assert f'"code":"{code}"' in (run.folder / "index.html").read_text()
     assert (run.folder / "index.html").stat().st_size <= pages.LARGEST
-    assert (run.folder / "notebooks" / "05_explorer.ipynb").stat().st_size < 500_000  # no weights of the widget in it
+    # no weights of the widget in it
+    assert (run.folder / "notebooks" / "05_explorer.ipynb").stat().st_size < 500_000
     assert "<script" not in (run.folder / "05_explorer.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["colour", "colour without classes"])
 def test_a_run_on_other_pictures_leaves_the_page(project, data_dir, name, tmp_path):
     world = world_of(name, tmp_path, data_dir)
-    params = Params.checked(TINY | {"data_dir": str(world.folder), "model": str(tmp_path / "g.safetensors")})
+    params = Params.checked(
+        TINY | {"data_dir": str(world.folder), "model": str(tmp_path / "g.safetensors")}
+    )
     run = Run.create(params, name="r", profile="tiny", notebooks=("05_explorer",))
     assert pipeline.run_all(run, print) == 0
     twin = run.read_json("twin")
@@ -675,7 +860,8 @@ def test_a_run_on_other_pictures_leaves_the_page(project, data_dir, name, tmp_pa
 
 
 def a_photo(data_dir, number: int = 0) -> bytes:
-    """A test image as somebody would photograph it: dark on white, larger, not in the middle, a JPEG."""
+    """A test image as somebody would photograph it: dark on white, larger, not in the middle, a
+    JPEG."""
     small = Image.fromarray(255 - load_split(data_dir, "test").images[number, 0].numpy())
     whole = Image.new("L", (640, 480), 250)
     whole.paste(small.resize((280, 280), Image.Resampling.BICUBIC), (90, 120))
@@ -689,7 +875,14 @@ def heap(page) -> float:
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.collectGarbage")
     session.send("Performance.enable")
-    return next(m["value"] for m in session.send("Performance.getMetrics")["metrics"] if m["name"] == "JSHeapUsedSize") / 1e6
+    return (
+        next(
+            m["value"]
+            for m in session.send("Performance.getMetrics")["metrics"]
+            if m["name"] == "JSHeapUsedSize"
+        )
+        / 1e6
+    )
 
 
 def drag(it, seconds: float) -> None:
@@ -705,7 +898,8 @@ def drag(it, seconds: float) -> None:
 
 
 def kernel_does_its_part(it, data_dir) -> None:
-    """What only a kernel can do: the nearest of all training images, an own photo found and pinned, a bad file refused."""
+    """What only a kernel can do: the nearest of all training images, an own photo found and pinned,
+    a bad file refused."""
     for details in it.page.locator(".fgx details").all():
         details.evaluate("d => d.open = true")
     it.press("Search all of them")
@@ -713,14 +907,23 @@ def kernel_does_its_part(it, data_dir) -> None:
     chooser = it.page.get_by_label("picture of a garment")
     chooser.set_input_files({"name": "empty.png", "mimeType": "image/png", "buffer": b""})
     it.page.get_by_text("This file is empty; choose a picture.").wait_for()
-    chooser.set_input_files({"name": "large.png", "mimeType": "image/png", "buffer": bytes(9_000_000)})
+    chooser.set_input_files(
+        {"name": "large.png", "mimeType": "image/png", "buffer": bytes(9_000_000)}
+    )
     it.page.get_by_text("This file has 9 MB; at most 8 MB are read.").wait_for()
-    chooser.set_input_files({"name": "boot.jpg", "mimeType": "image/jpeg", "buffer": a_photo(data_dir)})
+    chooser.set_input_files(
+        {"name": "boot.jpg", "mimeType": "image/jpeg", "buffer": a_photo(data_dir)}
+    )
     it.page.get_by_text("28×28 pixels", exact=True).wait_for()
     it.press("Find it in the latent space")
     it.page.get_by_text("It is pinned.").wait_for(timeout=90_000)
     told = it.page.get_by_text("It is pinned.").inner_text()
-    distance, real = (float(number) for number in re.search(r"([0-9.]+) from the photo.* are ([0-9.]+) \(median\)", told).groups())
+    distance, real = (
+        float(number)
+        for number in re.search(
+            r"([0-9.]+) from the photo.* are ([0-9.]+) \(median\)", told
+        ).groups()
+    )
     print(told)
     assert "Ankle boot" in told
     assert distance < real
@@ -731,28 +934,37 @@ def kernel_does_its_part(it, data_dir) -> None:
 def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, shipped):
     root, address = lab
     page, sent = browser.new_page(viewport={"width": 1400, "height": 1000}), []
-    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append((time.monotonic(), frame))))
+    page.on(
+        "websocket",
+        lambda socket: socket.on("framesent", lambda frame: sent.append((time.monotonic(), frame))),
+    )
     page.goto(f"{address}/lab/tree/notebooks/05_explorer.ipynb?reset")
     run_all_cells(page)
     it = Explorer(page)
     page.locator("canvas.stage[data-code]").wait_for(timeout=120_000)
     page.wait_for_selector(IDLE, timeout=120_000)
     drag(it, 1)  # what is made once is there
-    wait_until(lambda: page.wait_for_timeout(100) or time.monotonic() - sent[-1][0] > 3, 60)  # the page says no more of it
+    # the page says no more of it
+    wait_until(lambda: page.wait_for_timeout(100) or time.monotonic() - sent[-1][0] > 3, 60)
     before, held, heard = it.stage.get_attribute("data-code"), heap(page), len(sent)
     drag(it, 10)
     while_dragging = len(sent) - heard
-    page.wait_for_function("code => document.querySelector('canvas.stage').dataset.code !== code", arg=before)
+    page.wait_for_function(
+        "code => document.querySelector('canvas.stage').dataset.code !== code", arg=before
+    )
     page.wait_for_timeout(1000)
     grown = heap(page) - held
     print(
-        f"messages in 10 s of dragging: {while_dragging}, after it: {len(sent) - heard - while_dragging}; memory {held:.0f} MB, {grown:+.1f} MB"
+        f"messages in 10 s of dragging: {while_dragging}, after it:"
+        f" {len(sent) - heard - while_dragging}; memory {held:.0f} MB, {grown:+.1f} MB"
     )
     assert while_dragging <= 1  # the one that says where it ended
     assert 0 < len(sent) - heard <= 3
     assert grown < 5
     code = explorer.encode(State(4, 3), explorer.model_bits(shipped))
-    assert (torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()).abs().max() <= 2
+    assert (
+        torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()
+    ).abs().max() <= 2
     it.stage.focus()  # keys that JupyterLab has commands for
     page.keyboard.press("2")
     it.shows(explorer.encode(State(2, 3), explorer.model_bits(shipped)))
@@ -767,7 +979,10 @@ def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, 
 @needs_browser
 def test_in_voila(project, browser, data_dir, shipped):
     port = free_port()
-    words, began = [command(), "app", "--no-browser", "--idle", "4", "--port", str(port)], time.monotonic()
+    words, began = (
+        [command(), "app", "--no-browser", "--idle", "4", "--port", str(port)],
+        time.monotonic(),
+    )
     with (project / "app.log").open("w") as log:
         server = subprocess.Popen(words, cwd=project, stdout=log, stderr=log)
     try:
@@ -780,7 +995,11 @@ def test_in_voila(project, browser, data_dir, shipped):
                     found += [process] * ("ipykernel_launcher" in process.cmdline())
             return found
 
-        places = {c.laddr.ip for c in psutil.Process(server.pid).net_connections("tcp") if c.status == "LISTEN"}
+        places = {
+            c.laddr.ip
+            for c in psutil.Process(server.pid).net_connections("tcp")
+            if c.status == "LISTEN"
+        }
         assert places == {"127.0.0.1"}
         page, answered = browser.new_page(viewport={"width": 1100, "height": 1000}), []
         page.on("response", lambda response: answered.append(response.url))
@@ -790,11 +1009,15 @@ def test_in_voila(project, browser, data_dir, shipped):
         page.wait_for_function("() => document.querySelector('.fgx output').value !== '0 σ'")
         print(f"{time.monotonic() - began:.0f} s from the command to a slider that was moved")
         it, code = Explorer(page), explorer.encode(State(4, 3), explorer.model_bits(shipped))
-        assert (torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()).abs().max() <= 2
+        assert (
+            torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()
+        ).abs().max() <= 2
         assert "from fashion_gan import" not in page.locator("body").inner_text()
         assert "The explorer" in page.locator("body").inner_text()
         kernel_does_its_part(it, data_dir)
-        assert {url.split("/")[2] for url in answered if url.startswith("http")} == {f"127.0.0.1:{port}"}
+        assert {url.split("/")[2] for url in answered if url.startswith("http")} == {
+            f"127.0.0.1:{port}"
+        }
         assert len(kernels()) == 1
         page.screenshot(path=str(project / "app.png"), full_page=True)
         page.close()

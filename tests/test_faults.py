@@ -1,4 +1,5 @@
-"""Faults of the server in the middle of a training that logs thousands of points: nothing is lost, nothing doubled."""
+"""Faults of the server in the middle of a training that logs thousands of points: nothing is lost,
+nothing doubled."""
 
 import signal
 import time
@@ -15,7 +16,11 @@ from fashion_gan.model import load_generator
 from fashion_gan.run import Run
 
 MISSING = Processes.why_not()
-pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING or "-"), pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=MISSING or "-"),
+    pytest.mark.timeout(600),
+    pytest.mark.slow,
+]
 TIMEOUT = 3  # seconds that the copier's requests wait for an answer here; 20 by default
 CLOSING = 8  # seconds that it tries on after the run's end here; 60 by default
 CLOCK = ("seconds", "images_per_s")  # what no two trainings have alike
@@ -70,7 +75,8 @@ def status_of(server):
 
 
 def disk_full(server):
-    """No room for the database: its folder lies on a small file system, which is filled to the brim."""
+    """No room for the database: its folder lies on a small file system, which is filled to the
+    brim."""
     if not server.small:
         pytest.skip("no small file system can be mounted here (needs root)")
     filler, log = server.data / "filler", server.folder / "postgres.log"
@@ -78,10 +84,13 @@ def disk_full(server):
         while True:
             stream.write(bytes(65536))
             stream.flush()
-    wait_until(lambda: "No space left on device" in log.read_text(), 60, "the database meets the full disk")
+    wait_until(
+        lambda: "No space left on device" in log.read_text(), 60, "the database meets the full disk"
+    )
     time.sleep(3)
     filler.unlink()
-    if server.running["postgres"].poll() is not None:  # it may have given up; compose would start it again
+    # it may have given up; compose would start it again
+    if server.running["postgres"].poll() is not None:
         server.back("postgres")
 
 
@@ -107,7 +116,10 @@ FAULTS = {  # that pass
 
 def rows(server, run, last):
     """How many of the training's points MLflow's database holds, up to a step."""
-    wanted = "select count(*) from metrics where run_uuid = %s and step <= %s and key not like 'system/%%'"
+    wanted = (
+        "select count(*) from metrics where run_uuid = %s and step <= %s and key not like"
+        " 'system/%%'"
+    )
     connection = server.connect()
     with connection, connection.cursor() as cursor:
         cursor.execute(wanted, [run.copy()["run_id"], last])
@@ -121,7 +133,12 @@ def check_level(server, run, training):
     known = run.metrics()
     last = known[-1]["step"] - 1  # whole epochs
     size = (run.folder / "metrics.jsonl").stat().st_size
-    wait_until(lambda: run.copy().get("offsets", {}).get("metrics.jsonl", 0) >= size, 60, run.folder / "sync.log", training)
+    wait_until(
+        lambda: run.copy().get("offsets", {}).get("metrics.jsonl", 0) >= size,
+        60,
+        run.folder / "sync.log",
+        training,
+    )
     assert rows(server, run, last) == sum(point["step"] <= last for point in known)
 
 
@@ -131,18 +148,32 @@ def lines(run):
 
 def record(run):
     """What two equal trainings have alike."""
-    return Counter((p["name"], p["step"], p["value"]) for p in run.metrics() if p["name"] not in CLOCK)
+    return Counter(
+        (p["name"], p["step"], p["value"]) for p in run.metrics() if p["name"] not in CLOCK
+    )
 
 
-def test_faults_in_the_middle_lose_nothing_and_double_nothing(server, project, monkeypatch, subtests):
-    """Five that pass, one after another, then one that lasts beyond the run's end, beside one training; held against a training that
-    no server ever heard of."""
+def test_faults_in_the_middle_lose_nothing_and_double_nothing(
+    server, project, monkeypatch, subtests
+):
+    """Five that pass, one after another, then one that lasts beyond the run's end, beside one
+    training; held against a training that no server ever heard of."""
     for name, value in server.client.items():
         monkeypatch.setenv(name, value)
     run = Run(project / "reports" / "r")
-    training = faulted("r", cwd=project, MLFLOW_HTTP_REQUEST_TIMEOUT=str(TIMEOUT), FASHION_GAN_CLOSING_SECONDS=str(CLOSING))
+    training = faulted(
+        "r",
+        cwd=project,
+        MLFLOW_HTTP_REQUEST_TIMEOUT=str(TIMEOUT),
+        FASHION_GAN_CLOSING_SECONDS=str(CLOSING),
+    )
     try:
-        wait_until(lambda: run.folder.exists() and run.copy().get("offsets"), 120, project / "log", training)
+        wait_until(
+            lambda: run.folder.exists() and run.copy().get("offsets"),
+            120,
+            project / "log",
+            training,
+        )
         for name, fault in FAULTS.items():
             with subtests.test(name):
                 fault(server)
@@ -162,7 +193,12 @@ def test_faults_in_the_middle_lose_nothing_and_double_nothing(server, project, m
     assert differences(run) == []
     assert rows(server, run, run.metrics()[-1]["step"]) == lines(run) >= 5000
     epochs = int(run.last()["epoch"])
-    assert faulted("calm", str(epochs), cwd=project).wait(timeout=200) == 0, (project / "log").read_text()[-2000:]
+    assert faulted("calm", str(epochs), cwd=project).wait(timeout=200) == 0, (
+        project / "log"
+    ).read_text()[-2000:]
     calm = Run(project / "reports" / "calm")  # the training never noticed
     assert record(run) == record(calm)
-    assert load_generator(run.folder / "generator.safetensors").digest == load_generator(calm.folder / "generator.safetensors").digest
+    assert (
+        load_generator(run.folder / "generator.safetensors").digest
+        == load_generator(calm.folder / "generator.safetensors").digest
+    )

@@ -7,12 +7,22 @@ from fashion_gan.data import load_split
 from fashion_gan.files import read_json
 
 
-@pytest.mark.parametrize("role", [pytest.param(role, marks=[pytest.mark.slow] * (role != "judge")) for role in features.ROLES])
+@pytest.mark.parametrize(
+    "role",
+    [pytest.param(role, marks=[pytest.mark.slow] * (role != "judge")) for role in features.ROLES],
+)
 def test_shipped_networks_see_clothes(role, data_dir):
     test = load_split(data_dir, "test")
-    found = (features.extract(features.load(role), test.images)[1] == test.labels).double().mean().item()
+    found = (
+        (features.extract(features.load(role), test.images)[1] == test.labels)
+        .double()
+        .mean()
+        .item()
+    )
     assert found >= 0.92
-    assert found == pytest.approx(read_json(features.WEIGHTS / "features.json")[role]["test_accuracy"], abs=2e-3)
+    assert found == pytest.approx(
+        read_json(features.WEIGHTS / "features.json")[role]["test_accuracy"], abs=2e-3
+    )
     assert (features.WEIGHTS / f"{role}.safetensors").stat().st_size <= 1_000_000
     hidden, _ = features.extract(features.load(role), load_split(data_dir, "train").images[:5000])
     assert hidden.var(dim=0).sum().item() == pytest.approx(features.TOTAL_VARIANCE, rel=0.05)
@@ -53,8 +63,13 @@ def test_training_one_is_seeded(splits):
     import train_features
 
     shape = features.ROLES["dev"]
-    a, b = (train_features.train_feature_network(shape, splits[0], 1, lambda _: None) for _ in range(2))
-    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    a, b = (
+        train_features.train_feature_network(shape, splits[0], 1, lambda _: None) for _ in range(2)
+    )
+    assert all(
+        torch.equal(x, y)
+        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 def test_the_command_is_there():

@@ -31,8 +31,13 @@ def test_json_refuses_what_json_cannot_say(tmp_path):
 
 def test_a_lock_is_freed_when_its_holder_is_killed(tmp_path):
     lock = Lock(tmp_path / "lock")
-    code = f"from fashion_gan.files import Lock; from pathlib import Path; l = Lock(Path({str(lock.path)!r})); l.acquire(); print('held', flush=True); input()"
-    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    code = (
+        "from fashion_gan.files import Lock; from pathlib import Path; l ="
+        f" Lock(Path({str(lock.path)!r})); l.acquire(); print('held', flush=True); input()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout.readline() == "held\n"
     assert not lock.is_free()
     with pytest.raises(UserError, match="busy"):

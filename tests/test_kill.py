@@ -1,4 +1,5 @@
-"""kill -9 at random moments: what is resumed equals what was never stopped. benchmarks/kill.py runs as many as asked."""
+"""kill -9 at random moments: what is resumed equals what was never stopped. benchmarks/kill.py runs
+as many as asked."""
 
 import kill
 import pytest

@@ -7,16 +7,21 @@ from conftest import wait_until
 from profiles import NOTEBOOKS
 
 pytestmark = needs_browser
-DEAR = ("02_train", "03_evaluate", "04_sample", "05_explorer")  # papermill runs each, and tests/test_explorer.py plays in the last
+# papermill runs each, and tests/test_explorer.py plays in the last
+DEAR = ("02_train", "03_evaluate", "04_sample", "05_explorer")
 
 
 def finished(path):
     """Whether the saved notebook's last code cell has run, or one has failed."""
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-    return cells[-1].execution_count is not None or any(o.output_type == "error" for c in cells for o in c.outputs)
+    return cells[-1].execution_count is not None or any(
+        o.output_type == "error" for c in cells for o in c.outputs
+    )
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR)) for name in NOTEBOOKS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR)) for name in NOTEBOOKS]
+)
 def test_run_all_in_jupyterlab(lab, browser, name):
     root, address = lab
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
@@ -35,7 +40,10 @@ def test_run_all_in_jupyterlab(lab, browser, name):
     assert [o.evalue for o in outputs if o.output_type == "error"] == []
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 3
     page.locator(".jp-OutputArea-output img").last.scroll_into_view_if_needed()
-    page.wait_for_function("[...document.querySelectorAll('.jp-OutputArea-output img')].some(i => i.complete && i.naturalWidth > 100)")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.jp-OutputArea-output img')].some(i => i.complete &&"
+        " i.naturalWidth > 100)"
+    )
     page.screenshot(path=str(root / f"{name}.png"))
     assert page.locator(".jp-RenderedImage img").count() >= 1
     page.close()
@@ -48,7 +56,10 @@ def test_the_report_opens_from_disk_without_asking_anyone(whole_run, browser, tm
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.on("request", lambda request: asked.append(request.url))
         problems = []
-        page.on("console", lambda message, p=problems: p.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message, p=problems: p.append(message.text) if message.type == "error" else None,
+        )
         page.goto(f"file://{made.folder}/index.html")
         assert problems == []
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")

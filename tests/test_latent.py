@@ -67,6 +67,7 @@ def test_half_precision_is_at_most_a_grey_level_off(generator, saved, tmp_path):
     model.save_network(tmp_path / "half.safetensors", generator, params, half=True)
     assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * saved.stat().st_size
     a, b = (
-        latent.sample(model.load_generator(p).generator, 50, 0, latent.balanced_labels(50)) for p in (saved, tmp_path / "half.safetensors")
+        latent.sample(model.load_generator(p).generator, 50, 0, latent.balanced_labels(50))
+        for p in (saved, tmp_path / "half.safetensors")
     )
     assert (a.int() - b.int()).abs().max() <= 1

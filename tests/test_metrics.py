@@ -7,7 +7,8 @@ pytestmark = pytest.mark.fast
 
 
 def test_frechet_distance_of_gaussians_in_closed_form():
-    """Diagonal Gaussians: |m1 - m2|^2 + sum (s1 - s2)^2, with the sample's moments forced to the asked ones."""
+    """Diagonal Gaussians: |m1 - m2|^2 + sum (s1 - s2)^2, with the sample's moments forced to the
+    asked ones."""
     torch.manual_seed(0)
 
     def forced(mean, std, n=5000):
@@ -31,7 +32,10 @@ def test_frechet_distance_agrees_with_torchmetrics():
     from torchmetrics.image.fid import _compute_fid
 
     torch.manual_seed(0)
-    a, b = torch.randn(500, 8).double(), torch.randn(400, 8).double() @ torch.randn(8, 8).double() + 1
+    a, b = (
+        torch.randn(500, 8).double(),
+        torch.randn(400, 8).double() @ torch.randn(8, 8).double() + 1,
+    )
     theirs = _compute_fid(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T)).item()
     assert metrics.frechet_distance(a, b) == pytest.approx(theirs, rel=1e-6)
 
@@ -41,29 +45,48 @@ def test_kernel_distance_agrees_with_torchmetrics_and_is_unbiased():
 
     torch.manual_seed(0)
     a, b = torch.randn(300, 6).double(), torch.randn(300, 6).double() * 1.2 + 0.1
-    assert metrics.kernel_distance(a, b, chunk=70)[0] == pytest.approx(poly_mmd(a, b).item(), rel=1e-9)
-    draws = torch.tensor([metrics.kernel_distance(torch.randn(200, 6), torch.randn(200, 6)) for _ in range(200)])
+    assert metrics.kernel_distance(a, b, chunk=70)[0] == pytest.approx(
+        poly_mmd(a, b).item(), rel=1e-9
+    )
+    draws = torch.tensor(
+        [metrics.kernel_distance(torch.randn(200, 6), torch.randn(200, 6)) for _ in range(200)]
+    )
     assert draws[:, 0].mean().abs() <= 2 * draws[:, 0].std() / 200**0.5
-    assert draws[:, 1].mean() == pytest.approx(draws[:, 0].std().item(), rel=0.5)  # the standard error says how much they vary
-    far = torch.tensor([metrics.kernel_distance(torch.randn(200, 6), torch.randn(200, 6) + 0.5) for _ in range(100)])
+    # the standard error says how much they vary
+    assert draws[:, 1].mean() == pytest.approx(draws[:, 0].std().item(), rel=0.5)
+    far = torch.tensor(
+        [
+            metrics.kernel_distance(torch.randn(200, 6), torch.randn(200, 6) + 0.5)
+            for _ in range(100)
+        ]
+    )
     assert far[:, 1].mean() == pytest.approx(far[:, 0].std().item(), rel=0.25)
 
 
 def test_manifolds_by_hand():
     """On a line with k = 1: real balls reach 1, 1, 1 and 7; fake balls 0.5, 0.5, 1 and 1."""
-    real, fake = torch.tensor([[0.0], [1.0], [2.0], [9.0]]), torch.tensor([[0.25], [0.75], [100.0], [101.0]])
+    real, fake = (
+        torch.tensor([[0.0], [1.0], [2.0], [9.0]]),
+        torch.tensor([[0.25], [0.75], [100.0], [101.0]]),
+    )
     found = metrics.manifolds(real, fake, k=1)
     assert found["precision"] == pytest.approx(2 / 4)  # 0.25 and 0.75 lie among the real ones
-    assert found["recall"] == pytest.approx(2 / 4)  # 0 and 1 lie in the near fakes' balls, 2 and 9 in none
-    assert found["density"] == pytest.approx((2 + 2) / 4)  # each of the two lies in the balls of 0 and 1
+    # 0 and 1 lie in the near fakes' balls, 2 and 9 in none
+    assert found["recall"] == pytest.approx(2 / 4)
+    # each of the two lies in the balls of 0 and 1
+    assert found["density"] == pytest.approx((2 + 2) / 4)
     assert found["coverage"] == pytest.approx(2 / 4)  # only the balls of 0 and 1 hold a fake
 
 
 def test_a_point_on_a_balls_edge_lies_in_it():
     """Kynkäänniemi et al. 2019, eq. 2: at most as far as the neighbour."""
-    real, fake = torch.tensor([[0.0], [1.0], [2.0], [9.0]]), torch.tensor([[3.0], [103.0], [206.0], [306.0]])
+    real, fake = (
+        torch.tensor([[0.0], [1.0], [2.0], [9.0]]),
+        torch.tensor([[3.0], [103.0], [206.0], [306.0]]),
+    )
     found = metrics.manifolds(real, fake, k=1)
-    assert found == {"precision": 0.25, "recall": 1.0, "density": 0.5, "coverage": 0.5}  # 3 is 1 from 2, and 6 from 9, whose ball reaches 7
+    # 3 is 1 from 2, and 6 from 9, whose ball reaches 7
+    assert found == {"precision": 0.25, "recall": 1.0, "density": 0.5, "coverage": 0.5}
 
 
 def test_manifolds_agree_with_torch_fidelity():
@@ -72,7 +95,9 @@ def test_manifolds_agree_with_torch_fidelity():
     torch.manual_seed(0)
     real, fake = torch.randn(400, 5).double(), torch.randn(300, 5).double() * 0.8 + 0.3
     found = metrics.manifolds(real, fake, k=5, chunk=90)
-    assert (found["precision"], found["recall"]) == pytest.approx(calculate_precision_recall_full(fake, real, neighborhood=5), abs=1e-6)
+    assert (found["precision"], found["recall"]) == pytest.approx(
+        calculate_precision_recall_full(fake, real, neighborhood=5), abs=1e-6
+    )
 
 
 def test_precision_and_recall_see_what_they_are_made_for():
@@ -123,7 +148,9 @@ def test_a_moved_mirrored_noisy_copy_is_found(splits, move, mirrored, made):
 
 
 @pytest.mark.parametrize(
-    ("sides", "width"), [((28, 28), 7 * 7), ((32, 20), 8 * 5), ((33, 16), 5 * 2), ((80, 64), 10 * 8)], ids=["28", "32", "33", "80"]
+    ("sides", "width"),
+    [((28, 28), 7 * 7), ((32, 20), 8 * 5), ((33, 16), 5 * 2), ((80, 64), 10 * 8)],
+    ids=["28", "32", "33", "80"],
 )
 def test_thumbnails_are_a_quarter_of_the_size_an_eighth_of_large_ones(sides, width):
     assert metrics.shrunk(torch.zeros(3, 1, *sides, dtype=torch.uint8)).shape == (3, width)
@@ -156,4 +183,6 @@ def test_best_threshold_beats_every_other():
         return (real > t).double().mean() + (fake <= t).double().mean()
 
     assert balanced(best) >= max(balanced(t) for t in torch.linspace(0, 7, 500))
-    assert metrics.best_threshold(torch.tensor([5.0, 6.0]), torch.tensor([1.0, 2.0])) == pytest.approx(3.5)
+    assert metrics.best_threshold(
+        torch.tensor([5.0, 6.0]), torch.tensor([1.0, 2.0])
+    ) == pytest.approx(3.5)

@@ -1,4 +1,5 @@
-"""What a person sees in MLflow's own page: the run's note, notebooks and the slider, with no request to another host."""
+"""What a person sees in MLflow's own page: the run's note, notebooks and the slider, with no
+request to another host."""
 
 import os
 import subprocess
@@ -18,10 +19,25 @@ pytestmark = needs_browser
 def page_of_a_run(whole_run, tmp_path, monkeypatch):
     monkeypatch.chdir(whole_run.root)
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.tracking_uri(), "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        store.tracking_uri(),
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     with (tmp_path / "ui.log").open("w") as log:
         server = subprocess.Popen(
-            command, cwd=tmp_path, stdout=log, stderr=log, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            command,
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )
         try:
             wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), 90)
@@ -41,14 +57,18 @@ def test_a_notebooks_html_shows_in_mlflows_page(page_of_a_run, browser):
     frame = page.frame_locator("iframe").first
     frame.locator("h1", has_text="The clothes").wait_for(timeout=60_000)
     assert frame.locator("img").count() >= 5
-    assert frame.locator("img").evaluate_all("images => images.every(i => i.complete && i.naturalWidth > 0)")
+    assert frame.locator("img").evaluate_all(
+        "images => images.every(i => i.complete && i.naturalWidth > 0)"
+    )
     page.screenshot(path=str(folder / "mlflow.png"))
     page.goto(f"{address}/#/experiments/{experiment}/runs/{run_id}/artifacts/epochs.html")
     page.reload()
     slider = frame.locator("input[type=range]")
     slider.wait_for(timeout=60_000)
     shown = frame.locator("img.frame:visible")
-    assert shown.evaluate_all("images => images.map(i => i.dataset.epoch)") == [str(run.params.epochs)]
+    assert shown.evaluate_all("images => images.map(i => i.dataset.epoch)") == [
+        str(run.params.epochs)
+    ]
     slider.fill("0")
     assert frame.locator("output").inner_text() == "1"
     assert shown.evaluate_all("images => images.map(i => i.dataset.epoch)") == ["1"]

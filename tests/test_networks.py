@@ -26,7 +26,8 @@ def test_the_class_changes_image_and_verdict():
 
 
 def test_the_class_bias_is_a_constant_input_channel():
-    """Away from the padded edge a channel of ones under a convolution adds the same number everywhere: a bias."""
+    """Away from the padded edge a channel of ones under a convolution adds the same number
+    everywhere: a bias."""
     discriminator = Discriminator(8, True)
     wide = torch.nn.Conv2d(2, 8, 4, 2, 1, bias=False)
     images = torch.randn(2, 1, 28, 28)
@@ -34,11 +35,16 @@ def test_the_class_bias_is_a_constant_input_channel():
         plain = torch.nn.functional.conv2d(images, wide.weight[:, :1], stride=2, padding=1)
         with_channel = wide(torch.cat([images, torch.ones_like(images)], dim=1))
     bias = wide.weight[:, 1].sum(dim=(1, 2))
-    assert torch.allclose((with_channel - plain)[:, :, 1:-1, 1:-1], bias[None, :, None, None].expand(2, 8, 12, 12), atol=1e-5)
+    assert torch.allclose(
+        (with_channel - plain)[:, :, 1:-1, 1:-1],
+        bias[None, :, None, None].expand(2, 8, 12, 12),
+        atol=1e-5,
+    )
     assert discriminator.class_bias.weight.shape == (10, 8)
 
 
 def test_the_baseline_is_the_textbooks_size():
     assert (
-        sum(p.numel() for p in Generator(100, 64, False).parameters()) == 100 * 256 * 49 + 2 * 256 + 256 * 128 * 16 + 2 * 128 + 128 * 16 + 1
+        sum(p.numel() for p in Generator(100, 64, False).parameters())
+        == 100 * 256 * 49 + 2 * 256 + 256 * 128 * 16 + 2 * 128 + 128 * 16 + 1
     )

@@ -17,7 +17,9 @@ def softplus(x):
 def test_non_saturating_by_hand():
     d = (softplus(-2) + softplus(1)) / 2 + (softplus(0.5) + softplus(-3)) / 2
     assert objectives.non_saturating_d(REAL, FAKE).item() == pytest.approx(d, rel=1e-6)
-    assert objectives.non_saturating_g(None, FAKE).item() == pytest.approx((softplus(-0.5) + softplus(3)) / 2, rel=1e-6)
+    assert objectives.non_saturating_g(None, FAKE).item() == pytest.approx(
+        (softplus(-0.5) + softplus(3)) / 2, rel=1e-6
+    )
 
 
 def test_hinge_by_hand():
@@ -26,8 +28,12 @@ def test_hinge_by_hand():
 
 
 def test_relativistic_by_hand():
-    assert objectives.relativistic_d(REAL, FAKE).item() == pytest.approx((softplus(-1.5) + softplus(-2)) / 2, rel=1e-6)
-    assert objectives.relativistic_g(REAL, FAKE).item() == pytest.approx((softplus(1.5) + softplus(2)) / 2, rel=1e-6)
+    assert objectives.relativistic_d(REAL, FAKE).item() == pytest.approx(
+        (softplus(-1.5) + softplus(-2)) / 2, rel=1e-6
+    )
+    assert objectives.relativistic_g(REAL, FAKE).item() == pytest.approx(
+        (softplus(1.5) + softplus(2)) / 2, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", objectives.LOSSES)
@@ -46,21 +52,31 @@ def test_gradient_penalty_of_a_linear_function_is_half_its_squared_slope():
     slope = torch.randn(1, 28, 28)
     images = torch.randn(5, 1, 28, 28, requires_grad=True)
     logits = (images * slope).sum(dim=(1, 2, 3))
-    assert objectives.gradient_penalty(logits, images).item() == pytest.approx(slope.square().sum().item() / 2, rel=1e-5)
+    assert objectives.gradient_penalty(logits, images).item() == pytest.approx(
+        slope.square().sum().item() / 2, rel=1e-5
+    )
 
 
 def test_frechet_loss_is_the_distance_less_a_constant():
     from fashion_gan.metrics import frechet_distance, symmetric_root
 
     torch.manual_seed(0)
-    real, fake = torch.randn(500, 6).double() @ torch.randn(6, 6).double(), torch.randn(500, 6).double() + 0.5
+    real, fake = (
+        torch.randn(500, 6).double() @ torch.randn(6, 6).double(),
+        torch.randn(500, 6).double() + 0.5,
+    )
     cov = torch.cov(real.T)
-    loss = objectives.frechet_loss(fake.mean(0), torch.cov(fake.T), real.mean(0), symmetric_root(cov)) + cov.trace()
+    loss = (
+        objectives.frechet_loss(fake.mean(0), torch.cov(fake.T), real.mean(0), symmetric_root(cov))
+        + cov.trace()
+    )
     assert loss.item() == pytest.approx(frechet_distance(real, fake), rel=1e-6)
 
 
 def test_blend_scales_the_second_gradient_to_the_first_ones_norm():
     a, b = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 100.0])
     assert torch.allclose(objectives.blend(a, b, 0.5), torch.tensor([3.0, 6.5]))
-    assert torch.allclose(objectives.blend(a, b / 1e6, 0.5), torch.tensor([3.0, 6.5]))  # however small it is
-    assert torch.equal(objectives.blend(a, 0 * b, 0.5), a)  # one that vanishes adds nothing, and no NaN
+    # however small it is
+    assert torch.allclose(objectives.blend(a, b / 1e6, 0.5), torch.tensor([3.0, 6.5]))
+    # one that vanishes adds nothing, and no NaN
+    assert torch.equal(objectives.blend(a, 0 * b, 0.5), a)

@@ -1,4 +1,5 @@
-"""Whole pipelines on images of one's own: in colour and oblong in a folder, without labels in an .npz, in MNIST's format."""
+"""Whole pipelines on images of one's own: in colour and oblong in a folder, without labels in an
+.npz, in MNIST's format."""
 
 import gzip
 import json
@@ -18,17 +19,28 @@ SHAPES = ("ball", "box", "bar")
 
 
 def drawn(kind: str, height: int, width: int, random: np.random.Generator) -> np.ndarray:
-    """A ball, a box or a bar, bright on black, somewhere near the middle: (height, width) of 0 and 1."""
+    """A ball, a box or a bar, bright on black, somewhere near the middle: (height, width) of 0 and
+    1."""
     y, x = np.mgrid[:height, :width]
-    y, x, r = y - height / 2 - random.normal(0, 2), x - width / 2 - random.normal(0, 2), min(height, width) * random.uniform(0.2, 0.35)
-    return {"ball": y * y + x * x < r * r, "box": np.maximum(abs(y), abs(x)) < r, "bar": abs(y) < r / 3}[kind]
+    y, x, r = (
+        y - height / 2 - random.normal(0, 2),
+        x - width / 2 - random.normal(0, 2),
+        min(height, width) * random.uniform(0.2, 0.35),
+    )
+    return {
+        "ball": y * y + x * x < r * r,
+        "box": np.maximum(abs(y), abs(x)) < r,
+        "bar": abs(y) < r / 3,
+    }[kind]
 
 
 def images(count: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, count)
     levels = random.integers(120, 256, count)[:, None, None]
-    return (np.stack([drawn(SHAPES[c], height, width, random) for c in labels]) * levels).astype(np.uint8), labels
+    return (np.stack([drawn(SHAPES[c], height, width, random) for c in labels]) * levels).astype(
+        np.uint8
+    ), labels
 
 
 def written(project, **values):
@@ -66,7 +78,9 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
     assert [each["profile"]["num_rows"] for each in found.info["datasets"]][1] > 20
     scores = found.read_json("scores")
     assert len(scores["class_accuracy"]) == 3
-    assert scores["samples"] == min(each["profile"]["num_rows"] for each in found.info["datasets"][1:])
+    assert scores["samples"] == min(
+        each["profile"]["num_rows"] for each in found.info["datasets"][1:]
+    )
     page = (found.folder / "index.html").read_text()
     assert '"shape":[3,48,32]' in page  # the twin
     assert "Fashion-MNIST" not in page
@@ -79,7 +93,18 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
     assert (other.returncode, other.stderr.count("\n")) == (2, 1), other.stderr
     assert "is not what run own was trained on" in other.stderr
 
-    done = fashion_gan_here("sample", "--model", "own", "--classes", "bar,ball", "--n", "8", "--out", "x.npz", cwd=project)
+    done = fashion_gan_here(
+        "sample",
+        "--model",
+        "own",
+        "--classes",
+        "bar,ball",
+        "--n",
+        "8",
+        "--out",
+        "x.npz",
+        cwd=project,
+    )
     assert done.returncode == 0, done.stderr
     with np.load(project / "x.npz") as file:
         assert file["images"].shape == (8, 48, 32, 3)
@@ -88,20 +113,29 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
     assert measured.returncode == 0, measured.stderr
     assert json.loads(measured.stdout)["measure"] == scores["measure"]
 
-    many = fashion_gan_here("sample", "--model", "own", "--n", "1000", "--out", "many.npz", cwd=project)
+    many = fashion_gan_here(
+        "sample", "--model", "own", "--n", "1000", "--out", "many.npz", cwd=project
+    )
     assert many.returncode == 0, many.stderr
-    measured = fashion_gan_here("evaluate", "many.npz", "--like", "own", "--html", "measured", "--json", cwd=project)
+    measured = fashion_gan_here(
+        "evaluate", "many.npz", "--like", "own", "--html", "measured", "--json", cwd=project
+    )
     assert measured.returncode == 0, measured.stderr
     assert json.loads(measured.stdout)["measure"] == scores["measure"]
     assert "Fashion-MNIST" not in (project / "measured" / "index.html").read_text()
     grey = fashion_gan_here("evaluate", "many.npz", cwd=project)
     assert (grey.returncode, grey.stderr.count("\n")) == (2, 1), grey.stderr
-    assert "shape (1000, 48, 32, 3); allowed: (N, 28, 28) or (N, 1, 28, 28), as Fashion-MNIST has" in grey.stderr
+    assert (
+        "shape (1000, 48, 32, 3); allowed: (N, 28, 28) or (N, 1, 28, 28), as Fashion-MNIST has"
+        in grey.stderr
+    )
 
     _, said = run(project, "again", dataset=str(project / "photos"), notebooks=["02_train"])
     assert "packing" not in said  # nor are the networks trained again
     assert read_json(next((project / "mine").glob("sets/*/networks/features.json"))) == networks
-    more = fashion_gan_here("resume", "again", "-p", f"epochs={found.params.epochs + 1}", cwd=project)
+    more = fashion_gan_here(
+        "resume", "again", "-p", f"epochs={found.params.epochs + 1}", cwd=project
+    )
     assert more.returncode == 0, more.stdout + more.stderr
     assert len(find("again").series("loss_d")[1]) == found.params.epochs + 1
 
@@ -110,12 +144,19 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
 def test_an_npz_without_labels_is_a_set_of_one_class(project):
     grey, _ = images(600, 20, 16)
     np.savez(project / "plain.npz", images=grey)
-    found, _ = run(project, "plain", dataset=str(project / "plain.npz"), notebooks=["02_train", "03_evaluate", "04_sample", "05_explorer"])
+    found, _ = run(
+        project,
+        "plain",
+        dataset=str(project / "plain.npz"),
+        notebooks=["02_train", "03_evaluate", "04_sample", "05_explorer"],
+    )
     assert found.info["data"]["classes"] == ["images"]
     assert "label_accuracy" not in found.read_json("scores")
     assert "learned which way images" in (found.folder / "index.html").read_text()
     assert not model.find("plain").asked
-    done = fashion_gan_here("sample", "--model", "plain", "--classes", "0", "--out", "x.png", cwd=project)
+    done = fashion_gan_here(
+        "sample", "--model", "plain", "--classes", "0", "--out", "x.png", cwd=project
+    )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "cannot be asked for a class" in done.stderr
 
@@ -126,7 +167,10 @@ def test_mnists_format(project):
     raw.mkdir(parents=True)
     for prefix, count in (("train", 480), ("t10k", 120)):
         grey, labels = images(count, 28, 28)
-        header = lambda kind, *sizes: bytes([0, 0, 8, kind]) + b"".join(size.to_bytes(4, "big") for size in sizes)  # noqa: E731
+
+        def header(kind, *sizes):
+            return bytes([0, 0, 8, kind]) + b"".join(size.to_bytes(4, "big") for size in sizes)
+
         with gzip.open(raw / f"{prefix}-images-idx3-ubyte.gz", "wb") as file:
             file.write(header(3, count, 28, 28) + grey.tobytes())
         with gzip.open(raw / f"{prefix}-labels-idx1-ubyte.gz", "wb") as file:
@@ -140,9 +184,18 @@ def test_mnists_format(project):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"dataset": "nowhere.npz"}, "dataset 'nowhere.npz' does not exist; allowed: fashion-mnist, mnist, kmnist, qmnist, a folder"),
+        (
+            {"dataset": "nowhere.npz"},
+            (
+                "dataset 'nowhere.npz' does not exist; allowed: fashion-mnist, mnist, kmnist,"
+                " qmnist, a folder"
+            ),
+        ),
         ({"dataset": "few.npz"}, "allowed: 256 or more"),
-        ({"dataset": "some.npz", "batch_size": 256}, "fewer than batch_size 256; say -p batch_size="),
+        (
+            {"dataset": "some.npz", "batch_size": 256},
+            "fewer than batch_size 256; say -p batch_size=",
+        ),
     ],
 )
 def test_what_cannot_be_trained_on_is_said_in_one_line(project, values, words):

@@ -84,7 +84,12 @@ def test_a_folder_of_classes(tmp_path):
     assert sorted(contents(packed)) == sorted(["dataset.json", *pack.FILES])
     assert (told["schema"], told["name"], told["source"]) == (1, packed.name, str(folder))
     assert (told["shape"], told["classes"], told["skipped"]) == ([1, 16, 24], ["cat", "dog"], [])
-    assert told["digest"] == hashlib.sha256(b"".join((packed / name).read_bytes() for name in pack.FILES)).hexdigest()[:16]
+    assert (
+        told["digest"]
+        == hashlib.sha256(
+            b"".join((packed / name).read_bytes() for name in pack.FILES)
+        ).hexdigest()[:16]
+    )
     assert together(packed) == {image.tobytes(): [i % 2] for i, image in enumerate(images)}
 
 
@@ -98,7 +103,9 @@ def test_the_first_images_are_of_all_classes(tmp_path):
 
 @pytest.mark.fast
 def test_a_folder_without_classes(tmp_path):
-    packed = pack.pack(str(make_folder(tmp_path / "plain", noise(256, 16, 16), classes=())), tmp_path, **quiet)
+    packed = pack.pack(
+        str(make_folder(tmp_path / "plain", noise(256, 16, 16), classes=())), tmp_path, **quiet
+    )
     assert read_json(packed / "dataset.json")["classes"] == []
     assert all(not labels.any() for _, labels in unpacked(packed).values())
 
@@ -113,13 +120,20 @@ def test_unchanged_is_found_again_and_changed_is_packed_anew(tmp_path):
     os.utime(folder / "cat" / "00000.png", ns=(1, 1))
     second = pack.pack(str(folder), tmp_path, **quiet)
     assert second != first
-    assert read_json(second / "dataset.json")["digest"] == read_json(first / "dataset.json")["digest"]
+    assert (
+        read_json(second / "dataset.json")["digest"] == read_json(first / "dataset.json")["digest"]
+    )
 
 
 @pytest.mark.fast
 def test_hidden_files_and_others_do_not_count(tmp_path):
     folder = make_folder(tmp_path / "pets", noise(256, 16, 16))
-    for name in (".ipynb_checkpoints/x.png", "__MACOSX/cat/._00000.png", "cat/._00000.png", "cat/notes.txt"):
+    for name in (
+        ".ipynb_checkpoints/x.png",
+        "__MACOSX/cat/._00000.png",
+        "cat/._00000.png",
+        "cat/notes.txt",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
     told = read_json(pack.pack(str(folder), tmp_path, **quiet) / "dataset.json")
@@ -129,11 +143,14 @@ def test_hidden_files_and_others_do_not_count(tmp_path):
 @pytest.mark.fast
 def test_a_split_follows_from_content_alone(tmp_path):
     images = noise(3000, 16, 16)
-    packed = unpacked(pack.pack(str(make_npz(tmp_path / "a.npz", images=images)), tmp_path, **quiet))
+    packed = unpacked(
+        pack.pack(str(make_npz(tmp_path / "a.npz", images=images)), tmp_path, **quiet)
+    )
     shares = {split: len(labels) / 3000 for split, (_, labels) in packed.items()}
     assert shares == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1}, abs=0.03)
     where = {image.tobytes(): split for split, (found, _) in packed.items() for image in found}
-    more = np.concatenate([noise(500, 16, 16, seed=1), images[::-1], images[:700]])  # others, another order, copies
+    # others, another order, copies
+    more = np.concatenate([noise(500, 16, 16, seed=1), images[::-1], images[:700]])
     again = unpacked(pack.pack(str(make_npz(tmp_path / "b.npz", images=more)), tmp_path, **quiet))
     splits = {}
     for split, (found, _) in again.items():
@@ -179,7 +196,10 @@ PICTURES = {
     "grey as RGB": (Image.fromarray(RAMP).convert("RGB"), RAMP),
     "palette of greys": (palette(), RAMP),
     "transparent on black": (cut_out(), np.where(RAMP < 128, 0, RAMP)),
-    "coloured": (Image.merge("RGB", [Image.fromarray(RAMP), Image.fromarray(BLACK), Image.fromarray(BLACK)]), [RAMP, BLACK, BLACK]),
+    "coloured": (
+        Image.merge("RGB", [Image.fromarray(RAMP), Image.fromarray(BLACK), Image.fromarray(BLACK)]),
+        [RAMP, BLACK, BLACK],
+    ),
 }
 
 
@@ -200,7 +220,12 @@ def test_modes(tmp_path, kind):
 def test_suffixes(tmp_path, suffix):
     folder = make_folder(tmp_path / "x", noise(256, 16, 16), classes=())
     Image.fromarray(RAMP).save(folder / f"other.{suffix}")
-    assert sum(read_json(pack.pack(str(folder), tmp_path, **quiet) / "dataset.json")["counts"].values()) == 257
+    assert (
+        sum(
+            read_json(pack.pack(str(folder), tmp_path, **quiet) / "dataset.json")["counts"].values()
+        )
+        == 257
+    )
 
 
 @pytest.mark.fast
@@ -208,33 +233,54 @@ def test_every_form_of_an_npz(tmp_path):
     colour, labels = noise(300, 3, 16, 20), np.arange(300) % 3
     forms = {
         "chw": {"images": colour, "labels": labels, "classes": ["a", "b", "c"]},
-        "hwc": {"images": np.ascontiguousarray(np.moveaxis(colour, 1, 3)), "labels": np.array(["a", "b", "c"])[labels]},
-        "columns": {"images": np.asfortranarray(colour), "labels": labels.astype(np.uint8), "classes": ["a", "b", "c"]},
+        "hwc": {
+            "images": np.ascontiguousarray(np.moveaxis(colour, 1, 3)),
+            "labels": np.array(["a", "b", "c"])[labels],
+        },
+        "columns": {
+            "images": np.asfortranarray(colour),
+            "labels": labels.astype(np.uint8),
+            "classes": ["a", "b", "c"],
+        },
     }
     told = [
-        read_json(pack.pack(str(make_npz(tmp_path / f"{n}.npz", **form)), tmp_path, **quiet) / "dataset.json") for n, form in forms.items()
+        read_json(
+            pack.pack(str(make_npz(tmp_path / f"{n}.npz", **form)), tmp_path, **quiet)
+            / "dataset.json"
+        )
+        for n, form in forms.items()
     ]
     assert [(one["shape"], one["classes"]) for one in told] == [([3, 16, 20], ["a", "b", "c"])] * 3
     assert len({one["digest"] for one in told}) == 1
-    grey = [make_npz(tmp_path / f"{n}.npz", images=images) for n, images in {"nhw": colour[:, 0], "n1hw": colour[:, :1]}.items()]
+    grey = [
+        make_npz(tmp_path / f"{n}.npz", images=images)
+        for n, images in {"nhw": colour[:, 0], "n1hw": colour[:, :1]}.items()
+    ]
     told = [read_json(pack.pack(str(path), tmp_path, **quiet) / "dataset.json") for path in grey]
     assert told[0]["shape"] == told[1]["shape"] == [1, 16, 20]
     assert told[0]["digest"] == told[1]["digest"]
 
 
 def idx(array, kind):
-    return bytes([0, 0, kind, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+    return (
+        bytes([0, 0, kind, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+    )
 
 
-def make_idx(raw, prefixes=("train", "t10k"), counts=(60, 12), extra=False, pack_with=bytes, suffix=""):
-    """Small files of that format; QMNIST's labels are tables of integers whose first column is the class."""
+def make_idx(
+    raw, prefixes=("train", "t10k"), counts=(60, 12), extra=False, pack_with=bytes, suffix=""
+):
+    """Small files of that format; QMNIST's labels are tables of integers whose first column is the
+    class."""
     raw.mkdir(parents=True)
     made = []
     for seed, (prefix, count) in enumerate(zip(prefixes, counts, strict=True)):
         images, labels = noise(count, 28, 28, seed=seed), (np.arange(count) % 10).astype(np.uint8)
         table = np.stack([labels, *[labels + 50] * 7], 1).astype(">i4")
         (raw / f"{prefix}-images-idx3-ubyte{suffix}").write_bytes(pack_with(idx(images, 8)))
-        name, content = ("labels-idx2-int", idx(table, 12)) if extra else ("labels-idx1-ubyte", idx(labels, 8))
+        name, content = (
+            ("labels-idx2-int", idx(table, 12)) if extra else ("labels-idx1-ubyte", idx(labels, 8))
+        )
         (raw / f"{prefix}-{name}{suffix}").write_bytes(pack_with(content))
         made.append((images, labels))
     return made
@@ -255,8 +301,16 @@ def test_mnist_and_its_kin_keep_their_official_split(tmp_path, dataset):
     packed = pack.pack(dataset, tmp_path, **quiet)
     told, found = read_json(packed / "dataset.json"), unpacked(packed)
     assert packed == tmp_path / "sets" / dataset
-    assert (told["shape"], told["counts"], told["source"]) == ([1, 28, 28], {"train": 50, "validation": 10, "test": 12}, dataset)
-    assert told["classes"] == (["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"] if dataset == "kmnist" else list("0123456789"))
+    assert (told["shape"], told["counts"], told["source"]) == (
+        [1, 28, 28],
+        {"train": 50, "validation": 10, "test": 12},
+        dataset,
+    )
+    assert told["classes"] == (
+        ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+        if dataset == "kmnist"
+        else list("0123456789")
+    )
     for split, images, labels in (
         ("train", train[:50], train_labels[:50]),
         ("validation", train[50:], train_labels[50:]),
@@ -286,13 +340,19 @@ def test_torchvisions_download(tmp_path, monkeypatch):
     make_idx(tmp_path / "server", pack_with=gzip.compress, suffix=".gz")
     files = {path.name: digest(path, "md5") for path in (tmp_path / "server").iterdir()}
     handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=tmp_path / "server")) as server:
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(handler, directory=tmp_path / "server")
+    ) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
         monkeypatch.setattr(MNIST, "resources", list(files.items()))
         packed = pack.pack("mnist", tmp_path / "data", **quiet)
         server.shutdown()
-    assert read_json(packed / "dataset.json")["counts"] == {"train": 50, "validation": 10, "test": 12}
+    assert read_json(packed / "dataset.json")["counts"] == {
+        "train": 50,
+        "validation": 10,
+        "test": 12,
+    }
 
 
 @pytest.mark.fast
@@ -301,12 +361,18 @@ def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path, monkeypatc
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     done = fashion_gan_here("data", "--folder", str(tmp_path), "--dataset", "qmnist", cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    for words in (str(tmp_path / "QMNIST" / "raw"), "torchvision's download", "qmnist-test-labels-idx2-int"):
+    for words in (
+        str(tmp_path / "QMNIST" / "raw"),
+        "torchvision's download",
+        "qmnist-test-labels-idx2-int",
+    ):
         assert words in done.stderr
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("harm", ["cut", "gzip cut", "gzip checksum", "no header", "other count", "label 10"])
+@pytest.mark.parametrize(
+    "harm", ["cut", "gzip cut", "gzip checksum", "no header", "other count", "label 10"]
+)
 def test_damaged_files_of_mnist(tmp_path, harm):
     raw = tmp_path / "MNIST" / "raw"
     make_idx(raw)
@@ -321,7 +387,14 @@ def test_damaged_files_of_mnist(tmp_path, harm):
     elif harm == "no header":
         images.write_bytes(b"")
     else:
-        labels.write_bytes(idx(np.full(12 if harm == "label 10" else 11, 10 if harm == "label 10" else 1, np.uint8), 8))
+        labels.write_bytes(
+            idx(
+                np.full(
+                    12 if harm == "label 10" else 11, 10 if harm == "label 10" else 1, np.uint8
+                ),
+                8,
+            )
+        )
     with pytest.raises(UserError, match="damaged"):
         pack.pack("mnist", tmp_path, **quiet)
     assert [path.name for path in (tmp_path / "sets").iterdir()] == ["mnist.lock"]
@@ -338,7 +411,9 @@ pack.pack(sys.argv[1], pathlib.Path(sys.argv[2]), say=lambda line: print(line, f
 def start_packing(folder, data_dir, code=CHILD):
     paths = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
     words = [sys.executable, "-c", code, str(folder), str(data_dir)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
 
 
 def make_links(folder, images, count):
@@ -354,7 +429,9 @@ def make_links(folder, images, count):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """20,000 coloured 64×64 PNGs; unpacked they are 250 MB."""
-    folder = make_links(tmp_path_factory.mktemp("many") / "many", np.tile(noise(50, 8, 8, 3), (1, 8, 8, 1)), 20_000)
+    folder = make_links(
+        tmp_path_factory.mktemp("many") / "many", np.tile(noise(50, 8, 8, 3), (1, 8, 8, 1)), 20_000
+    )
     yield folder
     shutil.rmtree(folder)
 
@@ -424,18 +501,31 @@ def interruptible(kind, tmp_path):
     labels = np.arange(350) % 2
     if kind == "mnist":
         for data_dir in ("whole", "stopped"):
-            make_idx(tmp_path / data_dir / "MNIST" / "raw", counts=(250, 130), pack_with=gzip.compress, suffix=".gz")
+            make_idx(
+                tmp_path / data_dir / "MNIST" / "raw",
+                counts=(250, 130),
+                pack_with=gzip.compress,
+                suffix=".gz",
+            )
         return "mnist"
     if kind == "folder with a bad one":
         return str(with_a_bad_one(tmp_path))
     images = noise(350, 16, 20, 3)
-    form = {"npz": np.savez, "npz compressed": np.savez_compressed, "npz by columns": np.savez}[kind]
-    form(tmp_path / "x.npz", images=np.asfortranarray(images) if "columns" in kind else images, labels=labels)
+    form = {"npz": np.savez, "npz compressed": np.savez_compressed, "npz by columns": np.savez}[
+        kind
+    ]
+    form(
+        tmp_path / "x.npz",
+        images=np.asfortranarray(images) if "columns" in kind else images,
+        labels=labels,
+    )
     return str(tmp_path / "x.npz")
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("kind", ["npz", "npz compressed", "npz by columns", "mnist", "folder with a bad one"])
+@pytest.mark.parametrize(
+    "kind", ["npz", "npz compressed", "npz by columns", "mnist", "folder with a bad one"]
+)
 def test_interrupted_at_each_batch_it_gives_the_same_bytes(tmp_path, monkeypatch, kind):
     for module in (sources, arrays):
         monkeypatch.setattr(module, "BATCH", 100)
@@ -488,11 +578,22 @@ def test_two_at_once_pack_it_once(tmp_path, few):
 def test_memory_does_not_grow_with_the_images(tmp_path, many):
     code = "import resource\n" + CHILD + "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     # A shell between: a process takes over the peak of the one that starts it.
-    words = ["sh", "-c", '"$0" -c "$1" "$2" "$3"; exit $?', sys.executable, code, str(many), str(tmp_path)]
+    words = [
+        "sh",
+        "-c",
+        '"$0" -c "$1" "$2" "$3"; exit $?',
+        sys.executable,
+        code,
+        str(many),
+        str(tmp_path),
+    ]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
-    done = subprocess.run(words, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": paths})
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": paths}
+    )
     lines = done.stdout.splitlines()
-    assert int(lines[-1]) / (1024**2 if sys.platform == "darwin" else 1) / 1024 < 150, lines  # MiB; the images alone are 234
+    # MiB; the images alone are 234
+    assert int(lines[-1]) / (1024**2 if sys.platform == "darwin" else 1) / 1024 < 150, lines
     assert read_json(next(tmp_path.glob("sets/*/dataset.json")))["shape"] == [3, 64, 64]
 
 
@@ -522,7 +623,9 @@ def damaged_npz(path):
 def boastful_npz(path):
     """Its header speaks of 9 million million images."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (9 * 10**12, 16, 16)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (9 * 10**12, 16, 16)}
+    )
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("images.npy", header.getvalue() + bytes(1000))
     return path
@@ -561,7 +664,9 @@ def both(tmp_path):
 
 
 def npz(images=None, **more):
-    return lambda tmp_path: make_npz(tmp_path / "x.npz", images=noise(300, 16, 16) if images is None else images, **more)
+    return lambda tmp_path: make_npz(
+        tmp_path / "x.npz", images=noise(300, 16, 16) if images is None else images, **more
+    )
 
 
 def text(name, content=b"words"):
@@ -583,12 +688,24 @@ LABELS = np.arange(300) % 3
 BAD = {
     "no such path": (lambda tmp_path: tmp_path / "none", ["does not exist", "mnist", ".npz"]),
     "neither": (text("x.tar"), ["neither a folder nor an .npz"]),
-    "empty": (lambda tmp_path: (tmp_path / "x").mkdir() or tmp_path / "x", ["holds no images", ".png"]),
+    "empty": (
+        lambda tmp_path: (tmp_path / "x").mkdir() or tmp_path / "x",
+        ["holds no images", ".png"],
+    ),
     "unreadable": (with_a_bad_one, ["dog/00001.png", "skip_unreadable: true"]),
     "all unreadable": (all_unreadable, ["not one of 256", "0.png"]),
-    "mixed sizes": (mixed_sizes, ["00000.png is 20×16", "a.png is 20×32", "298 of 20×16, 2 of 20×32"]),
-    "too small": (lambda tmp_path: make_folder(tmp_path / "x", noise(256, 12, 16)), ["16×12", "from 16 to 64"]),
-    "too large": (lambda tmp_path: make_folder(tmp_path / "x", noise(256, 16, 68)), ["68×16", "from 16 to 64"]),
+    "mixed sizes": (
+        mixed_sizes,
+        ["00000.png is 20×16", "a.png is 20×32", "298 of 20×16, 2 of 20×32"],
+    ),
+    "too small": (
+        lambda tmp_path: make_folder(tmp_path / "x", noise(256, 12, 16)),
+        ["16×12", "from 16 to 64"],
+    ),
+    "too large": (
+        lambda tmp_path: make_folder(tmp_path / "x", noise(256, 16, 68)),
+        ["68×16", "from 16 to 64"],
+    ),
     "no multiple of 4": (npz(noise(300, 18, 16)), ["16×18", "multiple of 4"]),
     "a class empty": (folder_of(cat=150, dog=150, emu=0), ["no image of class emu"]),
     "a label unused": (npz(labels=np.arange(300) % 2 * 2), ["no image of class 1"]),
@@ -601,7 +718,10 @@ BAD = {
     "negative labels": (npz(labels=LABELS - 1), ["from -1 to 1"]),
     "labels of another length": (npz(labels=LABELS[:-1]), ["(299,)", "(300,)"]),
     "labels float": (npz(labels=LABELS / 1), ["float64", "integers"]),
-    "a name that is no class": (npz(labels=np.array(list("abc"))[LABELS], classes=list("ab")), ["'c'"]),
+    "a name that is no class": (
+        npz(labels=np.array(list("abc"))[LABELS], classes=list("ab")),
+        ["'c'"],
+    ),
     "a class named twice": (npz(labels=LABELS, classes=list("aba")), ["twice"]),
     "classes without labels": (npz(classes=list("ab")), ["no labels"]),
     "images float": (npz(np.zeros((300, 16, 16))), ["float64", "uint8"]),
@@ -613,11 +733,14 @@ BAD = {
     "no npz": (text("x.npz"), ["damaged"]),
     "npz cut": (text("x.npz", b"PK\x03\x04 and no more"), ["damaged"]),
     "npz flipped": (lambda tmp_path: damaged_npz(tmp_path / "x.npz"), ["damaged"]),
-    "npz without images": (lambda tmp_path: make_npz(tmp_path / "x.npz", pictures=noise(1, 16, 16)), ["holds pictures", "`images`"]),
+    "npz without images": (
+        lambda tmp_path: make_npz(tmp_path / "x.npz", pictures=noise(1, 16, 16)),
+        ["holds pictures", "`images`"],
+    ),
     "npz that says too much": (lambda tmp_path: boastful_npz(tmp_path / "x.npz"), ["damaged"]),
     "objects": (npz(labels=np.array([{}] * 300)), ["damaged"]),
     "both": (both, ["direct.png", "cat", "not clear"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.fast
@@ -625,7 +748,9 @@ BAD = {
 def test_one_line_and_nothing_left(tmp_path, case):
     make, expected = BAD[case]
     source = make(tmp_path)
-    done = fashion_gan_here("data", "--folder", str(tmp_path / "data"), "--dataset", str(source), cwd=ROOT)
+    done = fashion_gan_here(
+        "data", "--folder", str(tmp_path / "data"), "--dataset", str(source), cwd=ROOT
+    )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     for words in [*expected, source.name]:
         assert words in done.stderr
@@ -640,8 +765,12 @@ def test_unreadable_images_are_skipped_where_that_is_asked_for(tmp_path):
     done = fashion_gan_here(*words, "--skip-unreadable", cwd=ROOT)
     assert "skipped 2 that cannot be read: cat/link.png, dog/00001.png" in done.stdout
     told = read_json(next(tmp_path.glob("sets/*/dataset.json")))
-    assert (told["skipped"], sum(told["counts"].values())) == (["cat/link.png", "dog/00001.png"], 299)
-    again = fashion_gan_here(*words, cwd=ROOT)  # without asking, the same answer as if it were not packed yet
+    assert (told["skipped"], sum(told["counts"].values())) == (
+        ["cat/link.png", "dog/00001.png"],
+        299,
+    )
+    # without asking, the same answer as if it were not packed yet
+    again = fashion_gan_here(*words, cwd=ROOT)
     assert again.returncode == 2
     assert "skip_unreadable: true" in again.stderr
 
@@ -657,7 +786,12 @@ def test_a_class_that_loses_all_its_images_to_skipping(tmp_path):
 
 @pytest.mark.fast
 def test_the_command_says_where_it_lies(tmp_path):
-    path = make_npz(tmp_path / "pets.npz", images=noise(300, 16, 16), labels=np.arange(300) % 2, classes=["cat", "dog"])
+    path = make_npz(
+        tmp_path / "pets.npz",
+        images=noise(300, 16, 16),
+        labels=np.arange(300) % 2,
+        classes=["cat", "dog"],
+    )
     done = fashion_gan_here("data", "--folder", str(tmp_path), "--dataset", str(path), cwd=ROOT)
     where = next((tmp_path / "sets").glob("pets-*/"))
     assert f"is packed in {where}" in done.stdout

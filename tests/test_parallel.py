@@ -1,4 +1,5 @@
-"""Training by several workers: the arithmetic against one process, in float64; on a real Ray a killed worker, Ctrl-C, refusals."""
+"""Training by several workers: the arithmetic against one process, in float64; on a real Ray a
+killed worker, Ctrl-C, refusals."""
 
 import os
 import signal
@@ -23,7 +24,13 @@ from fashion_gan.state import FrechetObjective, TrainingState, average, step
 
 pytestmark = [pytest.mark.timeout(900)]
 two_cores = pytest.mark.skipif(os.cpu_count() < 2, reason="this machine has one core")
-SIZE = TINY | {"subset": 1024, "epochs": 4, "channels": 8, "notebooks": ["02_train"], "checkpoint_seconds": 1.0}
+SIZE = TINY | {
+    "subset": 1024,
+    "epochs": 4,
+    "channels": 8,
+    "notebooks": ["02_train"],
+    "checkpoint_seconds": 1.0,
+}
 RECIPES = (
     {"augment": "translate+cutout"},
     {"loss": "hinge", "r1": 1.0, "r2": 1.0, "penalty_every": 4},
@@ -35,20 +42,31 @@ STEPS = 16  # of 64 images; the Fréchet loss begins with the eleventh
 
 
 def some_steps(rank, size, folder):
-    """The first steps of each recipe as process `rank` of `size`, in float64, so that the order of sums leaves no trace."""
+    """The first steps of each recipe as process `rank` of `size`, in float64, so that the order of
+    sums leaves no trace."""
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     single = data.make_transform()
     data.make_transform = lambda: lambda images: single(images).double()
     if size > 1:
-        torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size)
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size
+        )
         parallel.team = parallel.Team(rank, size, folder / "stop")
-    images = torch.randint(0, 256, (64 * STEPS, 1, 28, 28), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images = torch.randint(
+        0, 256, (64 * STEPS, 1, 28, 28), generator=torch.Generator().manual_seed(0)
+    ).to(torch.uint8)
     split = data.Split(images, torch.arange(64 * STEPS) % 10)
     for number, recipe in enumerate(RECIPES):
-        params = Params(subset=64 * STEPS, channels=8, feature_from=640, batch_size=64, workers=size, **recipe)
+        params = Params(
+            subset=64 * STEPS, channels=8, feature_from=640, batch_size=64, workers=size, **recipe
+        )
         state = TrainingState(params)
-        frechet = FrechetObjective(split, params.conditional, state.device) if params.feature_loss else None
+        frechet = (
+            FrechetObjective(split, params.conditional, state.device)
+            if params.feature_loss
+            else None
+        )
         if frechet:
             frechet.root, frechet.mean = frechet.root.double(), frechet.mean.double()
         for real, labels in data.batches(split, params.batch_size, 0, 0):
@@ -56,7 +74,10 @@ def some_steps(rank, size, folder):
             state.position.images += len(real)
             average(state, params)
         if rank == 0:
-            parts = {name: getattr(state, name).state_dict() for name in ("generator", "discriminator", "averaged", "moments")}
+            parts = {
+                name: getattr(state, name).state_dict()
+                for name in ("generator", "discriminator", "averaged", "moments")
+            }
             torch.save(parts | {"losses": state.losses}, folder / f"{size}-{number}.pt")
     if size > 1:
         torch.distributed.barrier()  # one that leaves before the other ends it with SIGABRT
@@ -67,11 +88,15 @@ def test_two_workers_take_the_same_steps_as_one(tmp_path):
     for size in (1, 2):  # processes of their own: they change torch's default type
         torch.multiprocessing.spawn(some_steps, (size, tmp_path), nprocs=size)
     for number in range(len(RECIPES)):
-        one, two = (torch.load(tmp_path / f"{size}-{number}.pt", weights_only=True) for size in (1, 2))
+        one, two = (
+            torch.load(tmp_path / f"{size}-{number}.pt", weights_only=True) for size in (1, 2)
+        )
         assert torch.allclose(one.pop("losses"), two.pop("losses"), rtol=1e-9)
         for name, tensors in one.items():
             for key, value in tensors.items():
-                assert torch.allclose(value.double(), two[name][key].double(), rtol=1e-7, atol=1e-7), (number, name, key)
+                assert torch.allclose(
+                    value.double(), two[name][key].double(), rtol=1e-7, atol=1e-7
+                ), (number, name, key)
         assert one["generator"]["layers.0.num_batches_tracked"] == STEPS
 
 
@@ -83,7 +108,9 @@ def written(project, **changes):
 
 def begun(project, path, name):
     log = (project / "log.txt").open("w")
-    return subprocess.Popen([command(), "run", str(path), "--name", name], cwd=project, stdout=log, stderr=log)
+    return subprocess.Popen(
+        [command(), "run", str(path), "--name", name], cwd=project, stdout=log, stderr=log
+    )
 
 
 def workers_of(project):
@@ -105,16 +132,29 @@ def whole(run, epochs):
 @pytest.mark.slow
 def test_a_killed_worker_and_a_killed_node_cost_nothing(ray, project, monkeypatch):
     cluster = small_cluster(1)
-    nodes = {node.all_processes["raylet"][0].process.pid: node for node in (cluster.add_node(num_cpus=1) for _ in range(2))}
+    nodes = {
+        node.all_processes["raylet"][0].process.pid: node
+        for node in (cluster.add_node(num_cpus=1) for _ in range(2))
+    }
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    run, log, folder = begun(project, written(project, epochs=6), "two"), project / "log.txt", project / "reports" / "two"
+    run, log, folder = (
+        begun(project, written(project, epochs=6), "two"),
+        project / "log.txt",
+        project / "reports" / "two",
+    )
     try:
-        for kill in (psutil.Process.kill, lambda worker: cluster.remove_node(nodes[worker.ppid()], allow_graceful=False)):
+        for kill in (
+            psutil.Process.kill,
+            lambda worker: cluster.remove_node(nodes[worker.ppid()], allow_graceful=False),
+        ):
             seen = epochs_of(folder)
             wait_until(lambda seen=seen: epochs_of(folder) > seen, 240, log, run)
             team = wait_until(lambda: workers_of(project), 30, log, run)
-            kill(next(worker for worker in team if worker.ppid() in nodes))  # one that is not beside the driver
-            wait_until(lambda team=team: not set(team) & set(workers_of(project) or team), 120, log, run)
+            # one that is not beside the driver
+            kill(next(worker for worker in team if worker.ppid() in nodes))
+            wait_until(
+                lambda team=team: not set(team) & set(workers_of(project) or team), 120, log, run
+            )
         assert run.wait(400) == 0, log.read_text()
     finally:
         run.kill()
@@ -124,17 +164,22 @@ def test_a_killed_worker_and_a_killed_node_cost_nothing(ray, project, monkeypatc
     assert whole(found, 6)
     assert found.info["images_seen"] == 6 * 1024
     monkeypatch.delenv("RAY_ADDRESS")
-    alone = fashion_gan_here("run", str(written(project, workers=1, epochs=1)), "--name", "one", cwd=project)
+    alone = fashion_gan_here(
+        "run", str(written(project, workers=1, epochs=1)), "--name", "one", cwd=project
+    )
     assert alone.returncode == 0, alone.stderr
     ours, theirs = (find(name).series("loss_d")[1][0] for name in ("two", "one"))
-    assert ours == pytest.approx(theirs, rel=0.02)  # the first epoch's mean, before rounding has grown
+    # the first epoch's mean, before rounding has grown
+    assert ours == pytest.approx(theirs, rel=0.02)
     assert (found.folder / "generator.safetensors").exists()
 
 
 @two_cores
 @pytest.mark.slow
 def test_a_run_of_two_workers_on_this_machine(ray, project):
-    done = fashion_gan("run", str(written(project, epochs=1, subset=512)), "--name", "two", cwd=project)
+    done = fashion_gan(
+        "run", str(written(project, epochs=1, subset=512)), "--name", "two", cwd=project
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert find("two").info["status"] == "FINISHED"
     assert whole(find("two"), 1)
@@ -144,7 +189,11 @@ def test_a_run_of_two_workers_on_this_machine(ray, project):
 
 def epochs_of(folder):
     """How many epochs stand in a run's record."""
-    return len(Run(folder).series("validation_distance")[1]) if (folder / "metrics.jsonl").exists() else 0
+    return (
+        len(Run(folder).series("validation_distance")[1])
+        if (folder / "metrics.jsonl").exists()
+        else 0
+    )
 
 
 @two_cores
@@ -177,7 +226,9 @@ def test_a_nan_is_said_in_one_line_and_not_tried_again(ray, project):
     state = TrainingState(params)
     torch.nn.init.constant_(state.generator.project.weight, float("nan"))
     kept = checkpoint.save(project / "checkpoints", state.state_dict(), params.model_dump(), 0, 1)
-    done = fashion_gan("run", str(written(project, checkpoint=str(kept))), "--name", "nan", cwd=project)
+    done = fashion_gan(
+        "run", str(written(project, checkpoint=str(kept))), "--name", "nan", cwd=project
+    )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "a loss became NaN or infinite" in done.stderr
     assert find("nan").info["status"] == "FAILED"
@@ -185,9 +236,13 @@ def test_a_nan_is_said_in_one_line_and_not_tried_again(ray, project):
 
 
 def test_whichever_worker_fails_says_why(ray, project, monkeypatch):
-    """The others wait for it in a step: were it silent, Ray would begin them all again, and again."""
+    """The others wait for it in a step: were it silent, Ray would begin them all again, and
+    again."""
     params = read_profile(written(project), []).params.model_dump() | {"data_dir": "none"}
-    monkeypatch.setattr("ray.train.get_context", lambda: SimpleNamespace(get_world_rank=lambda: 1, get_world_size=lambda: 2))
+    monkeypatch.setattr(
+        "ray.train.get_context",
+        lambda: SimpleNamespace(get_world_rank=lambda: 1, get_world_size=lambda: 2),
+    )
     monkeypatch.setattr(parallel, "team", parallel.team)  # put back afterwards
     with pytest.raises(UserError):
         workers.work({"params": params, "folder": str(project / "reports"), "root": str(project)})
@@ -213,7 +268,10 @@ def test_too_small_a_cluster_and_none(ray, project):
     assert os.cpu_count() < many
     done = fashion_gan("run", str(written(project, workers=many, batch_size=64)), cwd=project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert f"64 workers take each 1 cores and 0 GPUs; the cluster's machines have {os.cpu_count()} cores" in done.stderr
+    assert (
+        f"64 workers take each 1 cores and 0 GPUs; the cluster's machines have {os.cpu_count()}"
+        " cores" in done.stderr
+    )
     began = time.monotonic()
     done = fashion_gan("run", str(written(project)), cwd=project, RAY_ADDRESS="127.0.0.1:9")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

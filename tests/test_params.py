@@ -20,9 +20,12 @@ def test_a_notebooks_parameters_cell_is_the_definition(name):
     source = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
     for parameter, found in declared.items():
         field = Params.model_fields[parameter]
-        assert found["inferred_type_name"] == {"str": "str", "int": "int", "float": "float", "bool": "bool"}.get(
-            getattr(field.annotation, "__name__", "str"), "str"
-        ), parameter
+        assert found["inferred_type_name"] == {
+            "str": "str",
+            "int": "int",
+            "float": "float",
+            "bool": "bool",
+        }.get(getattr(field.annotation, "__name__", "str"), "str"), parameter
         assert eval(found["default"]) == field.default, parameter
         assert found["help"], f"{parameter} has no help"
         assert f'\\"{parameter}\\"' in source, f"{parameter} is not passed to Params.from_notebook"
@@ -75,9 +78,16 @@ def test_a_float_may_be_written_as_yaml_reads_it(tmp_path):
 
 def test_values_in_yaml_are_read_as_they_are_written(tmp_path):
     path = tmp_path / "p.yaml"
-    path.write_text("epochs: 010\nrun: no\ncheckpoint:\nconditional: false\nmax_minutes: 1_0.5\n")  # to YAML: 8, False, None
+    # to YAML: 8, False, None
+    path.write_text("epochs: 010\nrun: no\ncheckpoint:\nconditional: false\nmax_minutes: 1_0.5\n")
     found = read_profile(path).params
-    assert (found.epochs, found.run, found.checkpoint, found.conditional, found.max_minutes) == (10, "no", "", False, 10.5)
+    assert (found.epochs, found.run, found.checkpoint, found.conditional, found.max_minutes) == (
+        10,
+        "no",
+        "",
+        False,
+        10.5,
+    )
     for text in ("epochs: 1:30", "epochs: 2026-01-01", "epochs: [1]", "epochs:", "epochs: true"):
         path.write_text(text)
         with pytest.raises(UserError, match="parameter epochs is"):
@@ -88,7 +98,11 @@ def test_later_overrides_win_over_the_profile(tmp_path):
     path = tmp_path / "p.yaml"
     path.write_text("epochs: 3\nnotebooks: [02_train]\n")
     profile = read_profile(path, ["epochs=5", "loss=hinge"])
-    assert (profile.params.epochs, profile.params.loss, profile.notebooks) == (5, "hinge", ("02_train",))
+    assert (profile.params.epochs, profile.params.loss, profile.notebooks) == (
+        5,
+        "hinge",
+        ("02_train",),
+    )
 
 
 def test_only_frozen_parameters_count_as_changes():
@@ -111,7 +125,9 @@ def test_names_in_the_injected_cell_are_found():
     assert params._injected(cells) == ["epochs", "epoch"]
 
 
-MANUAL = {  # default, allowed, unit, whether a resume must leave it: what profiles, old runs and other people's notebooks count on
+# default, allowed, unit, whether a resume must leave it: what profiles, old runs and other people's
+# notebooks count on
+MANUAL = {
     "seed": (0, "int from 0 below 2,147,483,648", "", True),
     "dataset": ("fashion-mnist", "str", "", True),
     "skip_unreadable": (False, "bool", "", False),
@@ -160,9 +176,14 @@ MANUAL = {  # default, allowed, unit, whether a resume must leave it: what profi
 
 
 def test_defaults_bounds_and_what_is_frozen_are_what_others_count_on():
-    found = {name: (field.default, allowed(name), meta(name)["unit"], meta(name)["frozen"]) for name, field in Params.model_fields.items()}
+    found = {
+        name: (field.default, allowed(name), meta(name)["unit"], meta(name)["frozen"])
+        for name, field in Params.model_fields.items()
+    }
     assert found == MANUAL
-    assert {name: type(row[0]) for name, row in found.items()} == {name: type(row[0]) for name, row in MANUAL.items()}
+    assert {name: type(row[0]) for name, row in found.items()} == {
+        name: type(row[0]) for name, row in MANUAL.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -179,7 +200,15 @@ def test_what_just_fits_is_let_through(values):
 
 
 @pytest.mark.parametrize(
-    "values", [{"dataset": ""}, {"data_dir": ""}, {"model": ""}, {"r1": float("inf")}, {"seed": 2**31}, {"beta1": 1.0}]
+    "values",
+    [
+        {"dataset": ""},
+        {"data_dir": ""},
+        {"model": ""},
+        {"r1": float("inf")},
+        {"seed": 2**31},
+        {"beta1": 1.0},
+    ],
 )
 def test_empty_and_endless_values_are_refused(values):
     with pytest.raises(UserError, match=f"parameter {next(iter(values))} is"):
@@ -192,7 +221,9 @@ def test_params_cannot_be_changed():
 
 
 def test_a_name_that_is_like_none_gets_no_hint():
-    with pytest.raises(UserError, match=r"^unknown parameter 'xyzzy' \(fashion-gan params lists them all\)$"):
+    with pytest.raises(
+        UserError, match=r"^unknown parameter 'xyzzy' \(fashion-gan params lists them all\)$"
+    ):
         Params.checked({"xyzzy": 1})
 
 
@@ -216,8 +247,14 @@ def from_notebook(monkeypatch, *names, **shell):
 
 
 def test_a_notebooks_variables_become_parameters(monkeypatch):
-    injected = "# Parameters\nepochs = 2\nlr_g = 0.1\nnotebooks = ['02_train']\nPAPERMILL_OUTPUT_PATH = 'x'\n"
-    found = from_notebook(monkeypatch, "epochs", "seed", cells=["epochs = 9", injected], epochs=2, seed=7, other=1)
-    assert (found.epochs, found.seed, found.lr_g) == (2, 7, Params().lr_g)  # what this notebook does not name is let through
+    injected = (
+        "# Parameters\nepochs = 2\nlr_g = 0.1\nnotebooks = ['02_train']\nPAPERMILL_OUTPUT_PATH ="
+        " 'x'\n"
+    )
+    found = from_notebook(
+        monkeypatch, "epochs", "seed", cells=["epochs = 9", injected], epochs=2, seed=7, other=1
+    )
+    # what this notebook does not name is let through
+    assert (found.epochs, found.seed, found.lr_g) == (2, 7, Params().lr_g)
     with pytest.raises(UserError, match="unknown parameter 'epoch'; did you mean epochs"):
         from_notebook(monkeypatch, "epochs", cells=["# Parameters\nepoch = 3\n"], epochs=2)

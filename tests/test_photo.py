@@ -1,4 +1,5 @@
-"""An own photo: made as the data is, found in the latent space; files that are no photo get one sentence."""
+"""An own photo: made as the data is, found in the latent space; files that are no photo get one
+sentence."""
 
 import io
 import struct
@@ -16,7 +17,19 @@ from fashion_gan.networks import Generator
 
 def shirt(mode: str = "RGB", ground="white", colour="navy", size=(300, 400)) -> Image.Image:
     image = Image.new(mode, size, ground)
-    ImageDraw.Draw(image).polygon([(60, 120), (240, 120), (260, 200), (210, 200), (210, 320), (90, 320), (90, 200), (40, 200)], fill=colour)
+    ImageDraw.Draw(image).polygon(
+        [
+            (60, 120),
+            (240, 120),
+            (260, 200),
+            (210, 200),
+            (210, 320),
+            (90, 320),
+            (90, 200),
+            (40, 200),
+        ],
+        fill=colour,
+    )
     return image
 
 
@@ -39,7 +52,12 @@ def test_a_photo_is_cut_out_light_on_black():
     made = photo.prepared(packed(shirt()))
     assert made.negative
     assert made.said == ""
-    assert [words for words, _ in made.steps] == ["as it is", "light on black", "cut out", "28×28 pixels"]
+    assert [words for words, _ in made.steps] == [
+        "as it is",
+        "light on black",
+        "cut out",
+        "28×28 pixels",
+    ]
     assert made.image.shape == (28, 28)
     assert made.image[0, 0] == 0
     across, down = made.image.max(axis=0) > 100, made.image.max(axis=1) > 100
@@ -55,14 +73,26 @@ def test_a_photo_is_cut_out_light_on_black():
     [
         (packed(shirt(), "jpeg"), True, ""),
         (packed(shirt(ground="black", colour="white")), False, ""),
-        (packed(shirt("RGBA", (0, 0, 0, 0), (20, 20, 90, 255))), True, "What is transparent is taken for white ground."),
+        (
+            packed(shirt("RGBA", (0, 0, 0, 0), (20, 20, 90, 255))),
+            True,
+            "What is transparent is taken for white ground.",
+        ),
         (
             packed(shirt("CMYK", (0, 0, 0, 0), (90, 80, 10, 100)), "jpeg"),
             True,
             "It is in printing colours (CMYK): its greys are about right.",
         ),
-        (packed(shirt(), "gif", save_all=True, append_images=[shirt(colour="red")]), True, "It moves: its first picture is taken."),
-        (packed(shirt(), "webp", save_all=True, append_images=[shirt(colour="red")]), True, "It moves: its first picture is taken."),
+        (
+            packed(shirt(), "gif", save_all=True, append_images=[shirt(colour="red")]),
+            True,
+            "It moves: its first picture is taken.",
+        ),
+        (
+            packed(shirt(), "webp", save_all=True, append_images=[shirt(colour="red")]),
+            True,
+            "It moves: its first picture is taken.",
+        ),
     ],
     ids=["jpeg", "light on black", "transparent", "CMYK", "animated GIF", "animated WebP"],
 )
@@ -77,12 +107,27 @@ def test_what_a_file_is_like_is_said_and_the_garment_is_the_same(content, negati
     ("content", "words"),
     [
         (b"", "this file is empty; choose a picture"),
-        (b"a letter to a friend", "this file is no picture that can be read, or it is damaged; PNG, JPEG, WEBP, GIF, BMP, TIFF can be"),
-        (packed(shirt())[:200], "this file is no picture that can be read, or it is damaged; PNG, JPEG, WEBP, GIF, BMP, TIFF can be"),
+        (
+            b"a letter to a friend",
+            (
+                "this file is no picture that can be read, or it is damaged; PNG, JPEG, WEBP, GIF,"
+                " BMP, TIFF can be"
+            ),
+        ),
+        (
+            packed(shirt())[:200],
+            (
+                "this file is no picture that can be read, or it is damaged; PNG, JPEG, WEBP, GIF,"
+                " BMP, TIFF can be"
+            ),
+        ),
         (bytes(50_000_000), "this file has 50 MB; at most 8 MB are read"),
         (claiming(30_000, 30_000), "this picture has more than 60 million pixels; make it smaller"),
         (claiming(10_000, 10_000), "this picture has more than 60 million pixels; make it smaller"),
-        (packed(Image.new("L", (50, 50), 200)), "nothing in this picture is darker than its ground; try the other way round"),
+        (
+            packed(Image.new("L", (50, 50), 200)),
+            "nothing in this picture is darker than its ground; try the other way round",
+        ),
     ],
     ids=["empty", "text", "cut off", "50 MB", "900 million pixels", "100 million", "one grey"],
 )
@@ -108,11 +153,13 @@ def test_a_garment_of_the_generator_is_found_again_and_real_ones_are_come_near_t
     assert len(z) == found.generator.latent_dim
     again = explorer.draw(explorer.State(c, 0, z=z), found)
     apart = features.extract(features.load("dev"), torch.stack([image, again]))[0]
-    assert float((apart[0] - apart[1]).norm()) == pytest.approx(distance, abs=0.05)  # what it tells is what a code draws
+    # what it tells is what a code draws
+    assert float((apart[0] - apart[1]).norm()) == pytest.approx(distance, abs=0.05)
     known, _ = features.extract(features.load("dev"), train.images)
     bags = torch.pdist(known[train.labels == 8]).median()
     assert distance < 0.3 * bags
-    assert (z, c) == photo.find(found.generator, image, dev, starts=3, steps=60)[1::-1]  # the same again
+    # the same again
+    assert (z, c) == photo.find(found.generator, image, dev, starts=3, steps=60)[1::-1]
     boot = fresh.images[(fresh.labels == 9).nonzero()[0, 0]]
     c, _, distance = photo.find(found.generator, boot, dev, starts=3, steps=60)
     assert c == 9
@@ -141,7 +188,10 @@ def test_the_kernels_answers(splits, tmp_path):
     assert near["real"] > 0
     read = kernel({"what": "photo", "negative": None}, [memoryview(packed(shirt()))])
     assert [len(step["levels"]) for step in read["steps"]] == [112**2] * 3 + [784]
-    assert kernel({"what": "photo", "negative": None}, [b""]) == {"what": "photo", "error": "This file is empty; choose a picture."}
+    assert kernel({"what": "photo", "negative": None}, [b""]) == {
+        "what": "photo",
+        "error": "This file is empty; choose a picture.",
+    }
 
 
 @pytest.mark.fast
@@ -152,36 +202,58 @@ def test_a_photo_fits_into_grey_pictures_of_any_sides(shape):
     assert made.image.shape == shape[1:]
     across, down = made.image.max(axis=0) > 100, made.image.max(axis=1) > 100
     assert across.all() or down.all()
-    assert {large.shape for _, large in made.steps[:-1]} == {tuple(112 * side // max(shape) for side in shape[1:])}
+    assert {large.shape for _, large in made.steps[:-1]} == {
+        tuple(112 * side // max(shape) for side in shape[1:])
+    }
 
 
 @pytest.mark.fast
 def test_a_photo_for_pictures_in_colour_keeps_its_colours_and_its_ground():
     made = photo.prepared(packed(shirt(ground="beige")), shape=(3, 48, 64))
-    assert [words for words, _ in made.steps] == ["as it is", "fitted in, black around", "48×64 pixels"]
+    assert [words for words, _ in made.steps] == [
+        "as it is",
+        "fitted in, black around",
+        "48×64 pixels",
+    ]
     assert made.image.shape == (48, 64, 3)
     assert made.image[24, 32].tolist() == [0, 0, 128]  # navy
     assert made.image[2, 32].tolist() == [245, 245, 220]  # beige
     assert not made.image[:, :13].any()  # a photo of 36 pixels' width in the middle of 64
     assert not made.negative
-    said = photo.prepared(packed(shirt("CMYK", (0, 0, 0, 0), (90, 80, 10, 100)), "jpeg"), shape=(3, 48, 64)).said
+    said = photo.prepared(
+        packed(shirt("CMYK", (0, 0, 0, 0), (90, 80, 10, 100)), "jpeg"), shape=(3, 48, 64)
+    ).said
     assert said == "It is in printing colours (CMYK): its colours are about right."
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize(("classes", "conditional"), [(("a", "b", "c"), True), ((), False), ((), True)])
+@pytest.mark.parametrize(
+    ("classes", "conditional"), [(("a", "b", "c"), True), ((), False), ((), True)]
+)
 def test_the_kernel_answers_for_other_pictures(classes, conditional, tmp_path):
     folder = packed_folder(tmp_path / "data", (3, 48, 32), classes)
     torch.manual_seed(0)
-    generator = Generator(8, 8, conditional, False, (3, 48, 32), max(1, len(classes))).eval().requires_grad_(False)
+    generator = (
+        Generator(8, 8, conditional, False, (3, 48, 32), max(1, len(classes)))
+        .eval()
+        .requires_grad_(False)
+    )
     train, fresh = load_split(folder, "train"), load_split(folder, "validation")
-    kernel = explorer.Kernel(model.Model(generator, "", tmp_path, {}, "beef", train.classes), train, fresh, folder)
+    kernel = explorer.Kernel(
+        model.Model(generator, "", tmp_path, {}, "beef", train.classes), train, fresh, folder
+    )
     levels = train.images[17].permute(1, 2, 0).flatten().tolist()
     near = kernel({"what": "near", "levels": levels}, [])
-    assert (near["near"][0]["number"], near["count"], near["near"][0]["levels"]) == (17, 300, levels)
+    assert (near["near"][0]["number"], near["count"], near["near"][0]["levels"]) == (
+        17,
+        300,
+        levels,
+    )
     assert len(list((folder / "features").iterdir())) == 1
     read = kernel({"what": "photo", "negative": None}, [packed(shirt())])["steps"]
-    assert [len(step["levels"]) for step in read] == [step["width"] * step["height"] * 3 for step in read]
+    assert [len(step["levels"]) for step in read] == [
+        step["width"] * step["height"] * 3 for step in read
+    ]
     assert (read[-1]["width"], read[-1]["height"]) == (32, 48)
     found = kernel({"what": "find", "levels": read[-1]["levels"]}, [])
     assert (len(found["z"]), found["c"] < len(train.classes)) == (8, True)

@@ -37,7 +37,11 @@ def mlflow_run(run):
     client = registry.make_client()
     (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
     (found,) = client.search_runs([experiment.experiment_id])
-    artifacts = {a.path for folder in ("", "notebooks") for a in client.list_artifacts(found.info.run_id, folder or None)}
+    artifacts = {
+        a.path
+        for folder in ("", "notebooks")
+        for a in client.list_artifacts(found.info.run_id, folder or None)
+    }
     return found, artifacts
 
 
@@ -59,7 +63,9 @@ def test_a_failure_is_said_everywhere(project, name, changes, words):
     assert "An Exception was encountered" in notebook.cells[0].source  # at its top
     errors = [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"]
     assert words.split(":")[0] in errors[0].ename
-    assert not any("never" in "".join(o.get("text", "")) for c in notebook.cells for o in c.get("outputs", []))
+    assert not any(
+        "never" in "".join(o.get("text", "")) for c in notebook.cells for o in c.get("outputs", [])
+    )
     assert words.split(":")[0] in (run.folder / f"{name}.html").read_text()
     index = (run.folder / "index.html").read_text()
     assert "FAILED" in index
@@ -74,7 +80,10 @@ def test_the_time_out_is_the_notebooks_not_the_cells(project):
     """Five cells of 2 s each against 6 s: none is too long by itself."""
     path = project / "notebooks" / "good.ipynb"
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells += [nbformat.v4.new_code_cell(f"import time; time.sleep(2); print('cell {i}')") for i in range(5)]
+    notebook.cells += [
+        nbformat.v4.new_code_cell(f"import time; time.sleep(2); print('cell {i}')")
+        for i in range(5)
+    ]
     nbformat.write(notebook, path)
     run = start(("good",), timeout_minutes=0.1)
     assert pipeline.run_all(run, lambda _: None) == 1
@@ -98,17 +107,23 @@ def test_a_resume_skips_what_finished_and_keeps_the_earlier_attempt(project):
     run.lock.acquire()
     assert pipeline.run_all(run, lambda _: None) == 0
     assert (run.folder / "notebooks" / "good.ipynb").stat().st_mtime_ns == before
-    assert {p.name for p in (run.folder / "notebooks").iterdir()} == {"good.ipynb", "exception.ipynb", "exception.attempt1.ipynb"}
+    assert {p.name for p in (run.folder / "notebooks").iterdir()} == {
+        "good.ipynb",
+        "exception.ipynb",
+        "exception.attempt1.ipynb",
+    }
     assert mlflow_run(run)[0].info.status == "FINISHED"
     assert run.info["attempts"] == 2
 
 
 def start_process(project, name):
-    """A pipeline in a process group of its own, as a terminal would start it, training without end."""
+    """A pipeline in a process group of its own, as a terminal would start it, training without
+    end."""
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import pipeline; from fashion_gan.run import Run; from fashion_gan.params import Params; "
-        f"run = Run.create(Params.checked({TINY | {'epochs': 100_000}!r}), name={name!r}, notebooks=('train_forever',)); "
-        "sys.exit(pipeline.run_all(run))"
+        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import pipeline; from"
+        " fashion_gan.run import Run; from fashion_gan.params import Params; run ="
+        f" Run.create(Params.checked({TINY | {'epochs': 100_000}!r}), name={name!r},"
+        " notebooks=('train_forever',)); sys.exit(pipeline.run_all(run))"
     )
     return subprocess.Popen(
         [command().replace("fashion-gan", "python"), "-c", code],
@@ -136,7 +151,11 @@ def kernels(run_folder):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look for orphans")
 @pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGINT, id="ctrl-c"), pytest.param(signal.SIGTERM, id="sigterm", marks=pytest.mark.slow)]
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, id="sigterm", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupt_leaves_a_checkpoint_no_orphan_and_says_how_to_go_on(project, number):
     process = start_process(project, "r")
@@ -164,7 +183,9 @@ def test_a_killed_parent_leaves_no_kernel_and_mlflow_says_failed(project):
     process.kill()
     process.wait()
     wait_until(lambda: kernels(folder) == [], 90)
-    wait_until(lambda: (folder / "mlflow.json").exists() and Lock(folder / "sync.lock").is_free(), 90)
+    wait_until(
+        lambda: (folder / "mlflow.json").exists() and Lock(folder / "sync.lock").is_free(), 90
+    )
     assert mlflow_run(Run(folder))[0].info.status == "FAILED"
 
 
@@ -181,8 +202,13 @@ def test_a_full_disk_is_one_line_exit_code_2_and_the_old_checkpoint_stays_good(p
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-@pytest.mark.parametrize("place", ["jupyter_client.connect:ConnectionFileMixin.write_connection_file", "zmq:Context._add_socket"])
-def test_an_interrupt_while_a_kernel_starts_is_said_like_any_other(project, monkeypatch, place, number):
+@pytest.mark.parametrize(
+    "place",
+    ["jupyter_client.connect:ConnectionFileMixin.write_connection_file", "zmq:Context._add_socket"],
+)
+def test_an_interrupt_while_a_kernel_starts_is_said_like_any_other(
+    project, monkeypatch, place, number
+):
     def interrupted(*args, **kwargs):
         if not_yet:
             signal.raise_signal(not_yet.pop())
@@ -193,7 +219,10 @@ def test_an_interrupt_while_a_kernel_starts_is_said_like_any_other(project, monk
     monkeypatch.setattr(place.replace(":", "."), interrupted)
     run, said = start(("good",)), []
     assert pipeline.run_all(run, said.append) == 130
-    assert said[-1] == "KILLED: good: KeyboardInterrupt: interrupted while this cell ran; go on with: fashion-gan resume r"
+    assert (
+        said[-1] == "KILLED: good: KeyboardInterrupt: interrupted while this cell ran; go on with:"
+        " fashion-gan resume r"
+    )
     assert kernels(run.folder) == []
     assert "KILLED" in (run.folder / "index.html").read_text()
 
@@ -213,7 +242,12 @@ def test_a_fault_of_a_library_still_ends_the_run(project, monkeypatch, where):
 def test_only_declared_parameters_reach_a_notebook():
     values = Params().model_dump()
     assert pipeline.parameters_for(NOTEBOOKS / "good.ipynb", values) == {"seed": 0}
-    assert set(pipeline.parameters_for(ROOT / "notebooks" / "04_sample.ipynb", values)) == {"model", "sample_seed", "per_class", "run"}
+    assert set(pipeline.parameters_for(ROOT / "notebooks" / "04_sample.ipynb", values)) == {
+        "model",
+        "sample_seed",
+        "per_class",
+        "run",
+    }
 
 
 def test_a_plain_log_has_a_line_for_each_event(project, capsys):
@@ -226,6 +260,8 @@ def test_a_plain_log_has_a_line_for_each_event(project, capsys):
     assert "\x1b" not in "".join(lines)
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(3.2, "3 s"), (61, "1 min 01 s"), (600, "10 min 00 s")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(3.2, "3 s"), (61, "1 min 01 s"), (600, "10 min 00 s")]
+)
 def test_clock(seconds, words):
     assert report.clock(seconds) == words

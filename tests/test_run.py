@@ -25,7 +25,14 @@ def test_a_new_run_says_where_it_came_from(run, bare_project):
     info = run.info
     assert (info["status"], info["name"], info["params"]["seed"]) == ("RUNNING", "r1", 0)
     assert len(info["uuid"]) == 32
-    assert {"git_commit", "git_dirty", "profile", "notebook.02_train", "version.torch", "command"} <= info["tags"].keys()
+    assert {
+        "git_commit",
+        "git_dirty",
+        "profile",
+        "notebook.02_train",
+        "version.torch",
+        "command",
+    } <= info["tags"].keys()
 
 
 def test_points_are_known_by_name_and_step_and_the_first_counts(run):
@@ -33,7 +40,11 @@ def test_points_are_known_by_name_and_step_and_the_first_counts(run):
     run.log_metrics({"a": 9.0}, 1)
     Run(run.folder).log_metrics({"a": 9.0, "b": 5.0}, 1)  # another process, later
     Run(run.folder).log_metrics({"a": 3.0}, 2)
-    assert [(p["name"], p["step"], p["value"]) for p in run.metrics()] == [("a", 1, 1.0), ("b", 1, 2.0), ("a", 2, 3.0)]
+    assert [(p["name"], p["step"], p["value"]) for p in run.metrics()] == [
+        ("a", 1, 1.0),
+        ("b", 1, 2.0),
+        ("a", 2, 3.0),
+    ]
     assert run.series("a") == ([1, 2], [1.0, 3.0])
 
 
@@ -58,7 +69,10 @@ def test_figures_are_kept_with_their_words_and_given_back(run):
     given = plots.curves({"loss": ([1, 2], [0.5, 0.25])}, "Losses", "loss")
     assert run.log_figure(given, "losses") is given
     assert (run.folder / "images" / "losses.png").read_bytes()[1:4] == b"PNG"
-    assert "from 0.5 to 0.25" in json.loads((run.folder / "images" / "descriptions.json").read_text())["losses"]["alt"]
+    assert (
+        "from 0.5 to 0.25"
+        in json.loads((run.folder / "images" / "descriptions.json").read_text())["losses"]["alt"]
+    )
 
 
 def test_a_drawing_of_an_earlier_attempt_does_not_stand_in_for_a_new_picture(run):
@@ -118,7 +132,8 @@ def test_under_the_pipeline_a_notebook_joins_its_run(run, monkeypatch):
 
 def test_a_run_whose_process_vanished_is_closed_by_the_next(bare_project):
     code = (
-        "from fashion_gan.run import Run; from fashion_gan.params import Params; import os; Run.create(Params(), name='gone'); os._exit(9)"
+        "from fashion_gan.run import Run; from fashion_gan.params import Params; import os;"
+        " Run.create(Params(), name='gone'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=bare_project, env=os.environ)
     assert runs.find("gone").info["status"] == "RUNNING"
@@ -140,7 +155,12 @@ def test_run_does_not_import_mlflow():
 
 def test_a_record_begins_with_all_that_is_asked_of_it_later(run):
     info = run.info
-    assert (info["schema"], info["attempts"], info["profile"], info["notebooks"]) == (1, 1, "smoke", ["02_train"])
+    assert (info["schema"], info["attempts"], info["profile"], info["notebooks"]) == (
+        1,
+        1,
+        "smoke",
+        ["02_train"],
+    )
     assert info["host"] == platform.node()
     assert time.time() - 60 < info["created"] <= time.time()
     assert info["data"]["name"] == "Fashion-MNIST"
@@ -186,10 +206,15 @@ def test_under_the_pipeline_an_error_leaves_the_end_to_it(run, monkeypatch):
 def test_where_it_is_seen(run):
     assert run.mlflow_url == "being made (see mlflow.json in the folder)"
     assert run.copy() == run.copies == {}
-    run.log_json({"last": "a", "copies": {"a": {"trouble": "it answers 500"}, "b": {"url": "http://b"}}}, "mlflow")
+    run.log_json(
+        {"last": "a", "copies": {"a": {"trouble": "it answers 500"}, "b": {"url": "http://b"}}},
+        "mlflow",
+    )
     assert run.mlflow_url == "not reached yet (it answers 500); later: fashion-gan sync r1"
     assert run.copy("b") == {"url": "http://b"}
-    run.log_json({"last": "b", "copies": run.copies | {"b": {"url": "http://b", "trouble": "now"}}}, "mlflow")
+    run.log_json(
+        {"last": "b", "copies": run.copies | {"b": {"url": "http://b", "trouble": "now"}}}, "mlflow"
+    )
     assert run.mlflow_url == "http://b"  # it was reached once
     run.update(status="SCRATCH")
     assert run.mlflow_url == "not tracked (scratch)"
@@ -208,7 +233,11 @@ def test_a_notebook_by_hand_goes_on_with_the_run_that_it_names(run, monkeypatch)
 
 def test_scratch_is_told_from_runs_and_is_no_run(bare_project):
     scratch = Run.open(Params(epochs=7), kind="sample")
-    assert (scratch.info["status"], scratch.info["name"], scratch.info["params"]["epochs"]) == ("SCRATCH", "scratch/sample", 7)
+    assert (scratch.info["status"], scratch.info["name"], scratch.info["params"]["epochs"]) == (
+        "SCRATCH",
+        "scratch/sample",
+        7,
+    )
     scratch.follow()  # starts nothing
     assert not (scratch.folder / "sync.log").exists()
     with pytest.raises(UserError, match="is no run that is tracked"):
@@ -260,5 +289,7 @@ def test_the_longest_name(bare_project):
 
 
 def test_names_by_time_say_what_was_run(bare_project):
-    assert re.fullmatch(r"\d{8}-\d{6}-smoke-[0-9a-f]{4}", Run.create(Params(), profile="smoke").name)
+    assert re.fullmatch(
+        r"\d{8}-\d{6}-smoke-[0-9a-f]{4}", Run.create(Params(), profile="smoke").name
+    )
     assert re.fullmatch(r"\d{8}-\d{6}-notebook-[0-9a-f]{4}", Run.create(Params()).name)

@@ -39,7 +39,18 @@ def test_the_lock_holds_every_requirement_with_hashes_and_no_address():
 
 @pytest.mark.fast
 def test_the_users_libraries_are_there():
-    given = {"torch", "torchvision", "jupyterlab", "papermill", "mlflow", "boto3", "matplotlib", "seaborn", "scikit-learn", "ipywidgets"}
+    given = {
+        "torch",
+        "torchvision",
+        "jupyterlab",
+        "papermill",
+        "mlflow",
+        "boto3",
+        "matplotlib",
+        "seaborn",
+        "scikit-learn",
+        "ipywidgets",
+    }
     assert given <= names(PROJECT["dependencies"])
 
 
@@ -53,7 +64,10 @@ def test_make_alone_prints_what_it_can_do():
 def test_notebooks_are_stripped():
     import nbformat
 
-    for path in [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "tests" / "notebooks").glob("*.ipynb")]:
+    for path in [
+        *(ROOT / "notebooks").glob("*.ipynb"),
+        *(ROOT / "tests" / "notebooks").glob("*.ipynb"),
+    ]:
         for cell in nbformat.read(path, as_version=4).cells:
             assert not cell.get("outputs"), path
             assert not cell.get("execution_count"), path
@@ -61,11 +75,14 @@ def test_notebooks_are_stripped():
 
 @pytest.mark.fast
 def test_a_file_is_about_one_thing():
-    lines = {p.name: len(p.read_text().splitlines()) for p in (ROOT / "fashion_gan").glob("*.py")}
-    assert max(lines.values()) <= 260, lines
+    paths = [*(ROOT / "fashion_gan").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
+    lines = {path.name: len(path.read_text().splitlines()) for path in paths}
+    assert max(lines.values()) <= 400, lines
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("name", ["README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "LOG.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "LOG.md"]
+)
 def test_top_level(name):
     assert (ROOT / name).stat().st_size > 100

@@ -1,4 +1,5 @@
-"""The committed results: the README's numbers are theirs, and the shipped generator is what they say."""
+"""The committed results: the README's numbers are theirs, and the shipped generator is what they
+say."""
 
 import re
 import statistics
@@ -23,7 +24,8 @@ def test_readme_says_what_the_showcase_holds():
 
 @pytest.mark.fast
 def test_no_figure_stands_outside_of_what_is_made_from_json():
-    """The results are (the test above); elsewhere README has no number with a decimal point or a unit but versions and addresses."""
+    """The results are (the test above); elsewhere README has no number with a decimal point or a
+    unit but versions and addresses."""
     import showcase
 
     text = showcase.MARKS.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
@@ -36,13 +38,17 @@ def test_the_card_is_made_from_json():
     from fashion_gan.report import rendered
     from fashion_gan.run import Run
 
-    assert rendered("model_card.md", Run(SHOWCASE)) == (SHOWCASE / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert rendered("model_card.md", Run(SHOWCASE)) == (SHOWCASE / "MODEL_CARD.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.fast
 def test_readmes_pictures_are_there():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", readme) + re.findall(r'<img alt="([^"]+)" src="([^"]+)"', readme)
+    pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", readme) + re.findall(
+        r'<img alt="([^"]+)" src="([^"]+)"', readme
+    )
     assert pictures
     for alt, path in pictures:
         assert len(alt) > 10
@@ -57,11 +63,17 @@ def test_it_is_small():
 
 @pytest.mark.slow
 def test_the_shipped_generator_scores_what_is_written(data_dir):
-    """The same samples from the float16 weights: the figures agree with those of the run they come from."""
+    """The same samples from the float16 weights: the figures agree with those of the run they come
+    from."""
     found = model.load_generator(SHOWCASE / model.FILE)
     written = read_json(SHOWCASE / "scores.json")
     labels = latent.balanced_labels(written["samples"])
-    images = latent.sample(found.generator, written["samples"], read_json(SHOWCASE / "run.json")["params"]["sample_seed"], labels)
+    images = latent.sample(
+        found.generator,
+        written["samples"],
+        read_json(SHOWCASE / "run.json")["params"]["sample_seed"],
+        labels,
+    )
     evaluator = evaluation.Evaluator(data_dir)
     scores = evaluator.figures(evaluator.look(images), labels)
     assert evaluator.measure(len(images)) == written["measure"]
@@ -71,8 +83,9 @@ def test_the_shipped_generator_scores_what_is_written(data_dir):
 
 @pytest.mark.fast
 def test_the_promised_quality_holds():
-    """Over three seeds, at equal seconds: the default's distance is at most a fifteenth of the textbook DCGAN's, with variety, and
-    garments have their class as often as real ones, or nearly; no lucky seed; no sign of memorising."""
+    """Over three seeds, at equal seconds: the default's distance is at most a fifteenth of the
+    textbook DCGAN's, with variety, and garments have their class as often as real ones, or nearly;
+    no lucky seed; no sign of memorising."""
     by_profile = {}
     for result in read_json(SHOWCASE / "seeds.json"):
         by_profile.setdefault(result["profile"], []).append(result)
@@ -80,7 +93,9 @@ def test_the_promised_quality_holds():
     assert len(default) == len(baseline) == 3
     distance = [statistics.mean(r["distance"] for r in some) for some in (default, baseline)]
     assert distance[0] <= min(0.12, distance[1] / 15)
-    assert statistics.mean(r["seconds"] for r in default) <= statistics.mean(r["seconds"] for r in baseline)
+    assert statistics.mean(r["seconds"] for r in default) <= statistics.mean(
+        r["seconds"] for r in baseline
+    )
     assert statistics.stdev(r["distance"] for r in default) <= 0.15 * distance[0]
     assert min(r["recall"] for r in default) >= 0.75
     assert min(r["precision"] for r in default) >= 0.80

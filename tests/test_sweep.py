@@ -1,4 +1,5 @@
-"""Sweeps on a real Ray: two nodes of which one is killed, an interruption, early stops, wrong files."""
+"""Sweeps on a real Ray: two nodes of which one is killed, an interruption, early stops, wrong
+files."""
 
 import contextlib
 import os
@@ -21,20 +22,42 @@ from fashion_gan.run import Run, find
 
 pytestmark = [pytest.mark.timeout(600)]
 POINTS = int(os.environ.get("SWEEP_POINTS", 2))  # besides the base; 11 for a sweep of 12 trials
-SWEEP = {"base": "params/tiny.yaml", "space": {"lr_g": {"choice": ["1e-4", "1e-3"]}}, "trials": 1, "seeds": [0, 1], "scheduler": "none"}
+SWEEP = {
+    "base": "params/tiny.yaml",
+    "space": {"lr_g": {"choice": ["1e-4", "1e-3"]}},
+    "trials": 1,
+    "seeds": [0, 1],
+    "scheduler": "none",
+}
 
 
 def written(project, size=None, **changes):
-    base = TINY | {"subset": 2048, "epochs": 4, "channels": 16, "draws": 1, "notebooks": ["02_train", "03_evaluate"]} | (size or {})
+    base = (
+        TINY
+        | {
+            "subset": 2048,
+            "epochs": 4,
+            "channels": 16,
+            "draws": 1,
+            "notebooks": ["02_train", "03_evaluate"],
+        }
+        | (size or {})
+    )
     (project / "params" / "tiny.yaml").write_text(yaml.safe_dump(base))
     path = project / "params" / "sweep.yaml"
-    path.write_text(yaml.safe_dump({name: value for name, value in (SWEEP | changes).items() if value is not None}))
+    path.write_text(
+        yaml.safe_dump(
+            {name: value for name, value in (SWEEP | changes).items() if value is not None}
+        )
+    )
     return path
 
 
 def begun(project, path, *words):
     log = (project / "sweep.log").open("w")
-    return subprocess.Popen([command(), "sweep", str(path), "--name", "s", *words], cwd=project, stdout=log, stderr=log)
+    return subprocess.Popen(
+        [command(), "sweep", str(path), "--name", "s", *words], cwd=project, stdout=log, stderr=log
+    )
 
 
 def trainer_of(project, name):
@@ -51,7 +74,9 @@ def trainer_of(project, name):
 
 def whole(run):
     """Whether each epoch of a finished run stands in its record once."""
-    return run.info["status"] == "FINISHED" and set(Counter((p["name"], p["step"]) for p in run.metrics()).values()) == {1}
+    return run.info["status"] == "FINISHED" and set(
+        Counter((p["name"], p["step"]) for p in run.metrics()).values()
+    ) == {1}
 
 
 @pytest.mark.slow
@@ -59,13 +84,27 @@ def whole(run):
 def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     cluster = small_cluster(1)
     other = cluster.add_node(num_cpus=1)
-    path = written(project, {"notebooks": ["02_train"]}, trials=POINTS, seeds=[0], space={"lr_g": {"log": ["1e-4", "1e-3"]}})
+    path = written(
+        project,
+        {"notebooks": ["02_train"]},
+        trials=POINTS,
+        seeds=[0],
+        space={"lr_g": {"log": ["1e-4", "1e-3"]}},
+    )
     tuned = begun(project, path, "--address", cluster.address)
     try:
         first = wait_until(lambda: trainer_of(project, "s-001"), 240, project / "sweep.log")
         for process in [*first.children(recursive=True), first]:
             process.kill()
-        wait_until(lambda: any(Run(project / "reports" / n).info["status"] == "RUNNING" for n in ("s-002", "s-003") if (project / "reports" / n / "run.json").exists()), 120, project / "sweep.log")  # fmt: skip
+        wait_until(
+            lambda: any(
+                Run(project / "reports" / n).info["status"] == "RUNNING"
+                for n in ("s-002", "s-003")
+                if (project / "reports" / n / "run.json").exists()
+            ),
+            120,
+            project / "sweep.log",
+        )
         cluster.remove_node(other, allow_graceful=False)
         assert tuned.wait(250 * POINTS) == 0, (project / "sweep.log").read_text()
     finally:
@@ -77,10 +116,18 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     assert all(whole(each) for each in runs), {each.name: each.info["status"] for each in runs}
     assert runs[0].info["params"]["lr_g"] == 2e-4  # the base comes first
     assert runs[0].info["attempts"] == 2
-    assert "s-001 (seed=0, lr_g=0.0002): died; it will be tried again" in (project / "sweep.log").read_text()
+    assert (
+        "s-001 (seed=0, lr_g=0.0002): died; it will be tried again"
+        in (project / "sweep.log").read_text()
+    )
     client = registry.make_client()
-    copies = {r.info.run_name: r for r in client.search_runs([e.experiment_id for e in client.search_experiments()])}
-    assert {copies[each.name].data.tags["mlflow.parentRunId"] for each in runs} == {copies["s"].info.run_id}
+    copies = {
+        r.info.run_name: r
+        for r in client.search_runs([e.experiment_id for e in client.search_experiments()])
+    }
+    assert {copies[each.name].data.tags["mlflow.parentRunId"] for each in runs} == {
+        copies["s"].info.run_id
+    }
     for each in runs:
         assert differences(each) == []
         assert (each.folder / "index.html").exists()
@@ -92,7 +139,8 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
 
 @pytest.mark.slow
 def test_a_small_sweep_on_this_machine(ray, project):
-    """The base and one point beside it, each a run of its own, and the sweep's own notebook over both."""
+    """The base and one point beside it, each a run of its own, and the sweep's own notebook over
+    both."""
     size = {"subset": 256, "epochs": 1, "channels": 8, "notebooks": ["02_train"]}
     path = written(project, size, seeds=[0], space={"lr_g": {"choice": ["1e-3"]}})
     done = fashion_gan("sweep", str(path), "--name", "s", cwd=project)
@@ -101,7 +149,9 @@ def test_a_small_sweep_on_this_machine(ray, project):
     assert [run.info["params"]["lr_g"] for run in runs] == [2e-4, 1e-3]
     assert all(whole(run) for run in runs)
     assert all(differences(run) == [] for run in (find("s"), *runs))
-    assert find("s").read_json("swept")["verdict"] in (find("s").folder / "07_sweep.html").read_text().replace("&#39;", "'")
+    assert find("s").read_json("swept")["verdict"] in (
+        find("s").folder / "07_sweep.html"
+    ).read_text().replace("&#39;", "'")
 
 
 def left_in(project):
@@ -109,7 +159,11 @@ def left_in(project):
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and process.cwd() == str(project) and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                process.pid != os.getpid()
+                and process.cwd() == str(project)
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(process)
     return found
 
@@ -117,10 +171,13 @@ def left_in(project):
 @pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, project, monkeypatch):
     size = {"subset": 4096, "epochs": 6, "channels": 8, "notebooks": ["02_train"]}
-    path = written(project, size, scheduler="asha", factor=2, space={"lr_g": {"choice": ["1e-6"]}}, seeds=[0])
+    path = written(
+        project, size, scheduler="asha", factor=2, space={"lr_g": {"choice": ["1e-6"]}}, seeds=[0]
+    )
     cluster = small_cluster(1)  # one by one: the poor one is held against a good one that has ended
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # else either of two that wait for the one core may get it
+    # else either of two that wait for the one core may get it
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")
     before = {process.pid for process in left_in(project)}
     try:
         tuned = begun(project, path)
@@ -128,12 +185,17 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
         asked = time.time()
         tuned.send_signal(signal.SIGINT)
         assert tuned.wait(120) == 130, (project / "sweep.log").read_text()
-        wait_until(lambda: {process.pid for process in left_in(project)} <= before, 30, project / "sweep.log")
+        wait_until(
+            lambda: {process.pid for process in left_in(project)} <= before,
+            30,
+            project / "sweep.log",
+        )
         assert find("s").info["status"] == "KILLED"
         assert "go on with: fashion-gan resume s" in (project / "sweep.log").read_text()
         first = find("s-001")
         assert first.info["status"] == "KILLED"
-        assert first.info["ended"] - asked < pipeline.SHUTDOWN_WAIT / 2  # then jupyter kills the kernel, and its last steps are lost
+        # then jupyter kills the kernel, and its last steps are lost
+        assert first.info["ended"] - asked < pipeline.SHUTDOWN_WAIT / 2
         assert (first.folder / "index.html").exists()
         done = fashion_gan("resume", "s", cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -141,7 +203,8 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
         assert ends == {"s-001": "finished", "s-002": "stopped early"}
         assert "stopped early" in (find("s").folder / "07_sweep.html").read_text()
         attempts = [run.info["attempts"] for run in comparison.trials(find("s"))]
-        again = fashion_gan("resume", "s", cwd=project)  # nothing is left to do: no trial is run again
+        # nothing is left to do: no trial is run again
+        again = fashion_gan("resume", "s", cwd=project)
         assert again.returncode == 0, again.stdout + again.stderr
         assert [run.info["attempts"] for run in comparison.trials(find("s"))] == attempts
     finally:
@@ -150,20 +213,47 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
 
 
 CASES = {
-    "parameter unknown": ({"space": {"lr_q": {"choice": ["1"]}}}, "unknown parameter 'lr_q'; did you mean lr_g?"),
-    "value not allowed": ({"space": {"lr_g": {"choice": ["1e-4", "7"]}}}, "parameter lr_g is '7'; allowed: float over 0 to 1"),
+    "parameter unknown": (
+        {"space": {"lr_q": {"choice": ["1"]}}},
+        "unknown parameter 'lr_q'; did you mean lr_g?",
+    ),
+    "value not allowed": (
+        {"space": {"lr_g": {"choice": ["1e-4", "7"]}}},
+        "parameter lr_g is '7'; allowed: float over 0 to 1",
+    ),
     "metric unknown": ({"metric": "judge"}, "metric: input should be 'validation_distance'"),
     "word unknown": ({"tries": 3}, "tries: extra inputs are not permitted"),
     "no trials": ({"trials": 0}, "trials: input should be greater than or equal to 1"),
     "no space": ({"space": {}}, "space: dictionary should have at least 1 item"),
-    "range falls": ({"space": {"lr_g": {"range": ["1e-2", "1e-3"]}}}, "lr_g: range must be two rising numbers"),
-    "range of one": ({"space": {"lr_g": {"log": ["1e-2"]}}}, "lr_g: log must be two rising numbers, over 0"),
-    "range of words": ({"space": {"loss": {"range": ["hinge", "relativistic"]}}}, "loss: range must be two rising numbers"),
-    "range of truths": ({"space": {"refine": {"range": ["false", "true"]}}}, "refine: range must be two rising numbers"),
-    "log of nothing": ({"space": {"r1": {"log": ["0", "1"]}}}, "r1: log must be two rising numbers, over 0"),
-    "two kinds": ({"space": {"lr_g": {"log": ["1e-5", "1"], "grid": ["1"]}}}, "space.lr_g: dictionary should have at most 1 item"),
+    "range falls": (
+        {"space": {"lr_g": {"range": ["1e-2", "1e-3"]}}},
+        "lr_g: range must be two rising numbers",
+    ),
+    "range of one": (
+        {"space": {"lr_g": {"log": ["1e-2"]}}},
+        "lr_g: log must be two rising numbers, over 0",
+    ),
+    "range of words": (
+        {"space": {"loss": {"range": ["hinge", "relativistic"]}}},
+        "loss: range must be two rising numbers",
+    ),
+    "range of truths": (
+        {"space": {"refine": {"range": ["false", "true"]}}},
+        "refine: range must be two rising numbers",
+    ),
+    "log of nothing": (
+        {"space": {"r1": {"log": ["0", "1"]}}},
+        "r1: log must be two rising numbers, over 0",
+    ),
+    "two kinds": (
+        {"space": {"lr_g": {"log": ["1e-5", "1"], "grid": ["1"]}}},
+        "space.lr_g: dictionary should have at most 1 item",
+    ),
     "kind unknown": ({"space": {"lr_g": {"normal": ["1e-5", "1"]}}}, "space.lr_g.normal"),
-    "seed in the space": ({"space": {"seed": {"grid": ["1"]}}}, "seed is in the space and in seeds"),
+    "seed in the space": (
+        {"space": {"seed": {"grid": ["1"]}}},
+        "seed is in the space and in seeds",
+    ),
     "twice": ({"set": {"lr_g": "1e-3"}}, "lr_g is in the space and in set"),
     "base missing": ({"base": "params/none.yaml"}, "no profile params/none.yaml"),
     "no base": ({"base": None}, "base: field required"),
@@ -188,15 +278,22 @@ def test_no_cluster_and_too_small_a_cluster(ray, project):
     assert time.monotonic() - began < 15
     done = fashion_gan("sweep", str(written(project, cores=999)), cwd=project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert f"a trial takes 999 cores and 0 GPUs; the cluster's machines have {os.cpu_count()} cores, 0 GPUs" in done.stderr
+    assert (
+        f"a trial takes 999 cores and 0 GPUs; the cluster's machines have {os.cpu_count()} cores, 0"
+        " GPUs" in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
     ("space", "drawn"),
     [
-        ({"lr_g": {"choice": ["1e-4", "2e-4"]}}, [{"lr_g": 1e-4}]),  # the other one is the base's own
+        # the other one is the base's own
+        ({"lr_g": {"choice": ["1e-4", "2e-4"]}}, [{"lr_g": 1e-4}]),
         ({"lr_g": {"grid": ["1e-4", "1e-3"]}}, [{}]),
-        ({"lr_g": {"grid": ["1e-4", "1e-3"]}, "batch_size": {"choice": ["64", "64"]}}, [{"batch_size": 64}]),
+        (
+            {"lr_g": {"grid": ["1e-4", "1e-3"]}, "batch_size": {"choice": ["64", "64"]}},
+            [{"batch_size": 64}],
+        ),
     ],
 )
 def test_no_point_is_drawn_twice(ray, project, space, drawn):
@@ -211,7 +308,10 @@ def test_no_point_is_drawn_twice(ray, project, space, drawn):
 @pytest.mark.parametrize(
     ("points", "words"),
     [
-        ({"a": [0.5, 0.52], "b": [0.3, 0.31]}, "Better: b: 0.3050; the base's own, a: 0.5100; spread over seeds 0.0141."),
+        (
+            {"a": [0.5, 0.52], "b": [0.3, 0.31]},
+            "Better: b: 0.3050; the base's own, a: 0.5100; spread over seeds 0.0141.",
+        ),
         ({"a": [0.5, 0.6], "b": [0.5, 0.55]}, "Not shown to be better: b"),
         ({"a": [0.5, 0.6], "b": [0.7]}, "No point is better than the base's own"),
         ({"a": [0.5, 0.6], "b": [0.3]}, "Not shown: b: 0.3000"),

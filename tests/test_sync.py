@@ -29,8 +29,19 @@ def run(project):
     return run
 
 
-SCORES = {"measure": "net-1000", "samples": 1000, "draws": 1, "precision": 0.8, "recall": 0.7, "label_accuracy": 0.9, "spread": {}}
-SCORES |= {"real": {"distance": 0.01, "precision": 0.9, "recall": 0.9, "label_accuracy": 0.93}, "discriminator": {"accuracy": 0.6}}
+SCORES = {
+    "measure": "net-1000",
+    "samples": 1000,
+    "draws": 1,
+    "precision": 0.8,
+    "recall": 0.7,
+    "label_accuracy": 0.9,
+    "spread": {},
+}
+SCORES |= {
+    "real": {"distance": 0.01, "precision": 0.9, "recall": 0.9, "label_accuracy": 0.93},
+    "discriminator": {"accuracy": 0.6},
+}
 SCORES |= {"kernel_error": 0.001, "like": "real images blurred by 0.5 px", "warnings": []}
 
 
@@ -47,7 +58,9 @@ def fill(run, distance, seed=0):
 def find(run):
     client = registry.make_client()
     experiment = client.get_experiment_by_name(store.EXPERIMENT)
-    found = client.search_runs([experiment.experiment_id], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'")
+    found = client.search_runs(
+        [experiment.experiment_id], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'"
+    )
     assert len(found) == 1
     return client, found[0]
 
@@ -142,11 +155,15 @@ def test_a_longer_training_of_the_same_run_is_another_version_with_files_of_its_
     assert len(versions) == 2
     digests = {model.find(f"models:/{store.MODEL_NAME}/{v.version}").digest for v in versions}
     assert len(digests) == 2
-    assert model.find("models:/fashion-gan@champion").digest == model.load_generator(run.folder / model.FILE).digest
+    assert (
+        model.find("models:/fashion-gan@champion").digest
+        == model.load_generator(run.folder / model.FILE).digest
+    )
 
 
 def test_a_copier_that_is_still_closing_is_waited_for(run):
-    """A resume right after a kill: the earlier copier holds the lock; the new one waits, and MLflow ends with the truth."""
+    """A resume right after a kill: the earlier copier holds the lock; the new one waits, and MLflow
+    ends with the truth."""
     closing = copier.Lock(run.folder / "sync.lock")
     assert closing.acquire()
     follower = threading.Thread(target=copier.sync, args=(Run(run.folder), True, print, 0.1))
@@ -207,7 +224,9 @@ def test_the_run_shows_its_data_note_host_and_system_metrics(run, monkeypatch):
     assert len({d.digest for d in inputs.values()}) == 3
     assert json.loads(inputs["training"].profile)["num_rows"] == 50_000
     assert found.data.tags["host"] == platform.node()
-    assert f"Run it again: `{run.info['tags']['command']}`" in found.data.tags["mlflow.note.content"]
+    assert (
+        f"Run it again: `{run.info['tags']['command']}`" in found.data.tags["mlflow.note.content"]
+    )
     memory = client.get_metric_history(found.info.run_id, "system/system_memory_usage_megabytes")
     assert len(memory) >= 2
     assert all(m.value > 0 for m in memory)
@@ -220,7 +239,10 @@ def test_only_a_file_whose_content_changed_is_sent_again(run, monkeypatch):
     real = copier.make_client().__class__.log_artifact
     monkeypatch.setattr(
         "mlflow.MlflowClient.log_artifact",
-        lambda self, run_id, path, *rest: (sent.append(Path(path).name), real(self, run_id, path, *rest)),
+        lambda self, run_id, path, *rest: (
+            sent.append(Path(path).name),
+            real(self, run_id, path, *rest),
+        ),
     )
     os.utime(run.folder / model.FILE)  # touched, not changed
     (run.folder / "scores.json").write_text('{"measure": "net-1000", "distance": 1.25}')
@@ -243,12 +265,19 @@ def test_two_stores_are_each_remembered(run, monkeypatch, tmp_path):
 
 
 def test_what_is_left_is_counted_and_trouble_is_told(run, monkeypatch):
-    """A store that is away for good: the copier gives up after its time, and says what is still to be sent."""
+    """A store that is away for good: the copier gives up after its time, and says what is still to
+    be sent."""
     run.finish()
     monkeypatch.setenv("FASHION_GAN_CLOSING_SECONDS", "1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     files = len(copier.files_of(run, final=True))
-    with pytest.raises(UserError, match=rf"it cannot be reached; 6 points and {files} files are still to be sent: fashion-gan sync r1$"):
+    with pytest.raises(
+        UserError,
+        match=(
+            rf"it cannot be reached; 6 points and {files} files are still to be sent: fashion-gan"
+            r" sync r1$"
+        ),
+    ):
         copier.sync(run, True, print, 0.1)
     assert run.mlflow_url == "not reached yet (it cannot be reached); later: fashion-gan sync r1"
 
@@ -270,7 +299,10 @@ def test_sync_all_brings_every_run_level(run, project):
     assert [find(r)[1].info.status for r in (run, other)] == ["FINISHED", "KILLED"]
     for words in ((), ("r1", "--all")):
         wrong = fashion_gan_here("sync", *words, cwd=project)
-        assert (wrong.returncode, wrong.stderr) == (2, "error: say one run to bring level, or --all: fashion-gan sync RUN\n")
+        assert (wrong.returncode, wrong.stderr) == (
+            2,
+            "error: say one run to bring level, or --all: fashion-gan sync RUN\n",
+        )
 
 
 FILES = "MLFLOW_TRACKING_URI=http://127.0.0.1:5009\nMLFLOW_TRACKING_USERNAME=u\nMLFLOW_TRACKING_PASSWORD=from-file\n"
@@ -287,9 +319,20 @@ LOGINS = [  # .env, the environment, the login that is sent
 def test_address_and_login_come_from_env_files_and_environment(project, content, env, password):
     (project / ".env").write_text("MLFLOW_TRACKING_PASSWORD=overridden\n" if content else "")
     (project / ".env.local").write_text(content)
-    code = f"import os, sys; sys.path.append({os.path.dirname(store.__file__)!r}); import store; store.import_mlflow(); print(store.tracking_uri(), os.environ.get('MLFLOW_TRACKING_PASSWORD'))"
+    code = (
+        f"import os, sys; sys.path.append({os.path.dirname(store.__file__)!r}); import store;"
+        " store.import_mlflow(); print(store.tracking_uri(),"
+        " os.environ.get('MLFLOW_TRACKING_PASSWORD'))"
+    )
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_TRACKING")}
-    told = subprocess.run([sys.executable, "-c", code], cwd=project, env=clean | env, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project,
+        env=clean | env,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert told.split() == [env.get("MLFLOW_TRACKING_URI", "http://127.0.0.1:5009"), password]
 
 

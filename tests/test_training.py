@@ -19,7 +19,11 @@ def splits(data_dir):
 
 
 def weights(state):
-    return {f"{name}.{k}": v for name in ("generator", "discriminator", "averaged") for k, v in getattr(state, name).state_dict().items()}
+    return {
+        f"{name}.{k}": v
+        for name in ("generator", "discriminator", "averaged")
+        for k, v in getattr(state, name).state_dict().items()
+    }
 
 
 def same(a, b):
@@ -79,7 +83,9 @@ def test_every_recipe_trains_and_resumes_to_the_same_bits(tiny, splits, tmp_path
     assert all(np.isfinite(list(r.metrics.values())).all() for r in records)
     part = training.train(TrainingState(params), *splits, params, tmp_path)
     next(part), next(part)
-    part.close()  # as when the process dies: what is there is the checkpoint after the first epoch, or a later one
+    # as when the process dies: what is there is the checkpoint after the first epoch, or a later
+    # one
+    part.close()
     resumed = training.start_or_resume(params, tmp_path)
     assert 256 <= resumed.position.images < 768
     rest = list(training.train(resumed, *splits, params, tmp_path))
@@ -89,7 +95,8 @@ def test_every_recipe_trains_and_resumes_to_the_same_bits(tiny, splits, tmp_path
 
 @pytest.mark.fast
 def test_an_epoch_whose_record_was_not_logged_is_made_again(tiny, splits, tmp_path):
-    """The loop's body fails between the record and the checkpoint: a resume gives that record once more."""
+    """The loop's body fails between the record and the checkpoint: a resume gives that record once
+    more."""
     params = tiny(checkpoint_seconds=1000.0)
     part = training.train(TrainingState(params), *splits, params, tmp_path)
     first, lost = next(part), next(part)
@@ -131,7 +138,9 @@ def test_a_nan_in_the_frechet_loss_is_said_in_one_line_too(tiny, splits, tmp_pat
 
 
 @pytest.mark.fast
-def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bits(tiny, splits, tmp_path, monkeypatch):
+def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bits(
+    tiny, splits, tmp_path, monkeypatch
+):
     import signal
 
     params = tiny(checkpoint_seconds=1000.0)
@@ -166,7 +175,9 @@ def test_more_epochs_on_a_finished_training_equal_a_longer_one(tiny, splits, tmp
 
 
 @pytest.mark.fast
-def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_good_checkpoint(tiny, splits, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_good_checkpoint(
+    tiny, splits, tmp_path, monkeypatch
+):
     params, count = tiny(checkpoint_seconds=0.01), itertools.count()
 
     def poison(state, *args):
@@ -218,7 +229,10 @@ def test_the_average_follows_with_its_half_life(tiny):
 @pytest.mark.fast
 def test_without_a_half_life_the_average_is_the_generator(tiny, splits):
     state, _ = run(tiny(ema_half_life=0, epochs=1), splits)
-    assert all(torch.equal(a, b) for a, b in zip(state.averaged.parameters(), state.generator.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(state.averaged.parameters(), state.generator.parameters(), strict=True)
+    )
 
 
 @pytest.mark.fast
@@ -232,7 +246,9 @@ def test_the_averaged_generator_has_statistics_of_its_own_weights(tiny, splits):
     norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     norm.register_forward_hook(lambda m, i, o: inputs.append(i[0]))
     network(z, asked)
-    assert torch.allclose(norm.running_mean, inputs[0].mean(dim=(0, 2, 3)), atol=0.1 * inputs[0].std().item())
+    assert torch.allclose(
+        norm.running_mean, inputs[0].mean(dim=(0, 2, 3)), atol=0.1 * inputs[0].std().item()
+    )
 
 
 @pytest.mark.fast
@@ -248,7 +264,10 @@ def test_training_learns_something(tiny, splits, data_dir):
     train = load_split(data_dir, "train", 4000)
     params = tiny(channels=8, latent_dim=16, epochs=3, subset=4000, look_images=200)
     state = TrainingState(params)
-    seen = {role: features.extract(features.load(role), splits[1].images)[0] for role in ("dev", "train")}
+    seen = {
+        role: features.extract(features.load(role), splits[1].images)[0]
+        for role in ("dev", "train")
+    }
     before = training.look(state, splits[1], seen, params)[0]["validation_distance"]
     _, records = run(params, (train, splits[1]), state=state)
     assert records[-1].metrics["validation_distance"] < 0.5 * before
