@@ -124,6 +124,27 @@ def here(run):
     return {n: digest(run.folder / n) for n in names if n not in left_out}
 
 
+def test_what_is_written_again_meanwhile_is_read_whole(uri):
+    """A store that is asked for the size first gives one that grew in between without its end."""
+    place, contents, done = remote.place(), [bytes([65 + n]) * 500 * n for n in (1, 2, 3)], []
+
+    def write():
+        while not done:
+            for content in contents:
+                place.put("n/owner.json", content)
+
+    place.put("n/owner.json", contents[0])
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        read = [place.get("n/owner.json") for _ in range(400)]
+    finally:
+        done.append(True)
+        writer.join()
+    assert set(read) <= set(contents)
+    assert len(set(read)) > 1
+
+
 @pytest.fixture
 def puts(monkeypatch):
     """The names of what is written and removed, in order; the line is cut where there are `at`."""
