@@ -7,7 +7,6 @@ Ratios are of turns taken side by side, as in speed.py; the rates are medians of
 """
 
 import statistics
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -15,14 +14,15 @@ import torch
 from levers import turn_of
 from speed import STEPS, compare, seconds
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from profiles import read_profile
+from fashion_gan.config.params import Params
+from fashion_gan.config.profiles import read_profile
+from fashion_gan.data.datasets import load_split
+from fashion_gan.models import losses
+from fashion_gan.models.losses import frechet_loss
+from fashion_gan.training.device import pick_device
+from fashion_gan.training.step import FrechetObjective
 
-from fashion_gan import data, objectives
-from fashion_gan.params import Params
-from fashion_gan.state import FrechetObjective, pick_device
-
-plain_loss = objectives.frechet_loss
+plain_loss = frechet_loss
 
 
 def on_cpu(mean, cov, real_mean, real_root):
@@ -30,8 +30,8 @@ def on_cpu(mean, cov, real_mean, real_root):
 
 
 def compiled(state):
-    state.shared_g = torch.compile(state.generator)
-    state.discriminator = state.shared_d = torch.compile(state.discriminator)
+    state.ddp_generator = torch.compile(state.generator)
+    state.discriminator = state.ddp_discriminator = torch.compile(state.discriminator)
 
 
 def finished(turn):
@@ -46,7 +46,7 @@ def finished(turn):
 
 def main():
     params = read_profile(Path("params/gpu.yaml"), []).params
-    split, device = data.load_split(Path(params.data_dir), "train"), pick_device()
+    split, device = load_split(Path(params.data_dir), "train"), pick_device()
     frechet = FrechetObjective(split, True, device)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     usual = finished(turn_of(params, split, frechet=frechet))
@@ -56,7 +56,7 @@ def main():
             turn_of(
                 params,
                 split,
-                around=lambda: mock.patch.object(objectives, "frechet_loss", on_cpu),
+                around=lambda: mock.patch.object(losses, "frechet_loss", on_cpu),
                 frechet=frechet,
             )
         ),

@@ -12,9 +12,12 @@ import time
 
 import torch
 
-from fashion_gan import features, latent, model, photo
-from fashion_gan.data import CLASSES, load_split
-from fashion_gan.errors import project_root
+from fashion_gan.catalog.generators import SHIPPED, find_generator
+from fashion_gan.config.settings import project_root
+from fashion_gan.data.datasets import CLASSES, load_split
+from fashion_gan.explorer import inversion
+from fashion_gan.models.feature_network import extract_features, load_feature_network
+from fashion_gan.models.latents import generate_images
 
 LONGEST = 5.0  # seconds
 
@@ -23,34 +26,34 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=50, help="images, a multiple of 10")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--model", default=str(project_root() / model.SHIPPED))
+    parser.add_argument("--model", default=str(SHIPPED))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    found, data = model.find(args.model), project_root() / "data"
+    found, data = find_generator(args.model), project_root() / "data"
     test, train = load_split(data, "test"), load_split(data, "train", 10_000)
     chosen = torch.cat(
         [(test.labels == c).nonzero().flatten()[: args.count // 10] for c in range(10)]
     )
     images, labels = test.images[chosen], test.labels[chosen]
-    dev = features.load("dev")
-    photo.find(found.generator, images[0], dev, steps=1)  # what is loaded once is loaded
+    dev = load_feature_network("dev")
+    inversion.invert(found.generator, images[0], dev, steps=1)  # what is loaded once is loaded
     made, seconds = [], []
     for image in images:
         began = time.perf_counter()
-        c, z, _ = photo.find(found.generator, image, dev)
+        c, z, _ = inversion.invert(found.generator, image, dev)
         seconds.append(time.perf_counter() - began)
         made.append(
-            latent.generate(found.generator, torch.tensor([z]) / photo.GRID, torch.tensor([c]))
+            generate_images(found.generator, torch.tensor([z]) / inversion.GRID, torch.tensor([c]))
         )
     fast = torch.tensor(seconds) <= LONGEST
     for role in ("dev", "judge"):
-        network = features.load(role)
-        known, _ = features.extract(network, train.images)
+        network = load_feature_network(role)
+        known, _ = extract_features(network, train.images)
         real = torch.stack(
             [torch.pdist(known[train.labels == c][:500]).median() for c in range(10)]
         )
         apart = (
-            features.extract(network, torch.cat(made))[0] - features.extract(network, images)[0]
+            extract_features(network, torch.cat(made))[0] - extract_features(network, images)[0]
         ).norm(dim=1)
         near = apart < real[labels]
         missed = ", ".join(sorted({CLASSES[c] for c in labels[~near]})) or "none"

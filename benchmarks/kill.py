@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-from fashion_gan import checkpoint
-from fashion_gan.errors import project_root
-from fashion_gan.run import Run
+from fashion_gan.config.settings import project_root
+from fashion_gan.runs.run import Run
+from fashion_gan.training.checkpoints import load_latest
 
 TARGETS = ("kernel", "parent", "both")
 SIZE = {
@@ -30,13 +30,13 @@ SIZE = {
     "channels": 8,
     "latent_dim": 8,
     "batch_size": 32,
-    "look_images": 100,
-    "feature_from": 64,
+    "val_samples": 100,
+    "frechet_start": 64,
     "checkpoint_seconds": 0.2,
     "samples": 1000,
     "device": "cpu",
 }
-COMMAND = [sys.executable, "-m", "fashion_gan.cli"]
+COMMAND = [sys.executable, "-m", "fashion_gan"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def kernel_of(folder: Path) -> int | None:
 
 def outcome(folder: Path) -> tuple[dict, list]:
     """Weights of the final checkpoint, and all points but those a clock makes."""
-    state = checkpoint.load_last(folder / "checkpoints")["state"]
+    state = load_latest(folder / "checkpoints")["state"]
     weights = {
         f"{n}.{k}": v
         for n in ("generator", "discriminator", "averaged")
@@ -150,12 +150,10 @@ def harness(
     expected = outcome(root / "reports" / "whole")
     say(f"never stopped: {len(expected[1])} points, {length:.0f} s")
     for i in range(count):
-        name, target, times, words = (
-            f"killed{i}",
-            targets[i % len(targets)],
-            0,
-            begin(root, f"killed{i}"),
-        )
+        name = f"killed{i}"
+        target = targets[i % len(targets)]
+        times = 0
+        words = begin(root, f"killed{i}")
         # three aimed at the training, a target each, then three at any moment
         in_training = i % 6 < 3
         after = draws.uniform(0, 1.5) if in_training else draws.uniform(0.5, max(1.0, length - 8))

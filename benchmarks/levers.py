@@ -15,9 +15,14 @@ import torch
 from keep import keep
 from speed import STEPS, compare, seconds
 
-from fashion_gan import data, evaluation, latent, plots
-from fashion_gan.params import Params
-from fashion_gan.state import FrechetObjective, TrainingState, average, step
+from fashion_gan.config.params import Params
+from fashion_gan.data.batches import batches
+from fashion_gan.data.datasets import load_split
+from fashion_gan.metrics.evaluator import Evaluator
+from fashion_gan.models.latents import balanced_labels, sample_images
+from fashion_gan.report import plots
+from fashion_gan.training.state import TrainingState
+from fashion_gan.training.step import FrechetObjective, step, update_ema
 
 SHOWCASE = Path(__file__).resolve().parents[1] / "reports" / "showcase"
 
@@ -30,20 +35,20 @@ def turn_of(params, split, change=None, around=contextlib.nullcontext, frechet=N
     if change:
         change(state)
     few = list(
-        itertools.islice(data.batches(split, params.batch_size, 0, 0, device=state.device), STEPS)
+        itertools.islice(batches(split, params.batch_size, 0, 0, device=state.device), STEPS)
     )
 
     def turn():
         with around():
             for real, labels in few:
                 step(state, real, labels, params, frechet)
-                average(state, params)
+                update_ema(state, params)
 
     return turn
 
 
 def contiguous(state):
-    for network in (state.generator, state.discriminator, state.averaged):
+    for network in (state.generator, state.discriminator, state.ema_generator):
         network.to(memory_format=torch.contiguous_format)
 
 
@@ -122,23 +127,20 @@ def growth(split):
 
 def use(folder):
     """Seconds to draw 10,000 images with the shipped generator, and to measure them."""
-    from fashion_gan import model
+    from fashion_gan.models.serialization import GENERATOR, load_generator
 
-    generator, labels = (
-        model.load_generator(SHOWCASE / model.FILE).generator,
-        latent.balanced_labels(10_000),
-    )
+    generator, labels = (load_generator(SHOWCASE / GENERATOR).generator, balanced_labels(10_000))
     begun = time.perf_counter()
-    images = latent.sample(generator, 10_000, 0, labels)
+    images = sample_images(generator, 10_000, 0, labels)
     drawn = time.perf_counter()
-    evaluator = evaluation.Evaluator(folder, say=lambda words: None)
+    evaluator = Evaluator(folder, say=lambda words: None)
     evaluator.scores([(images, labels)])
     return {"sample_s": drawn - begun, "evaluate_s": time.perf_counter() - drawn}
 
 
 def main():
     params = Params()
-    split = data.load_split(Path(params.data_dir), "train")
+    split = load_split(Path(params.data_dir), "train")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     found = levers(params, split) | growth(split) | use(Path(params.data_dir))
     print(

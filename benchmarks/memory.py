@@ -31,10 +31,8 @@ def main():
     while child.poll() is None:
         peak = max(peak, total(process))
         time.sleep(2)
-    seconds, command = (
-        time.monotonic() - begun,
-        " ".join(Path(word).name if "/bin/" in word else word for word in sys.argv[1:]),
-    )
+    seconds = time.monotonic() - begun
+    command = " ".join(Path(word).name if "/bin/" in word else word for word in sys.argv[1:])
     print(
         f"exit code {child.returncode}, {seconds:.0f} s, peak memory {peak / 1e9:.2f} GB in all"
         " processes"

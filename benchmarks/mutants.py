@@ -28,12 +28,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 240  # seconds; a mutant that hangs is noticed
 TESTS = {  # by module: the tests of it, and quick ones of what stands on it
-    "objectives": ("test_objectives", "test_training"),
-    "metrics": ("test_metrics",),
-    "checkpoint": ("test_checkpoint", "test_training"),
-    "params": ("test_params",),
-    "data": ("test_data", "test_pack", "test_training"),
-    "run": ("test_run",),
+    "models.losses": ("test_objectives", "test_training"),
+    "metrics.distances": ("test_metrics",),
+    "metrics.neighbours": ("test_metrics",),
+    "training.checkpoints": ("test_checkpoint", "test_training"),
+    "config.params": ("test_params",),
+    "data.datasets": ("test_data", "test_pack", "test_training"),
+    "runs.run": ("test_run",),
 }
 SWAPS = {
     ast.Add: ast.Sub,
@@ -106,7 +107,7 @@ def walk(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def mutants_of(module: str) -> list[Mutant]:
-    text = (ROOT / "fashion_gan" / f"{module}.py").read_text(encoding="utf-8")
+    text = path_of(module).read_text(encoding="utf-8")
     found, count = [], sum(1 for node in walk(ast.parse(text)) for _ in changes_of(node))
     for number in range(count):
         tree = ast.parse(text)
@@ -119,11 +120,15 @@ def mutants_of(module: str) -> list[Mutant]:
     return found
 
 
+def path_of(module: str) -> Path:
+    return ROOT / "fashion_gan" / f"{module.replace('.', '/')}.py"
+
+
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Gives the mutant where its module is imported."""
 
     def __init__(self, mutant: Mutant) -> None:
-        self.mutant, self.path = mutant, ROOT / "fashion_gan" / f"{mutant.module}.py"
+        self.mutant, self.path = mutant, path_of(mutant.module)
 
     def find_spec(self, name, path=None, target=None):
         if name == f"fashion_gan.{self.mutant.module}":

@@ -7,7 +7,6 @@ python benchmarks/packing.py [COUNT]
 
 import contextlib
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -59,11 +58,7 @@ def held(process):
 def measured(what, words, root):
     """Run a command in the project `root`, and say what it took."""
     begun, peaks = time.monotonic(), (0, 0)
-    child = subprocess.Popen(
-        [str(word) for word in words],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
-    )
+    child = subprocess.Popen([str(word) for word in words], cwd=root)
     while child.poll() is None:
         peaks = tuple(map(max, peaks, held(psutil.Process(child.pid))))
         time.sleep(0.5)
@@ -90,7 +85,10 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         root = project(Path(temporary))
         make(root / "made", count)
-        packing = "from pack import pack; pack('made', 'data', print, False)"
+        packing = (
+            "from fashion_gan.data.pack import pack_dataset;"
+            " pack_dataset('made', 'data', print, False)"
+        )
         smoke = [
             "-p",
             "dataset=made",
@@ -105,7 +103,7 @@ def main():
             measured(f"packing {count:,} images", [sys.executable, "-c", packing], root),
             measured(
                 "feature networks",
-                [sys.executable, ROOT / "scripts" / "data.py", "--dataset", root / "made"],
+                [sys.executable, "-m", "fashion_gan", "data", "--dataset", root / "made"],
                 root,
             ),
             measured(

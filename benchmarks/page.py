@@ -10,18 +10,18 @@ changes."""
 import argparse
 import shutil
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-import pages
 from playwright.sync_api import sync_playwright
 
-from fashion_gan import export, model, report
-from fashion_gan.data import load_split
-from fashion_gan.errors import project_root
-from fashion_gan.run import Run
+from fashion_gan.catalog.generators import SHIPPED, find_generator
+from fashion_gan.config.settings import project_root
+from fashion_gan.data.datasets import load_split
+from fashion_gan.explorer import export
+from fashion_gan.report import pages
+from fashion_gan.report.render import export_static_explorer
+from fashion_gan.runs.run import Run
 
 TIMES = """async (count) => {
   const stage = document.querySelector("canvas.stage"), times = [];
@@ -47,8 +47,8 @@ def made(folder: Path) -> Path:
     """The report of the shipped model in `folder`. Returns its index page."""
     shutil.copytree(project_root() / "reports" / "showcase", folder)
     data = project_root() / "data"
-    shipped = model.find(str(project_root() / model.SHIPPED))
-    report.write_twin(
+    shipped = find_generator(str(SHIPPED))
+    export_static_explorer(
         Run(folder),
         *export.payload(shipped, load_split(data, "train"), load_split(data, "validation", 1000)),
     )

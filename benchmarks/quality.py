@@ -16,21 +16,24 @@ import time
 from pathlib import Path
 from unittest import mock
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from profiles import read_profile
-
-from fashion_gan import data, evaluation, latent, training
+from fashion_gan.config.profiles import read_profile
+from fashion_gan.data.datasets import load_split
 from fashion_gan.files import write_json
-from fashion_gan.state import TrainingState
+from fashion_gan.metrics.evaluator import Evaluator
+from fashion_gan.models.latents import balanced_labels, sample_images
+from fashion_gan.training import loop
+from fashion_gan.training.state import TrainingState
+from fashion_gan.training.step import update_ema
+from fashion_gan.training.validation import ema_for_eval
 
 
 def average_all(average, others, state, params):
     """The average that is trained with, and `others`: networks by half-life."""
     average(state, params)
-    own = state.averaged
-    for half_life, state.averaged in others.items():
+    own = state.ema_generator
+    for half_life, state.ema_generator in others.items():
         average(state, params.model_copy(update={"ema_half_life": half_life}))
-    state.averaged = own
+    state.ema_generator = own
 
 
 def stages_of(args, seed):
@@ -45,17 +48,15 @@ def trained(args, stages, seed):
     """The state after all stages, the last record, and the generators of the other averages by
     half-life."""
     where = Path(stages[0].data_dir)
-    splits = data.load_split(where, "train", stages[0].subset), data.load_split(where, "validation")
+    splits = load_split(where, "train", stages[0].subset), load_split(where, "validation")
     state = TrainingState(stages[0])
-    others = {half_life: copy.deepcopy(state.averaged) for half_life in args.averages}
-    with mock.patch.object(
-        training, "average", functools.partial(average_all, training.average, others)
-    ):
+    others = {half_life: copy.deepcopy(state.ema_generator) for half_life in args.averages}
+    with mock.patch.object(loop, "update_ema", functools.partial(average_all, update_ema, others)):
         for stage in stages:
             folder = args.folder and args.folder / str(seed)
             if folder:
                 folder.mkdir(parents=True, exist_ok=True)
-            for record in training.train(state, *splits, stage, folder):
+            for record in loop.train(state, *splits, stage, folder):
                 print(
                     f"  seed {seed} epoch {record.epoch}:"
                     f" { {k: round(v, 3) for k, v in record.metrics.items()} }",
@@ -66,21 +67,19 @@ def trained(args, stages, seed):
 
 def scored(args, state, others, params):
     """The scores of the averaged generator, those of the others under `averages`."""
-    labels, against = (
-        latent.balanced_labels(params.samples),
-        "test" if args.role == "judge" else "validation",
-    )
-    evaluator = evaluation.Evaluator(Path(params.data_dir), params.subset, args.role, against)
+    labels = balanced_labels(params.samples)
+    against = "test" if args.role == "judge" else "validation"
+    evaluator = Evaluator(Path(params.data_dir), params.subset, args.role, against)
 
     def scores():
-        images = latent.sample(
-            training.averaged_generator(state, params), params.samples, params.sample_seed, labels
+        images = sample_images(
+            ema_for_eval(state, params), params.samples, params.sample_seed, labels
         )
         return evaluator.scores([(images, labels if params.conditional else None)])[0]
 
     found = scores()
     found["averages"] = {}
-    for half_life, state.averaged in others.items():
+    for half_life, state.ema_generator in others.items():
         found["averages"][half_life] = scores()
     return found
 
@@ -108,7 +107,7 @@ def main():
     all_found = []
     for seed in args.seeds:
         started, stages = time.monotonic(), stages_of(args, seed)
-        if stages[-1].workers > 1 and not args.folder:
+        if stages[-1].processes > 1 and not args.folder:
             parser.error("several workers meet in a folder; say --folder")
         state, record, others = trained(args, stages, seed)
         found = scored(args, state, others, stages[0])

@@ -20,7 +20,6 @@ import argparse
 import math
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,13 +27,15 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from profiles import read_overrides
-
-from fashion_gan import checkpoint, data, parallel
-from fashion_gan.params import Params
-from fashion_gan.run import Run
-from fashion_gan.state import FrechetObjective, TrainingState, step
+from fashion_gan.config.params import Params
+from fashion_gan.config.profiles import read_overrides
+from fashion_gan.data.batches import batches
+from fashion_gan.data.datasets import load_split
+from fashion_gan.distributed import collectives
+from fashion_gan.runs.run import Run
+from fashion_gan.training.checkpoints import save_checkpoint
+from fashion_gan.training.state import TrainingState
+from fashion_gan.training.step import FrechetObjective, step
 
 STEPS, ROUNDS = 15, 4
 # bytes a second, seconds a message: assumed
@@ -49,12 +50,9 @@ def steps(rank: int, size: int, folder: Path, params: Params) -> None:
         distributed.init_process_group(
             "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size
         )
-        parallel.team = parallel.Team(rank, size, folder / "stop")
-    split = data.load_split(Path(params.data_dir), "train", 8192)
-    state, frechet = (
-        TrainingState(params),
-        FrechetObjective(split, params.conditional, torch.device("cpu")),
-    )
+    split = load_split(Path(params.data_dir), "train", 8192)
+    state = TrainingState(params)
+    frechet = FrechetObjective(split, params.conditional, torch.device("cpu"))
     sums = []
     whole = distributed.all_reduce
     if size > 1:
@@ -63,11 +61,11 @@ def steps(rank: int, size: int, folder: Path, params: Params) -> None:
         while not (folder / f"{size}-{number}").exists():
             time.sleep(0.01)
         started = time.perf_counter()
-        for i, (real, labels) in enumerate(data.batches(split, params.batch_size, 0, number)):
+        for i, (real, labels) in enumerate(batches(split, params.batch_size, 0, number)):
             if i == STEPS:
                 break
             step(state, real, labels, params, frechet)
-            parallel.any_of(False, False)
+            collectives.any_rank(False, False, device=state.device)
         if rank == 0:
             told = {"seconds": (time.perf_counter() - started) / STEPS, "sums": len(sums) / STEPS}
             sums.clear()
@@ -109,13 +107,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
-    params = Params.read({"feature_from": "0"} | read_overrides(parser.parse_args().overrides))
+    params = Params.read({"frechet_start": "0"} | read_overrides(parser.parse_args().overrides))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         one, two, sums = measured(params, folder)
         state = TrainingState(params)
         size = (
-            checkpoint.save(folder / "checkpoints", state.state_dict(), params.model_dump(), 0, 1)
+            save_checkpoint(folder / "checkpoints", state.state_dict(), params.model_dump(), 0, 1)
             .stat()
             .st_size
         )

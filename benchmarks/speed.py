@@ -9,23 +9,24 @@ printed: absolute times drift on a shared machine, ratios taken side by side do 
 
 import itertools
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 from keep import keep
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from profiles import read_profile
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import FashionMNIST
 
-from fashion_gan import data, objectives, training
-from fashion_gan.params import Params
-from fashion_gan.state import FrechetObjective, TrainingState, average, step
+from fashion_gan.config.params import Params
+from fashion_gan.config.profiles import read_profile
+from fashion_gan.data.batches import batches
+from fashion_gan.data.datasets import Split, load_split
+from fashion_gan.models.losses import non_saturating_d, non_saturating_g
+from fashion_gan.training import loop
+from fashion_gan.training.state import TrainingState
+from fashion_gan.training.step import FrechetObjective, step, update_ema
 
 TURNS, STEPS = 9, 25
 
@@ -33,37 +34,35 @@ TURNS, STEPS = 9, 25
 def whole_loop(state, split, params, folder):
     """One call runs STEPS steps of the real loop: batches by index, schedules, average, checkpoint
     clock, progress."""
-    keeper = training.Keeper(state, params, folder, 10**9)
+    keeper = loop.Checkpointer(state, params, folder, 10**9)
 
     def turn():
-        few = data.Split(
+        few = Split(
             split.images[: STEPS * params.batch_size], split.labels[: STEPS * params.batch_size]
         )
         state.position.batch = 0
         state.position.epoch += 1
-        training.run_epoch(state, few, params, None, keeper, [], float("inf"))
+        loop.run_epoch(state, few, params, None, keeper, loop.Stop([]))
 
     return turn
 
 
 def bare_arithmetic(state, split, params):
     """The same networks, losses and optimisers on one ready batch: what no loop can do without."""
-    real, labels = next(data.batches(split, params.batch_size, 0, 0))
-    z, asked = (
-        torch.randn(params.batch_size, params.latent_dim),
-        torch.randint(0, 10, (params.batch_size,)),
-    )
+    real, labels = next(batches(split, params.batch_size, 0, 0))
+    z = torch.randn(params.batch_size, params.latent_dim)
+    asked = torch.randint(0, 10, (params.batch_size,))
     G, D = state.generator, state.discriminator
 
     def turn():
         for _ in range(STEPS):
             fake = G(z, asked)
-            loss = objectives.non_saturating_d(D(real, labels), D(fake.detach(), asked))
+            loss = non_saturating_d(D(real, labels), D(fake.detach(), asked))
             state.optimizer_d.zero_grad(set_to_none=True)
             loss.backward()
             state.optimizer_d.step()
             D.requires_grad_(False)
-            loss = objectives.non_saturating_g(None, D(fake, asked))
+            loss = non_saturating_g(None, D(fake, asked))
             state.optimizer_g.zero_grad(set_to_none=True)
             loss.backward()
             state.optimizer_g.step()
@@ -95,7 +94,7 @@ def loaders(split, params, folder):
     )
 
     def ours_turn():
-        for _ in itertools.islice(data.batches(split, params.batch_size, 0, 0), 100):
+        for _ in itertools.islice(batches(split, params.batch_size, 0, 0), 100):
             pass
 
     def theirs_turn():
@@ -107,10 +106,8 @@ def loaders(split, params, folder):
 
 def profiles(split):
     """Images a second of each profile's steps, in turns."""
-    default, baseline = (
-        read_profile(Path("params/default.yaml")).params,
-        read_profile(Path("params/baseline_dcgan.yaml")).params,
-    )
+    default = read_profile(Path("params/default.yaml")).params
+    baseline = read_profile(Path("params/baseline_dcgan.yaml")).params
     frechet = FrechetObjective(split, True, torch.device("cpu"))
     cases = {
         "default, before the Fréchet loss": (default, None),
@@ -124,11 +121,9 @@ def profiles(split):
             state = states[name]
             state.position.images = 10**6
             begun = time.perf_counter()
-            for real, labels in itertools.islice(
-                data.batches(split, params.batch_size, 0, turn), STEPS
-            ):
+            for real, labels in itertools.islice(batches(split, params.batch_size, 0, turn), STEPS):
                 step(state, real, labels, params, objective)
-                average(state, params)
+                update_ema(state, params)
             if turn:
                 rates[name].append(STEPS * params.batch_size / (time.perf_counter() - begun))
     for name, found in rates.items():
@@ -142,7 +137,7 @@ def profiles(split):
 def main():
     params = Params()
     folder = Path(params.data_dir)
-    split = data.load_split(folder, "train")
+    split = load_split(folder, "train")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as temporary:
         whole = whole_loop(TrainingState(params), split, params, Path(temporary))

@@ -31,9 +31,12 @@ HEAVY = (
 )
 WATCHED = {  # functions whose seconds are added up, by the module that defines them
     "mlflow.store.db.utils": {"_initialize_tables": "migrating", "_upgrade_db": "migrating"},
-    "fashion_gan.state": {"step": "training"},
-    "fashion_gan.evaluation": {"Evaluator.scores": "measuring", "Evaluator.look": "measuring"},
-    "fashion_gan.training": {"look": "validating"},
+    "fashion_gan.training.step": {"step": "training"},
+    "fashion_gan.metrics.evaluator": {
+        "Evaluator.scores": "measuring",
+        "Evaluator.look": "measuring",
+    },
+    "fashion_gan.training.validation": {"validate": "validating"},
 }
 FLUSH_SECONDS = 1.0
 seconds: Counter[str] = Counter()

@@ -20,12 +20,13 @@ from pathlib import Path
 import psutil
 import torch
 
-from fashion_gan import data, training
-from fashion_gan.errors import project_root
+from fashion_gan.config.params import Params
+from fashion_gan.config.settings import project_root
+from fashion_gan.data.datasets import load_split
 from fashion_gan.files import Lock
-from fashion_gan.params import Params
-from fashion_gan.run import Run
-from fashion_gan.state import TrainingState
+from fashion_gan.runs.run import Run
+from fashion_gan.training import loop
+from fashion_gan.training.state import TrainingState
 
 WINDOW, PAIRS = 10.0, 16
 
@@ -52,12 +53,10 @@ def copier_of(run):
 def windows(run, params, folder):
     """Yields (images, seconds) of one window after another, while the training goes on and its
     points are logged."""
-    split, validation = (
-        data.load_split(folder, "train", params.subset),
-        data.load_split(folder, "validation", 500),
-    )
+    split = load_split(folder, "train", params.subset)
+    validation = load_split(folder, "validation", 500)
     state, begun, seen = TrainingState(params), None, 0
-    for record in training.train(state, split, validation, params, run.folder):
+    for record in loop.train(state, split, validation, params, run.folder):
         run.log_metrics(record.metrics, record.images)
         if begun is None or time.perf_counter() - begun >= WINDOW:
             if begun is not None:
@@ -68,7 +67,7 @@ def windows(run, params, folder):
 def main():
     server, data_folder = hanging_server(), project_root() / "data"
     params = Params(
-        subset=2048, epochs=100_000, look_images=100, checkpoint_seconds=30.0, feature_loss=0.0
+        subset=2048, epochs=100_000, val_samples=100, checkpoint_seconds=30.0, frechet_weight=0.0
     )
     rates = {True: [], False: []}
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,10 +1,8 @@
-"""Errors meant for a person; the project folder that commands work on, and its settings; asking a
-command."""
+"""Errors meant for a person, and the exit codes of processes."""
 
 import os
-import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 
 class UserError(Exception):
@@ -19,49 +17,20 @@ class UserError(Exception):
         return [f"error: {self}"]
 
 
-def project_root(start: Path | None = None) -> Path:
-    """The project folder that `start` (default: the working folder) stands in. Raises UserError
-    where there is none. FASHION_GAN_ROOT, when set, names it outright."""
-    here = Path(os.environ.get("FASHION_GAN_ROOT") or start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (
-            (folder / "notebooks").is_dir()
-            and (folder / "params").is_dir()
-            and (folder / "pyproject.toml").is_file()
-        ):
-            return folder
-    raise UserError(
-        f"{here} is in no fashion-gan project; change into the cloned folder (it holds notebooks/"
-        " and params/)"
-    )
-
-
-def settings(only_files: bool = False) -> dict[str, str]:
-    """The environment over .env.local over .env, both in the project folder; what is empty is left
-    out."""
-    from dotenv import dotenv_values
-
-    read = (
-        dotenv_values(project_root() / ".env")
-        | dotenv_values(project_root() / ".env.local")
-        | ({} if only_files else os.environ)
-    )
-    return {name: value.strip() for name, value in read.items() if value and value.strip()}
-
-
-def asked(script: str, *words: str) -> str:
-    """What a script of scripts/ prints at its end, for what only it can do. Raises UserError in its
-    words."""
-    command = [
-        sys.executable,
-        str(Path(__file__).resolve().parents[1] / "scripts" / script),
-        *words,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(
-            (done.stderr.splitlines() or [f"{script} ended with {done.returncode}"])[
-                -1
-            ].removeprefix("error: ")
-        )
-    return done.stdout
+def exit_code_of(work: Callable[[], int | None]) -> int:
+    """The exit code of what a process does: what `work` returns, None for 0; 2 for an error of the
+    person's, which is said in one line; 130 when interrupted."""
+    try:
+        return work() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"error: {error}; nothing more was written", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,15 +1,15 @@
 """Write files safely, digest them, lock folders."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from fashion_gan.errors import UserError
 
@@ -20,6 +20,12 @@ def digest(content: bytes | Path, algorithm: str = "sha256") -> str:
         with content.open("rb") as stream:
             return hashlib.file_digest(stream, algorithm).hexdigest()
     return hashlib.new(algorithm, content).hexdigest()
+
+
+def file_stamp(path: Path | int) -> str:
+    """What tells a file, or an open one by its number, from a changed one."""
+    found = os.stat(path)
+    return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 @contextlib.contextmanager
@@ -64,32 +70,29 @@ class Lock:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._stream = None
+        self._lock: FileLock | None = None  # while it is held, so that others can be pickled
 
     def acquire(self, message: str | None = None) -> bool:
         """Take the lock. If another process holds it: UserError(message) when one is given, else
         False."""
-        if self.path is None or self._stream:
+        if self.path is None or self._lock:
             return True
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        stream = self.path.open("a")
-        for _ in range(6 if message else 1):  # a look by is_free elsewhere holds it for an instant
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                time.sleep(0.05)
-            else:
-                self._stream = stream
-                return True
-        stream.close()
-        if message:
-            raise UserError(message)
-        return False
+        lock = FileLock(self.path, thread_local=False)
+        try:
+            # is_free elsewhere holds it for an instant
+            lock.acquire(timeout=0.3 if message else 0, poll_interval=0.05)
+        except Timeout:
+            if message:
+                raise UserError(message) from None
+            return False
+        self._lock = lock
+        return True
 
     def release(self) -> None:
-        if self._stream:
-            self._stream.close()
-            self._stream = None
+        if self._lock:
+            self._lock.release()
+            self._lock = None
 
     def is_free(self) -> bool:
         """Whether nobody holds it right now."""

@@ -19,11 +19,19 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from fashion_gan import model
+from fashion_gan.catalog.runs import find_run
+from fashion_gan.config.params import Params
 from fashion_gan.files import read_json, write_json, write_text
-from fashion_gan.params import Params
-from fashion_gan.report import clock, rendered
-from fashion_gan.run import Run, find
+from fashion_gan.models.serialization import (
+    DISCRIMINATOR,
+    GENERATOR,
+    load_discriminator,
+    load_generator,
+    save_network,
+)
+from fashion_gan.report.render import render
+from fashion_gan.runs.run import Run
+from fashion_gan.text import duration
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWCASE = ROOT / "reports" / "showcase"
@@ -62,7 +70,7 @@ def begun(profile: str, seed: int) -> subprocess.Popen[bytes] | None:
     name, words = f"{profile}-{seed}", ["-p", f"seed={seed}"] if seed else []
     if not (ROOT / "reports" / name).exists():
         words = ["run", f"params/{profile}.yaml", *words, "--name", name]
-    elif find(name).info["status"] != "FINISHED":
+    elif find_run(name).info["status"] != "FINISHED":
         words = ["resume", name]
     else:
         return None
@@ -78,7 +86,7 @@ def train() -> list[Run]:
         codes = [process.wait() for process in beside]
         if any(codes):
             raise SystemExit("a run failed; its own words are above; run this again to go on")
-    return [find(f"{profile}-{seed}") for profile in COMPARED for seed in SEEDS]
+    return [find_run(f"{profile}-{seed}") for profile in COMPARED for seed in SEEDS]
 
 
 def told(run: Run) -> dict:
@@ -122,20 +130,15 @@ def compare(runs: list[Run]) -> None:
 def make(name: str) -> None:
     """Copy what the showcase keeps; weights as float16, so that both networks take less than 2
     MB."""
-    run = find(name)
+    run = find_run(name)
     if run.info["status"] != "FINISHED":
         raise SystemExit(f"run {run.name} is {run.info['status']}, not FINISHED")
     others = {file: (SHOWCASE / file).read_bytes() for file in KEPT if (SHOWCASE / file).exists()}
     shutil.rmtree(SHOWCASE, ignore_errors=True)
     (SHOWCASE / "images").mkdir(parents=True)
-    found = model.load_generator(run.folder / model.FILE)
-    model.save_network(SHOWCASE / model.FILE, found.generator, found.params, half=True)
-    model.save_network(
-        SHOWCASE / model.DISCRIMINATOR,
-        model.load_discriminator(run.folder),
-        found.params,
-        half=True,
-    )
+    found = load_generator(run.folder / GENERATOR)
+    save_network(SHOWCASE / GENERATOR, found.generator, found.params, half=True)
+    save_network(SHOWCASE / DISCRIMINATOR, load_discriminator(run.folder), found.params, half=True)
     for file in ("scores.json", "training.json", "run.json", "metrics.jsonl"):
         shutil.copy(run.folder / file, SHOWCASE)
     epochs = [p.stem for p in sorted((run.folder / "images").glob("epoch_*.png"))]
@@ -148,7 +151,7 @@ def make(name: str) -> None:
     )
     for file, content in others.items():
         (SHOWCASE / file).write_bytes(content)
-    write_text(SHOWCASE / "MODEL_CARD.md", rendered("model_card.md", Run(SHOWCASE)))
+    write_text(SHOWCASE / "MODEL_CARD.md", render("model_card.md", Run(SHOWCASE)))
 
 
 def spread(results: list[dict], key: str, digits: int) -> str:
@@ -212,7 +215,7 @@ def results() -> str:
     lines = [
         (
             f"One run, `{run['tags']['command']}` (seed {run['params']['seed']}):"
-            f" {last['images']:,.0f} images seen in {clock(last['seconds'])} of training."
+            f" {last['images']:,.0f} images seen in {duration(last['seconds'])} of training."
             f" {scores['draws']} draws of {scores['samples']:,} samples against the test split,"
             " through the *judge*; the same of fresh real images:"
         ),
@@ -242,7 +245,7 @@ def results() -> str:
 def on_two_cores(profile: str, images: float, speed: dict) -> float:
     """Seconds of training by speeds measured on 2 idle cores: before the Fréchet loss sets in, and
     with it where there is one."""
-    before = Params().feature_from
+    before = Params().frechet_start
     return (
         before / speed.get(f"{profile}_before", speed[profile]) + (images - before) / speed[profile]
     )
@@ -334,9 +337,10 @@ def benchmarks_told() -> list[str]:
         ),
         "",
         (
-            f"Time and peak memory of all processes: the whole default run {clock(run['seconds'])}"
-            f" and {run['gigabytes']:.2f} GB (`{run['command']}`); measuring 10,000 images"
-            f" {clock(evaluate['seconds'])} and {evaluate['gigabytes']:.2f} GB"
+            "Time and peak memory of all processes: the whole default run"
+            f" {duration(run['seconds'])} and {run['gigabytes']:.2f} GB"
+            f" (`{run['command']}`); measuring 10,000 images"
+            f" {duration(evaluate['seconds'])} and {evaluate['gigabytes']:.2f} GB"
             f" (`{evaluate['command']}`)."
         ),
     ]
@@ -363,7 +367,7 @@ def main() -> None:
     if args.run:
         make(args.run)
     if args.beside:
-        keep_beside(find(args.beside))
+        keep_beside(find_run(args.beside))
     write_readme()
 
 

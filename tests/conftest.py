@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import json
 import os
@@ -27,15 +26,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell that starts the suite in the background lets it ignore Ctrl-C, and so its processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 TINY = {
     "subset": 256,
     "epochs": 3,
     "channels": 8,
     "latent_dim": 8,
     "batch_size": 32,
-    "feature_loss": 0.0,
-    "look_images": 100,
+    "frechet_weight": 0.0,
+    "val_samples": 100,
     "checkpoint_seconds": 0.05,
     "samples": 1000,
     "draws": 2,
@@ -190,10 +188,10 @@ def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The real data set, fetched as `make data` fetches it."""
-    from fashion_gan import data
+    from fashion_gan.data.datasets import verify_files
 
     folder = ROOT / "data"
-    if not data.problems(folder):
+    if not verify_files(folder):
         return folder
     subprocess.run(
         ["sh", "scripts/get-data.sh", str(folder)],
@@ -265,7 +263,7 @@ class WholeRun:
 
     @property
     def run(self):
-        from fashion_gan.run import Run
+        from fashion_gan.runs.run import Run
 
         return Run(self.root / "reports" / "whole")
 
@@ -284,7 +282,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Whole
 
 @pytest.fixture
 def tiny():
-    from fashion_gan.params import Params
+    from fashion_gan.config.params import Params
 
     return lambda **changes: Params.checked(TINY | changes)
 
@@ -292,7 +290,7 @@ def tiny():
 @pytest.fixture
 def ray(monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # as scripts/cluster.py has it
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # as distributed/ray_cluster.py has it
     yield pytest.importorskip("ray", reason="no Ray here (pip install -e .[ray])")
 
 
@@ -314,7 +312,7 @@ def small_cluster(head_cores: int):
 
 @pytest.fixture(scope="session")
 def splits(data_dir: Path):
-    from fashion_gan.data import load_split
+    from fashion_gan.data.datasets import load_split
 
     return load_split(data_dir, "train", 256), load_split(data_dir, "validation", 1000)
 
@@ -322,13 +320,14 @@ def splits(data_dir: Path):
 def packed_folder(
     path: Path, shape: tuple[int, int, int], classes: tuple[str, ...], count: int = 300
 ) -> Path:
-    """A packed data set of `count` training images as scripts/pack.py leaves it, but of coloured
+    """A packed data set of `count` training images as data/pack.py leaves it, but of coloured
     noise, a hue a class (without classes: one), with feature networks that were never trained."""
     import torch
     from safetensors.torch import save_file
 
-    from fashion_gan import data, features
+    from fashion_gan.data.datasets import dataset_info
     from fashion_gan.files import digest
+    from fashion_gan.models.feature_network import ROLES, FeatureNetwork
 
     (path / "networks").mkdir(parents=True)
     random = torch.Generator().manual_seed(0)
@@ -350,10 +349,10 @@ def packed_folder(
     }
     (path / "dataset.json").write_text(json.dumps(about))
     known = {}
-    for role, sizes in features.ROLES.items():
+    for role, sizes in ROLES.items():
         torch.manual_seed(sizes.seed)
         save_file(
-            features.FeatureNetwork(sizes, data.about(path)).state_dict(),
+            FeatureNetwork(sizes, dataset_info(path)).state_dict(),
             path / "networks" / f"{role}.safetensors",
         )
         known[role] = {"sha256": digest(path / "networks" / f"{role}.safetensors")}
@@ -395,28 +394,13 @@ def fashion_gan_here(
 ) -> subprocess.CompletedProcess[str]:
     """The same in this process: the command's own main, without the seconds that a new interpreter
     takes to import. One test a command goes through the shell (tests/test_chain.py)."""
-    from command import guarded
+    from fashion_gan.cli import run_command
 
-    from fashion_gan.cli import COMMANDS
-
-    if not words or words[0] not in COMMANDS:
-        return fashion_gan(*words, cwd=cwd, **env)
-    script, out, err = (
-        importlib.import_module(words[0].replace("-", "_")),
-        io.StringIO(),
-        io.StringIO(),
-    )
+    out, err = io.StringIO(), io.StringIO()
     with contextlib.ExitStack() as around:
-        for each in (
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-            contextlib.chdir(cwd or Path.cwd()),
-        ):
-            around.enter_context(each)
+        around.enter_context(contextlib.redirect_stdout(out))
+        around.enter_context(contextlib.redirect_stderr(err))
+        around.enter_context(contextlib.chdir(cwd or Path.cwd()))
         around.enter_context(mock.patch.dict(os.environ, env))
-        around.enter_context(mock.patch.object(sys, "argv", [script.__file__, *words[1:]]))
-        try:
-            code = guarded(script.main)
-        except SystemExit as exit:  # argparse's own
-            code = exit.code
+        code = run_command(words)
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())

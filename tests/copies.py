@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
-import copier
 import mlflow
-import pages
-import registry
-import store
 
+from fashion_gan.config.settings import tracking_uri
 from fashion_gan.files import digest
+from fashion_gan.report import pages
+from fashion_gan.tracking import mlflow_sync
+from fashion_gan.tracking.client import EXPERIMENT, make_client
 
 
 def differences(run):
@@ -21,13 +21,13 @@ def differences(run):
     again where a busy server drops a connection; the program's own client does not, since its
     copier does."""
     with mock.patch.dict(os.environ, MLFLOW_HTTP_REQUEST_MAX_RETRIES="3"):
-        return _differences(run, registry.make_client())
+        return _differences(run, make_client())
 
 
 def _differences(run, client):
-    (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
+    (experiment,) = [e for e in client.search_experiments() if e.name == EXPERIMENT]
     copies = client.search_runs(
-        [experiment.experiment_id], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'"
+        [experiment.experiment_id], f"tags.`{mlflow_sync.RUN_TAG}` = '{run.info['uuid']}'"
     )
     if len(copies) != 1:
         return [f"{len(copies)} runs"]
@@ -53,7 +53,7 @@ def fields(run, copy):
 
 
 def points(run, copy, client):
-    for path in (run.folder / name for name in copier.POINTS):
+    for path in (run.folder / name for name in mlflow_sync.POINTS):
         here = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         for metric in {point["name"] for point in here}:
             wanted = Counter(
@@ -72,13 +72,9 @@ def points(run, copy, client):
 
 def artifacts(run, copy):
     with tempfile.TemporaryDirectory() as folder:
-        where = {
-            "run_id": copy.info.run_id,
-            "dst_path": folder,
-            "tracking_uri": store.tracking_uri(),
-        }
+        where = {"run_id": copy.info.run_id, "dst_path": folder, "tracking_uri": tracking_uri()}
         got = Path(mlflow.artifacts.download_artifacts(**where))
-        names = [path.relative_to(run.folder) for path in copier.files_of(run, final=True)]
+        names = [path.relative_to(run.folder) for path in mlflow_sync.files_of(run, final=True)]
         return [
             f"artifact {n}"
             for n in names

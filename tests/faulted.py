@@ -16,12 +16,13 @@ from pathlib import Path
 
 from conftest import TINY
 
-from fashion_gan import plots, training
-from fashion_gan.data import load_split
-from fashion_gan.errors import project_root
-from fashion_gan.params import Params
-from fashion_gan.run import Run
-from fashion_gan.state import TrainingState
+from fashion_gan.config.params import Params
+from fashion_gan.config.settings import project_root
+from fashion_gan.data.datasets import load_split
+from fashion_gan.report import plots
+from fashion_gan.runs.run import Run
+from fashion_gan.training import loop
+from fashion_gan.training.state import TrainingState
 
 MOST = 5000  # epochs; schedules count from it, so it is the same for all
 REST = 0.4  # seconds
@@ -47,7 +48,7 @@ def main(name: str, epochs: int = 0) -> None:
     if not epochs:
         run.follow()
     state = TrainingState(params)
-    for record in training.train(state, train, validation, params, run.folder):
+    for record in loop.train(state, train, validation, params, run.folder):
         weights = [
             *state.generator.named_parameters("generator"),
             *state.discriminator.named_parameters("discriminator"),
@@ -64,7 +65,7 @@ def main(name: str, epochs: int = 0) -> None:
             break
         if not epochs:
             time.sleep(REST)
-    training.export(params, run.folder)
+    loop.export_best(params, run.folder)
     run.finish()
 
 

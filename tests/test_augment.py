@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fashion_gan.augment import AUGMENTATIONS, augment, cutout, flip, translate
+from fashion_gan.data import augment
 
 pytestmark = pytest.mark.fast
 
@@ -12,7 +12,7 @@ def draws(seed=0):
 
 def test_flip_mirrors_about_half_of_the_images():
     images = torch.rand(400, 1, 28, 28)
-    flipped = flip(images, draws())
+    flipped = augment.flip(images, draws())
     mirrored = torch.tensor(
         [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, images, strict=True)]
     )
@@ -24,26 +24,26 @@ def test_flip_mirrors_about_half_of_the_images():
 def test_translate_moves_each_image_by_its_own_draw():
     images = torch.full((300, 1, 28, 28), -1.0)
     images[:, :, 14, 10] = 1.0
-    moved = translate(images, draws(), reach=3)
+    moved = augment.translate(images, draws(), reach=3)
     places = moved.flatten(1).argmax(dim=1)
     rows, columns = places // 28 - 14, places % 28 - 10
     assert rows.unique().tolist() == columns.unique().tolist() == [-3, -2, -1, 0, 1, 2, 3]
 
 
 def test_cutout_blackens_a_square_of_at_most_its_size():
-    cut = cutout(torch.ones(200, 1, 28, 28), draws(), size=14)
+    cut = augment.cutout(torch.ones(200, 1, 28, 28), draws(), size=14)
     black = (cut == -1).sum(dim=(1, 2, 3))
     assert black.max() <= 14 * 14
     assert black.min() >= 7 * 7
     assert len(black.unique()) > 5
 
 
-@pytest.mark.parametrize("policy", AUGMENTATIONS)
+@pytest.mark.parametrize("policy", augment.AUGMENTATIONS)
 def test_policies_are_differentiable_repeatable_and_leave_the_global_generator_alone(policy):
     images = torch.rand(8, 1, 28, 28, requires_grad=True)
     before = torch.get_rng_state()
-    out = augment(images, policy, draws(3))
+    out = augment.augment(images, policy, draws(3))
     out.sum().backward()
     assert images.grad.abs().sum() > 0
-    assert torch.equal(out, augment(images, policy, draws(3)))
+    assert torch.equal(out, augment.augment(images, policy, draws(3)))
     assert torch.equal(before, torch.get_rng_state())

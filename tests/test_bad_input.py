@@ -8,10 +8,11 @@ import pytest
 from conftest import ROOT, TINY, command, fashion_gan_here, make_project
 from test_checkpoint import bad_files
 
-from fashion_gan import checkpoint, explorer
+from fashion_gan.config.params import Params
+from fashion_gan.explorer import codec
 from fashion_gan.files import digest
-from fashion_gan.params import Params
-from fashion_gan.run import Run
+from fashion_gan.runs.run import Run
+from fashion_gan.training.checkpoints import save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def world(tmp_path_factory, data_dir):
         )
         failed.finish("FAILED", "x")
         bad_files(root / "bad")
-        checkpoint.save(
+        save_checkpoint(
             root / "bad" / "other", {"x": 1}, Params(seed=9).model_dump(), 10, 1
         ).rename(root / "bad" / "other.pt")
         profiles = {
@@ -61,7 +62,7 @@ def world(tmp_path_factory, data_dir):
 
 SAMPLE = ["sample", "--model", "done", "--out", "x.npz"]
 CODE = ["sample", "--model", "reports/showcase/generator.safetensors", "--out", "x.png", "--code"]
-OTHERS = explorer.encode(explorer.State(9, 7), 1)
+OTHERS = codec.encode(codec.ExplorerState(9, 7), 1)
 CASES = {
     "unknown parameter": (["run", "typo.yaml"], "did you mean epochs"),
     "unknown override": (["run", "params/smoke.yaml", "-p", "chanels=3"], "did you mean channels"),
@@ -117,7 +118,7 @@ CASES = {
     "n 0": ([*SAMPLE, "--n", "0"], "allowed: 1 to"),
     "n negative": ([*SAMPLE, "--n", "-5"], "allowed: 1 to"),
     "n huge": ([*SAMPLE, "--n", "1000000000"], "allowed: 1 to"),
-    "n no number": ([*SAMPLE, "--n", "many"], "invalid int value"),
+    "n no number": ([*SAMPLE, "--n", "many"], "--n is many; allowed: 1 to 1,000,000"),
     "truncation": ([*SAMPLE, "--truncation", "9"], "allowed: 0 to 2"),
     "out in no folder": (["sample", "--out", "none/x.npz"], "no folder none"),
     "out of unknown ending": (["sample", "--out", "x.jpg"], "allowed: .npz, .png"),
@@ -160,8 +161,8 @@ CASES = {
     ),
     "resume of the showcase": (["resume", "showcase", "-p", "epochs=20"], "no run that is tracked"),
     "port that is none": (["lab", "--port", "70000"], "1 to 65,535"),
-    "unknown command": (["dance"], "invalid choice"),
-    "no command": ([], "required"),
+    "unknown command": (["dance"], "no command 'dance'; there are: init, run"),
+    "no command": ([], "Missing command"),
 }
 
 

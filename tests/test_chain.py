@@ -7,20 +7,19 @@ import sqlite3
 import nbformat
 import numpy as np
 import pytest
-import registry
-import store
 from conftest import TINY, fashion_gan, fashion_gan_here
-from profiles import NOTEBOOKS
 
+from fashion_gan.config.profiles import NOTEBOOKS
 from fashion_gan.files import read_json
+from fashion_gan.tracking.client import EXPERIMENT, make_client
 
 
 @pytest.fixture
 def finished(whole_run, monkeypatch):
     """The run, its command's words, a client of its MLflow store and its copy there."""
     monkeypatch.chdir(whole_run.root)
-    client = registry.make_client()
-    (found,) = client.search_runs([client.get_experiment_by_name(store.EXPERIMENT).experiment_id])
+    client = make_client()
+    (found,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
     return whole_run.root, whole_run.run, whole_run.done, client, found
 
 

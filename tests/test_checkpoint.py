@@ -4,17 +4,25 @@ import subprocess
 import sys
 
 import pytest
-import resume
 import torch
 
-from fashion_gan import UserError, checkpoint
+from fashion_gan import UserError
 from fashion_gan.files import digest
+from fashion_gan.training.checkpoints import (
+    OtherVersionError,
+    assert_resumable,
+    list_checkpoints,
+    load_checkpoint,
+    load_latest,
+    rewind,
+    save_checkpoint,
+)
 
 PARAMS = {"seed": 0, "epochs": 3}
 
 
 def write(folder, images, best=False, keep=3):
-    return checkpoint.save(
+    return save_checkpoint(
         folder, {"x": torch.full((10,), float(images))}, PARAMS, images, keep, best
     )
 
@@ -23,20 +31,20 @@ def write(folder, images, best=False, keep=3):
 def test_the_last_few_and_the_best_are_kept(tmp_path):
     for images in (10, 20, 30, 40):
         write(tmp_path, images, best=images == 20)
-    assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "last")] == [
+    assert [load_checkpoint(p)["images"] for p in list_checkpoints(tmp_path, "last")] == [
         40,
         30,
         20,
     ]
-    assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "best")] == [20]
-    assert checkpoint.load_last(tmp_path)["images"] == 40
+    assert [load_checkpoint(p)["images"] for p in list_checkpoints(tmp_path, "best")] == [20]
+    assert load_latest(tmp_path)["images"] == 40
 
 
 @pytest.mark.fast
 def test_one_best_is_kept(tmp_path):
     write(tmp_path, 10, best=True)
     write(tmp_path, 20, best=True)
-    assert [checkpoint.load(p)["images"] for p in checkpoint.found(tmp_path, "best")] == [20]
+    assert [load_checkpoint(p)["images"] for p in list_checkpoints(tmp_path, "best")] == [20]
     assert [p.name[:5] for p in sorted(tmp_path.iterdir())] == ["best-", "last-", "last-"]
 
 
@@ -44,12 +52,12 @@ def test_one_best_is_kept(tmp_path):
 def test_by_images_seen_then_by_time(tmp_path):
     old = write(tmp_path, 30)
     # other weights at the same image
-    again = checkpoint.save(tmp_path, {"x": torch.ones(3)}, PARAMS, 30, 3)
+    again = save_checkpoint(tmp_path, {"x": torch.ones(3)}, PARAMS, 30, 3)
     write(tmp_path, 20)
-    assert [p.name for p in checkpoint.found(tmp_path, "last")][:2] == [again.name, old.name]
-    assert checkpoint.load(again)["params"] == PARAMS
+    assert [p.name for p in list_checkpoints(tmp_path, "last")][:2] == [again.name, old.name]
+    assert load_checkpoint(again)["params"] == PARAMS
     (tmp_path / "last-30-abc.pt").write_text("no name of ours")
-    assert len(checkpoint.found(tmp_path, "last")) == 3
+    assert len(list_checkpoints(tmp_path, "last")) == 3
 
 
 @pytest.mark.fast
@@ -58,8 +66,8 @@ def test_one_of_another_version_is_never_passed_over(tmp_path):
     write(tmp_path, 10)
     torch.save({"schema": 99, "params": {}, "state": {}, "images": 20}, tmp_path / "new")
     (tmp_path / "new").rename(tmp_path / f"last-{20:010d}-{digest(tmp_path / 'new')[:12]}.pt")
-    with pytest.raises(checkpoint.OtherVersionError, match="version 99, not 2"):
-        checkpoint.load_last(tmp_path)
+    with pytest.raises(OtherVersionError, match="version 99, not 2"):
+        load_latest(tmp_path)
 
 
 @pytest.mark.fast
@@ -70,16 +78,16 @@ def test_a_damaged_newest_one_is_said_and_passed_over(tmp_path, harm):
     content = path.read_bytes()
     path.write_bytes({"truncate": content[:100], "flip": content[:-1] + b"?", "empty": b""}[harm])
     said = []
-    assert checkpoint.load_last(tmp_path, said.append)["images"] == 10
+    assert load_latest(tmp_path, said.append)["images"] == 10
     assert "damaged" in said[0]
 
 
 @pytest.mark.fast
 def test_all_damaged_is_an_error_and_none_is_none(tmp_path):
-    assert checkpoint.load_last(tmp_path) is None
+    assert load_latest(tmp_path) is None
     write(tmp_path, 10).write_bytes(b"")
     with pytest.raises(UserError, match="none of the 1 checkpoints"):
-        checkpoint.load_last(tmp_path, lambda _: None)
+        load_latest(tmp_path, lambda _: None)
 
 
 class Evil:
@@ -109,7 +117,7 @@ def bad_files(folder):
 def test_foreign_files_are_refused_in_one_line_and_no_code_runs(tmp_path, capsys):
     for name, words in bad_files(tmp_path).items():
         with pytest.raises(UserError) as error:
-            checkpoint.load(tmp_path / f"{name}.pt")
+            load_checkpoint(tmp_path / f"{name}.pt")
         assert words in str(error.value), name
         assert "\n" not in str(error.value)
     assert "code ran" not in capsys.readouterr().out
@@ -118,15 +126,15 @@ def test_foreign_files_are_refused_in_one_line_and_no_code_runs(tmp_path, capsys
 @pytest.mark.fast
 def test_a_damaged_best_is_passed_over(tmp_path):
     write(tmp_path, 10, best=True)
-    checkpoint.found(tmp_path, "best")[0].write_bytes(b"")
-    assert checkpoint.load_last(tmp_path, lambda _: None, kind="best") is None
+    list_checkpoints(tmp_path, "best")[0].write_bytes(b"")
+    assert load_latest(tmp_path, lambda _: None, kind="best") is None
 
 
 @pytest.mark.fast
 def test_a_folders_name_is_no_version(tmp_path):
     write(tmp_path / "version", 10)
     write(tmp_path / "version", 20).write_bytes(b"")
-    assert checkpoint.load_last(tmp_path / "version", lambda _: None)["images"] == 10
+    assert load_latest(tmp_path / "version", lambda _: None)["images"] == 10
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(tmp_path):
@@ -135,26 +143,27 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path):
     code = f"""
 import resource, signal, torch
 from pathlib import Path
-from fashion_gan import UserError, checkpoint
+from fashion_gan import UserError
+from fashion_gan.training.checkpoints import save_checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
-    checkpoint.save(Path({str(tmp_path)!r}), {{"x": torch.zeros(100_000)}}, {{}}, 20, 3)
+    save_checkpoint(Path({str(tmp_path)!r}), {{"x": torch.zeros(100_000)}}, {{}}, 20, 3)
 except UserError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "checkpoint not written" in said.stdout, said.stderr
     assert "\n" not in said.stdout.strip()
-    assert [p.name for p in tmp_path.iterdir()] == [checkpoint.found(tmp_path, "last")[0].name]
-    assert checkpoint.load_last(tmp_path)["images"] == 10
+    assert [p.name for p in tmp_path.iterdir()] == [list_checkpoints(tmp_path, "last")[0].name]
+    assert load_latest(tmp_path)["images"] == 10
 
 
 @pytest.mark.fast
 def test_rewind_makes_an_older_one_the_newest_and_keeps_the_rest(tmp_path):
     paths = [write(tmp_path / "c", images, best=images == 30) for images in (10, 20, 30)]
-    resume.rewind(tmp_path / "c", paths[0])
-    assert checkpoint.load_last(tmp_path / "c")["images"] == 10
+    rewind(tmp_path / "c", paths[0])
+    assert load_latest(tmp_path / "c")["images"] == 10
     assert sorted(p.name[:10] for p in (tmp_path / "c").glob("aside-*")) == [
         "aside-best",
         "aside-last",
@@ -162,16 +171,16 @@ def test_rewind_makes_an_older_one_the_newest_and_keeps_the_rest(tmp_path):
     ]
     best = write(tmp_path / "b", 10, best=True)
     write(tmp_path / "b", 20)
-    resume.rewind(tmp_path / "b", best)
+    rewind(tmp_path / "b", best)
     # it is still the best there was
-    assert [p.name[:4] for p in checkpoint.found(tmp_path / "b", "best")] == ["best"]
+    assert [p.name[:4] for p in list_checkpoints(tmp_path / "b", "best")] == ["best"]
     write(tmp_path / "elsewhere", 20).rename(tmp_path / "mine.pt")
-    resume.rewind(tmp_path / "c", tmp_path / "mine.pt")
-    assert checkpoint.load_last(tmp_path / "c")["images"] == 20
+    rewind(tmp_path / "c", tmp_path / "mine.pt")
+    assert load_latest(tmp_path / "c")["images"] == 20
 
 
 @pytest.mark.fast
 def test_frozen_parameters_are_held():
-    checkpoint.check_same({"seed": 0, "epochs": 3}, {"seed": 0, "epochs": 9})
+    assert_resumable({"seed": 0, "epochs": 3}, {"seed": 0, "epochs": 9})
     with pytest.raises(UserError, match="seed 0 -> 1"):
-        checkpoint.check_same({"seed": 0}, {"seed": 1})
+        assert_resumable({"seed": 0}, {"seed": 1})

@@ -3,30 +3,41 @@ import json
 import math
 import shutil
 
-import fetch
-import images
 import numpy as np
 import pytest
 import torch
 from conftest import fashion_gan_here, packed_folder
 
-from fashion_gan import UserError, data
+from fashion_gan import UserError
+from fashion_gan.config.params import Params
+from fashion_gan.data import download, readers
+from fashion_gan.data.batches import batches, channels_first, epoch_order, make_transform, to_uint8
+from fashion_gan.data.datasets import (
+    DIGESTS,
+    DatasetInfo,
+    dataset_dir,
+    dataset_fingerprints,
+    dataset_info,
+    load_split,
+    raw_folder,
+    verify_files,
+)
+from fashion_gan.data.download import fetch
 from fashion_gan.files import digest
-from fashion_gan.params import Params
 
 pytestmark = pytest.mark.fast
 
 
 def test_splits_are_fixed_and_whole(data_dir):
     train, validation, test = (
-        data.load_split(data_dir, name) for name in ("train", "validation", "test")
+        load_split(data_dir, name) for name in ("train", "validation", "test")
     )
     assert [len(s) for s in (train, validation, test)] == [50_000, 10_000, 10_000]
     assert train.images.dtype == torch.uint8
     assert train.images.shape == (50_000, 1, 28, 28)
-    assert data.about(data_dir).shape == (1, 28, 28)
+    assert dataset_info(data_dir).shape == (1, 28, 28)
     assert torch.bincount(test.labels).tolist() == [1000] * 10
-    again = data.load_split(data_dir, "train", 100)
+    again = load_split(data_dir, "train", 100)
     assert torch.equal(again.images, train.images[:100])
 
 
@@ -34,15 +45,13 @@ def test_it_agrees_with_torchvisions_own_reader(data_dir):
     from torchvision.datasets import FashionMNIST
 
     theirs = FashionMNIST(data_dir, train=True, download=False)
-    assert torch.equal(
-        theirs.data[50_000:], data.load_split(data_dir, "validation").images.squeeze(1)
-    )
-    assert torch.equal(theirs.targets[50_000:], data.load_split(data_dir, "validation").labels)
+    assert torch.equal(theirs.data[50_000:], load_split(data_dir, "validation").images.squeeze(1))
+    assert torch.equal(theirs.targets[50_000:], load_split(data_dir, "validation").labels)
 
 
 @pytest.fixture
 def copy(tmp_path, data_dir):
-    shutil.copytree(data.raw_folder(data_dir), data.raw_folder(tmp_path / "copy"))
+    shutil.copytree(raw_folder(data_dir), raw_folder(tmp_path / "copy"))
     return tmp_path / "copy"
 
 
@@ -51,41 +60,41 @@ def system_copy(tmp_path, data_dir, monkeypatch):
     """A system copy as Debian packs it: compressed, under its own folder."""
     folder = tmp_path / "system"
     folder.mkdir()
-    for name in data.DIGESTS:
+    for name in DIGESTS:
         (folder / f"{name}.gz").write_bytes(
-            gzip.compress((data.raw_folder(data_dir) / name).read_bytes(), 1)
+            gzip.compress((raw_folder(data_dir) / name).read_bytes(), 1)
         )
-    monkeypatch.setattr(fetch, "SYSTEM_FOLDER", folder)
+    monkeypatch.setattr(download, "SYSTEM_FOLDER", folder)
     return folder
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip"])
 def test_a_damaged_file_is_named_set_aside_and_fetched_again(copy, system_copy, harm):
-    path = data.raw_folder(copy) / "train-labels-idx1-ubyte"
+    path = raw_folder(copy) / "train-labels-idx1-ubyte"
     content = bytearray(path.read_bytes())
     path.write_bytes(
         content[:1000] if harm == "truncate" else bytes([*content[:-1], content[-1] ^ 1])
     )
     said = []
-    fetch.fetch(copy, said.append)
+    fetch(copy, said.append)
     assert "train-labels-idx1-ubyte has the wrong content" in said[0]
     assert path.with_name(path.name + ".damaged").exists()
-    assert digest(path, "md5") == data.DIGESTS[path.name]
+    assert digest(path, "md5") == DIGESTS[path.name]
 
 
 def test_a_damaged_source_is_never_used(tmp_path, system_copy, monkeypatch):
-    monkeypatch.setattr(fetch, "_from_torchvision", lambda folder: "not reachable")
+    monkeypatch.setattr(download, "_from_torchvision", lambda folder: "not reachable")
     (system_copy / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not gzip")
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte\.gz is damaged"):
-        fetch.fetch(tmp_path / "new", lambda _: None)
-    assert not (data.raw_folder(tmp_path / "new") / "t10k-labels-idx1-ubyte").exists()
+        fetch(tmp_path / "new", lambda _: None)
+    assert not (raw_folder(tmp_path / "new") / "t10k-labels-idx1-ubyte").exists()
 
 
 def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "_from_torchvision", lambda folder: "not reachable")
-    monkeypatch.setattr(fetch, "SYSTEM_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(download, "_from_torchvision", lambda folder: "not reachable")
+    monkeypatch.setattr(download, "SYSTEM_FOLDER", tmp_path / "none")
     with pytest.raises(UserError) as error:
-        fetch.fetch(tmp_path, lambda _: None)
+        fetch(tmp_path, lambda _: None)
     for words in ("make data", "torchvision's download: not reachable", str(tmp_path / "none")):
         assert words in str(error.value)
     assert "\n" not in str(error.value)
@@ -93,20 +102,20 @@ def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path, monkeypatc
 
 def test_batches_cover_an_epoch_once_and_start_anywhere(splits):
     train, _ = splits
-    all_of = list(data.batches(train, 32, seed=1, epoch=2))
+    all_of = list(batches(train, 32, seed=1, epoch=2))
     assert len(all_of) == 8
     assert sorted(torch.cat([y for _, y in all_of]).tolist()) == sorted(train.labels.tolist())
-    late = list(data.batches(train, 32, seed=1, epoch=2, start=5))
+    late = list(batches(train, 32, seed=1, epoch=2, start=5))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(all_of[5:], late, strict=True))
-    assert not torch.equal(all_of[0][0], next(data.batches(train, 32, seed=1, epoch=3))[0])
-    assert not torch.equal(all_of[0][0], next(data.batches(train, 32, seed=2, epoch=2))[0])
+    assert not torch.equal(all_of[0][0], next(batches(train, 32, seed=1, epoch=3))[0])
+    assert not torch.equal(all_of[0][0], next(batches(train, 32, seed=2, epoch=2))[0])
 
 
 def test_the_transform_and_back(splits):
     images = splits[0].images[:50]
-    x = data.make_transform()(images)
+    x = make_transform()(images)
     assert (x.dtype, x.min().item(), x.max().item()) == (torch.float32, -1.0, 1.0)
-    assert torch.equal(data.to_uint8(x), images)
+    assert torch.equal(to_uint8(x), images)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +123,13 @@ def test_the_transform_and_back(splits):
     [("9", 9), (0, 0), ("Ankle boot", 9), ("ankle-boot", 9), ("t-shirt", 0), ("BAG", 8)],
 )
 def test_class_names(given, index):
-    assert images.class_index(given) == index
+    assert readers.class_index(given) == index
 
 
 @pytest.mark.parametrize("given", ["10", "-1", "hat", ""])
 def test_unknown_classes(given):
     with pytest.raises(UserError, match="no class"):
-        images.class_index(given)
+        readers.class_index(given)
 
 
 def test_the_data_command(data_dir, tmp_path):
@@ -131,7 +140,7 @@ def test_the_data_command(data_dir, tmp_path):
 
 def test_a_runs_record_names_its_images(data_dir):
     """Digests by which MLflow knows the data sets of all runs there ever were."""
-    training, validation, test = data.described(data_dir, 300)
+    training, validation, test = dataset_fingerprints(data_dir, 300)
     assert [each["name"] for each in (training, validation, test)] == [
         f"fashion-mnist-{part}" for part in ("training", "validation", "test")
     ]
@@ -146,17 +155,17 @@ def test_a_runs_record_names_its_images(data_dir):
     assert training["digest"] == "a3e7afbbdd81a1c6d52e0e3eb1c60c1c"
     assert validation["digest"] == "30024d38dea9885ac747532f3dfe1ddc"
     assert test["digest"] == "2b59a7e38a2fd092da34c5095a92a8d5"
-    files = {name: md5 for name, md5 in data.DIGESTS.items() if name.startswith("t10k")}
+    files = {name: md5 for name, md5 in DIGESTS.items() if name.startswith("t10k")}
     assert json.loads(test["source"]) == {"md5": files}
-    assert data.described(data_dir, 400)[0]["digest"] != training["digest"]
+    assert dataset_fingerprints(data_dir, 400)[0]["digest"] != training["digest"]
 
 
 def test_a_packed_sets_record_names_its_source(tmp_path):
     folder = packed_folder(tmp_path / "x", (1, 20, 16), ("a", "b"), 600)
-    training, validation, test = data.described(folder, 500)
+    training, validation, test = dataset_fingerprints(folder, 500)
     assert [each["profile"]["num_rows"] for each in (training, validation, test)] == [500, 200, 200]
     # as many as there are
-    assert data.described(folder, 10_000)[0]["profile"]["rows"] == "0 to 599"
+    assert dataset_fingerprints(folder, 10_000)[0]["profile"]["rows"] == "0 to 599"
     assert json.loads(test["source"]) == {"packed from": "x", "digest": "600-(1, 20, 16)"}
     # validation and test have equal sizes here
     assert len({each["digest"] for each in (training, validation, test)}) == 2
@@ -172,12 +181,12 @@ def test_a_packed_sets_record_names_its_source(tmp_path):
 )
 def test_the_order_of_an_epoch_stays_what_it_was(seed, epoch, order):
     """A resume, on any version of the program, has to find it again."""
-    assert data.epoch_order(8, seed, epoch).tolist() == order
+    assert epoch_order(8, seed, epoch).tolist() == order
 
 
 def test_floats_are_rounded_to_levels_and_held_within_them():
     levels = torch.tensor([-9.0, -1.0, -0.997, -0.995, 0.0, 0.001, 1.0, 9.0])
-    assert data.to_uint8(levels).tolist() == [0, 0, 0, 1, 128, 128, 255, 255]
+    assert to_uint8(levels).tolist() == [0, 0, 0, 1, 128, 128, 255, 255]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +200,7 @@ def test_floats_are_rounded_to_levels_and_held_within_them():
 )
 def test_channels_come_first(shape, made):
     images = np.arange(math.prod(shape), dtype=np.uint8).reshape(shape)
-    found = data.channels_first(images)
+    found = channels_first(images)
     assert found.shape == made
     assert found.is_contiguous()
     assert (
@@ -201,11 +210,11 @@ def test_channels_come_first(shape, made):
 
 
 def test_problems_are_named(copy):
-    raw = data.raw_folder(copy)
-    assert data.problems(copy) == []
+    raw = raw_folder(copy)
+    assert verify_files(copy) == []
     (raw / "t10k-labels-idx1-ubyte").unlink()
     (raw / "t10k-images-idx3-ubyte").write_bytes(b"x")
-    assert data.problems(copy) == [
+    assert verify_files(copy) == [
         "t10k-labels-idx1-ubyte is missing",
         "t10k-images-idx3-ubyte has the wrong content (its digest differs)",
     ]
@@ -213,27 +222,23 @@ def test_problems_are_named(copy):
 
 def test_where_a_runs_data_lies(bare_project):
     params = Params(data_dir="mine")
-    assert data.place(params) == bare_project / "mine"
+    assert dataset_dir(params) == bare_project / "mine"
     # a model of Fashion-MNIST takes any folder
-    assert data.place(params, {"data_dir": "theirs"}) == bare_project / "mine"
+    assert dataset_dir(params, {"data_dir": "theirs"}) == bare_project / "mine"
     assert (
-        data.place(params, {"data_dir": "theirs", "shape": [1, 28, 28]}) == bare_project / "theirs"
+        dataset_dir(params, {"data_dir": "theirs", "shape": [1, 28, 28]}) == bare_project / "theirs"
     )
 
 
 def test_a_packed_set_without_labels_has_one_class(tmp_path):
-    about = data.about(packed_folder(tmp_path / "x", (3, 16, 16), (), 300))
-    assert (about.classes, about.shape, about.own["counts"]["train"]) == (
-        ("images",),
-        (3, 16, 16),
-        300,
-    )
-    assert data.about(tmp_path) == data.About()
+    about = dataset_info(packed_folder(tmp_path / "x", (3, 16, 16), (), 300))
+    assert (about.classes, about.shape, about.counts["train"]) == (("images",), (3, 16, 16), 300)
+    assert dataset_info(tmp_path) == DatasetInfo()
 
 
 def test_a_subset_of_a_packed_set(tmp_path):
     folder = packed_folder(tmp_path / "x", (3, 16, 20), ("a", "b"), 300)
-    whole, some = data.load_split(folder, "train"), data.load_split(folder, "train", 40)
+    whole, some = load_split(folder, "train"), load_split(folder, "train", 40)
     assert (whole.images.shape, some.images.shape) == ((300, 3, 16, 20), (40, 3, 16, 20))
     assert torch.equal(whole.images[:40], some.images)
     assert torch.equal(whole.labels[:40], some.labels)

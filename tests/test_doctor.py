@@ -7,12 +7,12 @@ import sys
 import threading
 import time
 
-import doctor
 import pytest
 from conftest import fashion_gan_here
 
-from fashion_gan.params import Params
-from fashion_gan.run import Run
+from fashion_gan.cli import doctor
+from fashion_gan.config.params import Params
+from fashion_gan.runs.run import Run
 
 
 def examined(project, **env):
@@ -56,7 +56,8 @@ def test_data_that_is_damaged_or_missing(project):
 
 def test_a_run_that_vanished_is_closed_and_told(project):
     code = (
-        "from fashion_gan.run import Run; from fashion_gan.params import Params; import os;"
+        "import os; from fashion_gan.runs.run import Run;"
+        " from fashion_gan.config.params import Params;"
         " Run.create(Params(), name='gone'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=project)

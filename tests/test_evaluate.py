@@ -3,23 +3,23 @@ none."""
 
 import json
 
-import copier
 import numpy as np
 import pytest
-import registry
-import store
 from conftest import TINY, fashion_gan_here
 from PIL import Image
-from registry import why_not_champion
 
-from fashion_gan import latent, model
-from fashion_gan.params import Params
-from fashion_gan.run import Run
+from fashion_gan.catalog.generators import find_generator
+from fashion_gan.config.params import Params
+from fashion_gan.models.latents import balanced_labels, sample_images
+from fashion_gan.models.serialization import GENERATOR, save_network
+from fashion_gan.runs.run import Run
+from fashion_gan.tracking import mlflow_sync, registry
+from fashion_gan.tracking.client import MODEL_NAME, make_client
 
 
 @pytest.fixture(scope="module")
 def clothes(data_dir):
-    from fashion_gan.data import load_split
+    from fashion_gan.data.datasets import load_split
 
     split = load_split(data_dir, "validation", 1000)
     return split.images.squeeze(1).numpy(), split.labels.numpy()
@@ -101,7 +101,10 @@ REFUSED = {
     "labels of a run": (["showcase", "--labels", "labels.txt"], "asks for its own"),
     "like of a run": (["showcase", "--like", "showcase"], "--like belongs to an .npz"),
     "like nothing": (["good.npz", "--like", "nonsense"], "no model 'nonsense'"),
-    "split that is none": (["good.npz", "--split", "train"], "invalid choice: 'train'"),
+    "split that is none": (
+        ["good.npz", "--split", "train"],
+        "'train' is not one of 'test', 'validation'",
+    ),
     "no draw": (["showcase", "--draws", "0"], "allowed: 1 to 100"),
     "html is there": (["good.npz", "--html", "two"], "is there already"),
     "model not registered": (["models:/fashion-gan@champion"], "in MLflow at"),
@@ -169,7 +172,7 @@ def three_runs(project):
     """Two seeds of one setting and one run of another, with networks, points and scores."""
     import torch
 
-    from fashion_gan.networks import Generator
+    from fashion_gan.models.networks import Generator
 
     for name, changes, distance in (
         ("a0", {"seed": 0}, 0.50),
@@ -178,9 +181,7 @@ def three_runs(project):
     ):
         run = Run.create(Params.checked(TINY | changes), name=name, notebooks=())
         torch.manual_seed(0)
-        model.save_network(
-            run.folder / model.FILE, Generator(8, 8, True, True), run.params.model_dump()
-        )
+        save_network(run.folder / GENERATOR, Generator(8, 8, True, True), run.params.model_dump())
         for step in (256, 512):
             run.log_metrics(
                 {"validation_distance": distance + 1 / step, "images": step, "seconds": step / 100},
@@ -248,7 +249,7 @@ def figures(**changes):
     ],
 )
 def test_the_champions_rule(ours, refusal):
-    found = why_not_champion(figures(**ours), figures())
+    found = registry.why_not_champion(figures(**ours), figures())
     assert refusal in found
     assert bool(refusal) == bool(found)
 
@@ -258,7 +259,7 @@ def test_champion_tells_who_and_why(three_runs):
     assert (none.returncode, none.stderr.count("\n")) == (2, 1)
     for name in ("a0", "a1", "b"):
         (three_runs / "reports" / name / "discriminator.safetensors").write_bytes(b"d")
-        copier.sync(Run(three_runs / "reports" / name))
+        mlflow_sync.sync(Run(three_runs / "reports" / name))
     done = fashion_gan_here("champion", cwd=three_runs)
     assert done.returncode == 0, done.stderr
     assert "champion  version 3  run b" in done.stdout
@@ -267,8 +268,8 @@ def test_champion_tells_who_and_why(three_runs):
         in done.stdout
     )
     assert "given at 20" in done.stdout
-    client = registry.make_client()
-    assert client.get_model_version_by_alias(store.MODEL_NAME, "champion").tags["run"] == "b"
+    client = make_client()
+    assert client.get_model_version_by_alias(MODEL_NAME, "champion").tags["run"] == "b"
 
 
 @pytest.mark.slow
@@ -276,11 +277,12 @@ def test_champion_tells_who_and_why(three_runs):
 def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
     """Trained on 256 images for long: its report says so. The shipped generator, held against the
     same 256: no sign."""
-    import pages
-
-    from fashion_gan import evaluation, training
-    from fashion_gan.data import Split, load_split
-    from fashion_gan.state import TrainingState
+    from fashion_gan.data.datasets import Split, load_split
+    from fashion_gan.metrics.evaluator import Evaluator
+    from fashion_gan.report import pages
+    from fashion_gan.training import loop
+    from fashion_gan.training.state import TrainingState
+    from fashion_gan.training.validation import ema_for_eval
 
     params = Params.checked(
         {
@@ -288,25 +290,25 @@ def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
             "epochs": 4,
             "channels": 16,
             "batch_size": 50,
-            "look_images": 100,
+            "val_samples": 100,
             "ema_half_life": 2000,
             "lr_g": 4e-4,
             "lr_d": 4e-4,
-            "feature_loss": 0.0,
-            "decay_to": 0,
-            "decay_from": 0,
+            "frechet_weight": 0.0,
+            "lr_decay_end": 0,
+            "lr_decay_start": 0,
             "device": "cpu",
         }
     )
     state, few = TrainingState(params), load_split(data_dir, "train", 256)
     # 80 times an epoch: what is looked at after each costs more
     again = Split(few.images.repeat(80, 1, 1, 1), few.labels.repeat(80))
-    for _ in training.train(state, again, load_split(data_dir, "validation", 500), params):
+    for _ in loop.train(state, again, load_split(data_dir, "validation", 500), params):
         pass
-    evaluator, labels = evaluation.Evaluator(data_dir, subset=256), latent.balanced_labels(3000)
-    generators = [training.averaged_generator(state, params), model.find("showcase").generator]
+    evaluator, labels = Evaluator(data_dir, subset=256), balanced_labels(3000)
+    generators = [ema_for_eval(state, params), find_generator("showcase").generator]
     overfitted, shipped = (
-        evaluator.scores([(latent.sample(g, len(labels), 0, labels), labels)])[0]
+        evaluator.scores([(sample_images(g, len(labels), 0, labels), labels)])[0]
         for g in generators
     )
     assert any(words.startswith("It memorises") for words in overfitted["warnings"]), overfitted[

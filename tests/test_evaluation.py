@@ -6,14 +6,16 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from fashion_gan import evaluation, features
+from fashion_gan.files import read_json
+from fashion_gan.metrics.evaluator import SHIPPED, VERSION, Evaluator, blur_equivalent
+from fashion_gan.models.feature_network import WEIGHTS, load_feature_network, network_id
 
 COUNT = 1000
 
 
 @pytest.fixture(scope="module")
 def evaluator(data_dir):
-    return evaluation.Evaluator(data_dir)
+    return Evaluator(data_dir)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +164,7 @@ def test_copies_are_caught_by_memorisation_alone(evaluator, real):
 
 def test_beside_a_small_training_set_the_nearest_training_image_is_one(data_dir, real):
     """Of 20 training images and 10,000 test ones none of the former may be among the nearest."""
-    few = evaluation.Evaluator(data_dir, subset=20)
+    few = Evaluator(data_dir, subset=20)
     images, train = real[0][:50], few.splits["train"].images
     near = few.near(images, few.look(images)[0])
     assert near["index"].max() < 20
@@ -206,9 +208,9 @@ def test_scores_stand_beside_real_images(evaluator):
 
 
 def test_the_same_network_is_named_and_reference_is_kept(evaluator):
-    assert evaluator.measure(COUNT) == f"{features.identity('judge')}-{COUNT}"
-    shipped = evaluation.read_json(evaluation.SHIPPED)
-    assert shipped["name"] == f"{evaluation.VERSION}-{evaluator.measure(10_000)}-50000"
+    assert evaluator.measure(COUNT) == f"{network_id('judge')}-{COUNT}"
+    shipped = read_json(SHIPPED)
+    assert shipped["name"] == f"{VERSION}-{evaluator.measure(10_000)}-50000"
     assert shipped["real"]["distance"] == pytest.approx(
         evaluator.figures(evaluator.seen["validation"], evaluator.splits["validation"].labels)[
             "distance"
@@ -220,10 +222,10 @@ def test_the_same_network_is_named_and_reference_is_kept(evaluator):
 def test_three_networks_agree_on_the_order(data_dir):
     """Spearman's rank correlation of the distances of 12 image sets, as shipped, and that the
     shipped ones are met."""
-    shipped = evaluation.read_json(features.WEIGHTS / "agreement.json")
+    shipped = read_json(WEIGHTS / "agreement.json")
     assert len(shipped["sets"]) == 12
     assert min(shipped["spearman"].values()) >= 0.95
-    dev = evaluation.Evaluator(data_dir, role="dev")
+    dev = Evaluator(data_dir, role="dev")
     images = gaussian_blur(dev.splits["validation"].images[:5000], [9, 9], [0.6, 0.6])
     assert dev.figures(dev.look(images))["distance"] == pytest.approx(
         shipped["distances"]["dev"][shipped["sets"].index("blur 0.6")], rel=1e-2
@@ -242,17 +244,17 @@ def test_three_networks_agree_on_the_order(data_dir):
     ],
 )
 def test_a_distance_is_told_as_a_blur(distance, words):
-    assert words in evaluation.like(distance, 0.008, [0.012, 0.1, 0.7, 2.0, 3.3, 6.0])
+    assert words in blur_equivalent(distance, 0.008, [0.012, 0.1, 0.7, 2.0, 3.3, 6.0])
 
 
 def test_the_judge_is_out_of_reach_while_a_training_goes_on(tiny, splits):
-    from fashion_gan import training
-    from fashion_gan.state import TrainingState
+    from fashion_gan.training import loop
+    from fashion_gan.training.state import TrainingState
 
-    going = training.train(TrainingState(tiny()), *splits, tiny())
+    going = loop.train(TrainingState(tiny()), *splits, tiny())
     next(going)
     with pytest.raises(RuntimeError, match="the judge takes part in no training"):
-        features.load("judge")
-    features.load("dev")
+        load_feature_network("judge")
+    load_feature_network("dev")
     going.close()
-    features.load("judge")
+    load_feature_network("judge")

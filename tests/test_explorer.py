@@ -13,9 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import page as page_benchmark
-import pages
-import pipeline
 import psutil
 import pytest
 import torch
@@ -24,13 +21,28 @@ from conftest import ROOT, TINY, command, fashion_gan_here, packed_folder, wait_
 from PIL import Image
 from ports import free_port
 
-from fashion_gan import explorer, export, features, latent, metrics, model, report
-from fashion_gan.data import Split, load_split
+from benchmarks import page as page_benchmark
+from fashion_gan.catalog.generators import SHIPPED
+from fashion_gan.config.params import Params
+from fashion_gan.data.datasets import Split, load_split
 from fashion_gan.errors import UserError
-from fashion_gan.explorer import State
-from fashion_gan.networks import Generator
-from fashion_gan.params import Params
-from fashion_gan.run import Run
+from fashion_gan.explorer import codec, export
+from fashion_gan.explorer.widget import SCRIPT
+from fashion_gan.metrics.neighbours import knn
+from fashion_gan.models.feature_network import extract_features, load_feature_network
+from fashion_gan.models.latents import (
+    balanced_labels,
+    find_directions,
+    generate_images,
+    latent_from_seed,
+    sample_latents,
+)
+from fashion_gan.models.networks import Generator
+from fashion_gan.models.serialization import GENERATOR_PARAMS, Model, load_generator, save_network
+from fashion_gan.pipeline import runner
+from fashion_gan.report import pages
+from fashion_gan.report.render import export_static_explorer
+from fashion_gan.runs.run import Run
 
 NODE = shutil.which("node")
 SLACK = 3  # on a machine that does other things as well; the printed figures are what counts
@@ -40,7 +52,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine (D
 def in_node(script: str, folder, **files) -> object:
     """Run JavaScript with `core` there, and `files` in the folder; returns what it gives back,
     through JSON."""
-    shutil.copy(explorer.SCRIPT, folder / "explorer.mjs")
+    shutil.copy(SCRIPT, folder / "explorer.mjs")
     for name, content in files.items():
         (folder / name).write_bytes(content)
     head = 'import fs from "fs"; import page from "./explorer.mjs"; const core = page.core();'
@@ -55,7 +67,7 @@ def in_node(script: str, folder, **files) -> object:
     return json.loads(done.stdout)
 
 
-def some_states(count: int, size: int = 64, classes: int = 10) -> list[State]:
+def some_states(count: int, size: int = 64, classes: int = 10) -> list[codec.ExplorerState]:
     dice = random.Random(0)
 
     def end():
@@ -69,24 +81,18 @@ def some_states(count: int, size: int = 64, classes: int = 10) -> list[State]:
     def own():
         return tuple(dice.randint(-127, 127) for _ in range(size)) if dice.random() < 0.2 else None
 
-    states = [State(0, 0), State(classes - 1, 2**32 - 1, 200, -32768, 32767)]
+    states = [
+        codec.ExplorerState(0, 0),
+        codec.ExplorerState(classes - 1, 2**32 - 1, 200, -32768, 32767),
+    ]
     while len(states) < count:
         c, s, x, y = end()
-        mix = (*end(), dice.randrange(101)) if dice.random() < 0.5 else None
+        blend = codec.Blend(*end(), dice.randrange(101)) if dice.random() < 0.5 else None
         d = tuple(dice.randint(-30, 30) for _ in range(8)) if dice.random() < 0.5 else (0,) * 8
-        states.append(
-            State(
-                c,
-                s,
-                dice.randint(30, 130),
-                x * dice.randrange(2),
-                y,
-                mix,
-                d,
-                own(),
-                own() if mix else None,
-            )
-        )
+        truncation, x = dice.randint(30, 130), x * dice.randrange(2)
+        latent = own()
+        blend = blend and replace(blend, latent=own())
+        states.append(codec.ExplorerState(c, s, truncation, x, y, blend, d, latent))
     return states
 
 
@@ -96,11 +102,11 @@ def test_latents_have_the_same_bits(tmp_path):
     theirs = in_node(
         f"return {seeds}.map((s) => [0, 1, 2].map((k) => [...core.seeded(s, 64, k)]));", tmp_path
     )
-    assert theirs == [[latent.seeded(s, 64, k).tolist() for k in range(3)] for s in seeds]
+    assert theirs == [[latent_from_seed(s, 64, k).tolist() for k in range(3)] for s in seeds]
 
 
 def test_latents_are_normal_and_independent():
-    z = torch.tensor([latent.seeded(s, 64, k).tolist() for s in range(500) for k in range(3)])
+    z = torch.tensor([latent_from_seed(s, 64, k).tolist() for s in range(500) for k in range(3)])
     assert abs(z.mean()) < 0.01
     assert abs(z.std() - 1) < 0.01
     off = torch.corrcoef(z.T) - torch.eye(64)
@@ -111,13 +117,13 @@ def test_latents_are_normal_and_independent():
 
 def test_a_wide_generator_leaves_room_for_fewer_real_images(data_dir, tmp_path):
     torch.manual_seed(0)
-    model.save_network(
+    save_network(
         tmp_path / "g.safetensors",
         Generator(64, 40, True, True),
-        dict(zip(model.SHAPE, (64, 40, True, True), strict=True)),
+        dict(zip(GENERATOR_PARAMS, (64, 40, True, True), strict=True)),
     )
     wide, train = (
-        model.load_generator(tmp_path / "g.safetensors"),
+        load_generator(tmp_path / "g.safetensors"),
         load_split(data_dir, "train", 20_000),
     )
     info, numbers = export.payload(wide, train, load_split(data_dir, "validation", 100))
@@ -143,7 +149,7 @@ MODELS = {  # sizes of the generator; of other images than Fashion-MNIST's their
 class World:
     """A model, and its data."""
 
-    found: model.Model
+    found: Model
     folder: Path
     train: Split
     fresh: Split
@@ -154,9 +160,9 @@ class World:
 
     @property
     def read(self):
-        return lambda code: explorer.decode(
+        return lambda code: codec.decode(
             code,
-            explorer.model_bits(self.found),
+            codec.model_bits(self.found),
             self.found.generator.latent_dim,
             len(self.found.classes),
         )
@@ -165,10 +171,10 @@ class World:
 def world_of(name: str, folder: Path, data_dir: Path) -> World:
     """The shipped model, or a small one with batch norms that do something."""
     if not MODELS[name]:
-        found = model.load_generator(ROOT / model.SHIPPED)
+        found = load_generator(ROOT / SHIPPED)
     else:
         sizes, *others = MODELS[name]
-        about = dict(zip(model.SHAPE, sizes, strict=True))
+        about = dict(zip(GENERATOR_PARAMS, sizes, strict=True))
         if others:
             data_dir = packed_folder(folder / "packed", *others)
             about |= {
@@ -185,10 +191,10 @@ def world_of(name: str, folder: Path, data_dir: Path) -> World:
     )
 
 
-def saved_generator(path: Path, about: dict) -> model.Model:
+def saved_generator(path: Path, about: dict) -> Model:
     torch.manual_seed(0)
     generator = Generator(
-        **{name: about[name] for name in model.SHAPE},
+        **{name: about[name] for name in GENERATOR_PARAMS},
         **(
             {"shape": about["shape"], "class_count": len(about["classes"])}
             if "shape" in about
@@ -203,8 +209,8 @@ def saved_generator(path: Path, about: dict) -> model.Model:
     for norm in norms:
         torch.nn.init.normal_(norm.bias, 0, 0.3)
     generator.layers[-2].weight.data *= 10  # pictures with contrast
-    model.save_network(path, generator, about)
-    return model.load_generator(path)
+    save_network(path, generator, about)
+    return load_generator(path)
 
 
 # the others differ less
@@ -235,12 +241,12 @@ def pixelwise(image: torch.Tensor) -> torch.Tensor:
 def test_the_pages_pictures_are_pytorchs(world, tmp_path):
     (info, numbers), found = world.payload, world.found
     states = some_states(64, found.generator.latent_dim, len(found.classes))
-    codes = [explorer.encode(state, explorer.model_bits(found)) for state in states]
+    codes = [codec.encode(state, codec.model_bits(found)) for state in states]
     script = f"{OPEN} return {codes}.map((code) => [...drawn(code)]);"
     theirs = torch.tensor(
         in_node(script, tmp_path, info=json.dumps(info).encode(), numbers=numbers)
     )
-    images = torch.stack([explorer.draw(world.read(code), found) for code in codes])
+    images = torch.stack([codec.draw_state(world.read(code), found) for code in codes])
     assert images.shape[1:] == found.generator.shape == world.train.images.shape[1:]
     ours = torch.stack([*map(pixelwise, images)]).int()
     apart = (theirs - ours).abs()
@@ -251,7 +257,7 @@ def test_the_pages_pictures_are_pytorchs(world, tmp_path):
 
 @needs_node
 def test_the_page_sees_what_the_feature_network_sees(world, tmp_path):
-    (info, numbers), network = world.payload, features.load("dev", folder=world.folder)
+    (info, numbers), network = world.payload, load_feature_network("dev", folder=world.folder)
     images = world.fresh.images[:20]
     looked = (
         f"{OPEN} return {[pixelwise(image).tolist() for image in images]}.map((image) =>"
@@ -262,8 +268,8 @@ def test_the_page_sees_what_the_feature_network_sees(world, tmp_path):
     assert torch.allclose(
         torch.tensor([each["shares"] for each in theirs]).float(), shares, atol=0.02
     )
-    tiles = features.extract(network, world.train.images[info["tile_numbers"]])[0]
-    known = metrics.nearest(features.extract(network, images)[0], tiles, 6)[0]
+    tiles = extract_features(network, world.train.images[info["tile_numbers"]])[0]
+    known = knn(extract_features(network, images)[0], tiles, 6)[0]
     assert torch.allclose(
         torch.tensor([[d for d, _ in each["near"]] for each in theirs]).double(),
         known,
@@ -336,13 +342,11 @@ def test_a_gif_shows_what_it_was_given(shape, tmp_path):
 @needs_node
 def test_codes_are_the_same_in_both_languages(tmp_path):
     states, bits = some_states(200, classes=16), 0xBEEF
-    assert {state.c for state in states} == set(range(16))
-    codes = [explorer.encode(state, bits) for state in states]
-    assert [explorer.decode(code, bits, 64, 16) for code in codes] == states
+    assert {state.class_id for state in states} == set(range(16))
+    codes = [codec.encode(state, bits) for state in states]
+    assert [codec.decode(code, bits, 64, 16) for code in codes] == states
     assert (
-        explorer.decode(
-            "f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits, 64, 16
-        )
+        codec.decode("f1-" + codes[5][3:].lower().replace("0", "o").replace("1", "l"), bits, 64, 16)
         == states[5]
     )
     script = (
@@ -352,14 +356,18 @@ def test_codes_are_the_same_in_both_languages(tmp_path):
     theirs = in_node(script, tmp_path)
     assert [again for _, again in theirs] == codes
     for state, (read, _) in zip(states, theirs, strict=True):
-        mix = tuple(read["mix"][name] for name in "csxym") if read["mix"] else None
-        z, mix_z = (
-            tuple(found) if found else None for found in (read["z"], (read["mix"] or {}).get("z"))
-        )
-        assert State(*(read[name] for name in "cstxy"), mix, tuple(read["d"]), z, mix_z) == state
+        blend = None
+        if mix := read["mix"]:
+            blend = codec.Blend(*(mix[name] for name in "csxym"), latent(mix["z"]))
+        values = (*(read[name] for name in "cstxy"), blend, tuple(read["d"]), latent(read["z"]))
+        assert codec.ExplorerState(*values) == state
 
 
-GOOD = explorer.encode(State(9, 7), 0xBEEF)
+def latent(numbers):
+    return tuple(numbers) if numbers else None
+
+
+GOOD = codec.encode(codec.ExplorerState(9, 7), 0xBEEF)
 BAD = {
     "": "this is no code of the explorer; one begins with F1-",
     "hello": "this is no code of the explorer; one begins with F1-",
@@ -368,37 +376,43 @@ BAD = {
     GOOD + "0": "the code is mistyped or cut off; its checksum does not fit",
     GOOD + "A" * 300: f"the code has {len(GOOD) + 300} characters; the longest has 261",
     "F1-U" + GOOD[4:]: "the code holds U, which no code has",
-    explorer.encode(State(9, 7), 1): "the code belongs to another model (0001); this one is beef",
+    codec.encode(
+        codec.ExplorerState(9, 7), 1
+    ): "the code belongs to another model (0001); this one is beef",
 }
 
 
 @pytest.mark.parametrize(
     ("state", "enough"),
-    [(State(9, 7), 10), (State(0, 7, mix=(12, 3, 0, 0, 50)), 13), (State(15, 7), 16)],
+    [
+        (codec.ExplorerState(9, 7), 10),
+        (codec.ExplorerState(0, 7, blend=codec.Blend(12, 3, 0, 0, 50)), 13),
+        (codec.ExplorerState(15, 7), 16),
+    ],
 )
 def test_a_class_that_the_model_has_not_is_refused(state, enough, tmp_path):
-    code = explorer.encode(state, 0xBEEF)
-    assert explorer.decode(code, 0xBEEF, 64, enough) == state
+    code = codec.encode(state, 0xBEEF)
+    assert codec.decode(code, 0xBEEF, 64, enough) == state
     for count in (1, 3, enough - 1):
         with pytest.raises(UserError, match="mistyped"):
-            explorer.decode(code, 0xBEEF, 64, count)
+            codec.decode(code, 0xBEEF, 64, count)
     if NODE:
         tried = (
             f"[{enough}, {enough - 1}].map((n) => {{ try {{ return core.decode('{code}', 0xbeef,"
             " 64, n).c; } catch { return -1; } })"
         )
-        assert in_node(f"return {tried};", tmp_path) == [state.c, -1]
+        assert in_node(f"return {tried};", tmp_path) == [state.class_id, -1]
 
 
 def test_bad_codes_get_one_sentence(tmp_path):
     for code, words in BAD.items():
         with pytest.raises(UserError) as told:
-            explorer.decode(code, 0xBEEF, 64)
+            codec.decode(code, 0xBEEF, 64)
         assert str(told.value) == words
     for i in range(3, len(GOOD)):  # every wrong letter is found
-        for letter in explorer.LETTERS.replace(GOOD[i], ""):
+        for letter in codec.LETTERS.replace(GOOD[i], ""):
             with pytest.raises(UserError):
-                explorer.decode(GOOD[:i] + letter + GOOD[i + 1 :], 0xBEEF, 64)
+                codec.decode(GOOD[:i] + letter + GOOD[i + 1 :], 0xBEEF, 64)
     if NODE:
         script = (
             f"return {list(BAD)}.map((code) => {{ try {{ core.decode(code, 0xbeef, 64); }} catch"
@@ -408,26 +422,22 @@ def test_bad_codes_get_one_sentence(tmp_path):
 
 
 def test_the_command_draws_a_code(tmp_path):
-    found = model.load_generator(ROOT / model.SHIPPED)
-    state = State(8, 12345, 90, 40, -20, (0, 3, 0, 0, 30), (0, 0, 15, 0, 0, 0, 0, -5))
-    code = explorer.encode(state, explorer.model_bits(found))
+    found = load_generator(ROOT / SHIPPED)
+    state = codec.ExplorerState(
+        8, 12345, 90, 40, -20, codec.Blend(0, 3, 0, 0, 30), (0, 0, 15, 0, 0, 0, 0, -5)
+    )
+    code = codec.encode(state, codec.model_bits(found))
     done = fashion_gan_here(
-        "sample",
-        "--model",
-        str(ROOT / model.SHIPPED),
-        "--code",
-        code,
-        "--out",
-        str(tmp_path / "x.png"),
+        "sample", "--model", str(ROOT / SHIPPED), "--code", code, "--out", str(tmp_path / "x.png")
     )
     assert done.returncode == 0, done.stderr
     assert np.array_equal(
-        np.asarray(Image.open(tmp_path / "x.png")), explorer.draw(state, found)[0].numpy()
+        np.asarray(Image.open(tmp_path / "x.png")), codec.draw_state(state, found)[0].numpy()
     )
     done = fashion_gan_here(
         "sample",
         "--model",
-        str(ROOT / model.SHIPPED),
+        str(ROOT / SHIPPED),
         "--code",
         code[:-1],
         "--out",
@@ -441,17 +451,17 @@ def test_the_command_draws_a_code(tmp_path):
 
 
 def test_directions_are_at_right_angles_and_do_what_they_say():
-    found = model.load_generator(ROOT / model.SHIPPED)
-    moves = torch.from_numpy(latent.directions(found.generator))
+    found = load_generator(ROOT / SHIPPED)
+    moves = torch.from_numpy(find_directions(found.generator))
     assert (moves @ moves.T - torch.eye(len(moves))).abs().max() < 2e-3
     named = export.named(found.generator)
     assert sum(bool(d["less"]) for d in named) >= 3
     # other samples than it was named on
-    z, labels = latent.draw(1000, found.generator.latent_dim, 99), latent.balanced_labels(1000)
-    before = export.traits(latent.generate(found.generator, z, labels))
+    z, labels = sample_latents(1000, found.generator.latent_dim, 99), balanced_labels(1000)
+    before = export.traits(generate_images(found.generator, z, labels))
     for direction, move in zip(named, moves, strict=True):
         if direction["less"]:
-            after = export.traits(latent.generate(found.generator, z + 2 * move, labels))
+            after = export.traits(generate_images(found.generator, z + 2 * move, labels))
             words = next(w for w in before if w[1] == direction["measured"])
             change = float((after[words] - before[words]).mean())
             print(
@@ -463,7 +473,7 @@ def test_directions_are_at_right_angles_and_do_what_they_say():
 
 @pytest.fixture(scope="module")
 def shipped():
-    return model.load_generator(ROOT / model.SHIPPED)
+    return load_generator(ROOT / SHIPPED)
 
 
 @pytest.fixture(scope="module")
@@ -551,11 +561,11 @@ def test_it_draws_soon_and_follows_the_slider(opened):
 
 @needs_browser
 def test_a_pasted_code_draws_pytorchs_picture_and_undo_brings_back_what_was_there(opened, shipped):
-    it, bits = opened[0], explorer.model_bits(shipped)
+    it, bits = opened[0], codec.model_bits(shipped)
     for state in some_states(8)[2:]:
-        before, code = it.field.input_value(), explorer.encode(state, bits)
+        before, code = it.field.input_value(), codec.encode(state, bits)
         there = torch.tensor(it.go(code))
-        assert (there - explorer.draw(state, shipped).flatten()).abs().max() <= 2
+        assert (there - codec.draw_state(state, shipped).flatten()).abs().max() <= 2
         assert it.page.url.endswith("#" + code)
         it.stage.focus()
         it.page.keyboard.press("Control+z")
@@ -564,7 +574,7 @@ def test_a_pasted_code_draws_pytorchs_picture_and_undo_brings_back_what_was_ther
         assert torch.equal(torch.tensor(it.shows(code)), there)
     for bad, words in (
         (code[:-1], "mistyped"),
-        (explorer.encode(State(1, 1), bits ^ 1), "another model"),
+        (codec.encode(codec.ExplorerState(1, 1), bits ^ 1), "another model"),
         ("x" * 9, "begins with F1-"),
     ):
         it.field.fill(bad)
@@ -574,25 +584,25 @@ def test_a_pasted_code_draws_pytorchs_picture_and_undo_brings_back_what_was_ther
 
 @needs_browser
 def test_by_keyboard(opened, shipped):
-    it, bits = opened[0], explorer.model_bits(shipped)
-    it.go(explorer.encode(State(9, 5), bits))
+    it, bits = opened[0], codec.model_bits(shipped)
+    it.go(codec.encode(codec.ExplorerState(9, 5), bits))
     it.stage.focus()
     it.page.keyboard.press("1")
-    it.shows(explorer.encode(State(1, 5), bits))
+    it.shows(codec.encode(codec.ExplorerState(1, 5), bits))
     it.page.keyboard.press("ArrowRight")
-    it.shows(explorer.encode(State(1, 5, x=10), bits))
+    it.shows(codec.encode(codec.ExplorerState(1, 5, x=10), bits))
     it.page.get_by_label("truncation").press("ArrowLeft")
-    it.shows(explorer.encode(State(1, 5, t=99, x=10), bits))
+    it.shows(codec.encode(codec.ExplorerState(1, 5, truncation=99, x=10), bits))
     assert it.page.get_by_label("truncation").get_attribute("aria-valuetext") == "0.99"
     it.page.get_by_role("button", name="8 Bag").press("Enter")
-    it.shows(explorer.encode(State(8, 5, t=99, x=10), bits))
+    it.shows(codec.encode(codec.ExplorerState(8, 5, truncation=99, x=10), bits))
     it.page.wait_for_function(
         "() => /Bag, \\d+ %"
         " sure/.test(document.querySelector('canvas.stage').getAttribute('aria-label'))"
     )
     assert "Unseen real images lie" in it.page.locator(".fgx").inner_text()
     it.press("Reset")
-    it.shows(explorer.encode(State(8, 5), bits))
+    it.shows(codec.encode(codec.ExplorerState(8, 5), bits))
     it.page.get_by_label("seed").fill("4294967296")
     it.page.get_by_label("seed").press("Enter")
     assert it.alert == "A seed is a whole number from 0 to 4294967295."
@@ -600,8 +610,11 @@ def test_by_keyboard(opened, shipped):
 
 @needs_browser
 def test_dragging_on_the_picture_walks_and_is_one_step_back(opened, shipped):
-    it, bits = opened[0], explorer.model_bits(shipped)
-    before, walked = it.go(explorer.encode(State(3, 11), bits)), State(3, 11, x=40, y=20)
+    it, bits = opened[0], codec.model_bits(shipped)
+    before, walked = (
+        it.go(codec.encode(codec.ExplorerState(3, 11), bits)),
+        codec.ExplorerState(3, 11, x=40, y=20),
+    )
     it.stage.scroll_into_view_if_needed()
     box = it.stage.bounding_box()
     it.page.mouse.move(box["x"] + 60, box["y"] + 60)
@@ -609,50 +622,50 @@ def test_dragging_on_the_picture_walks_and_is_one_step_back(opened, shipped):
     for k in range(1, 11):
         it.page.mouse.move(box["x"] + 60 + 4 * k, box["y"] + 60 + 2 * k)
     it.page.mouse.up()
-    after = it.shows(explorer.encode(walked, bits))
+    after = it.shows(codec.encode(walked, bits))
     assert after != before
-    assert (torch.tensor(after) - explorer.draw(walked, shipped).flatten()).abs().max() <= 2
+    assert (torch.tensor(after) - codec.draw_state(walked, shipped).flatten()).abs().max() <= 2
     it.press("Undo")
-    assert it.shows(explorer.encode(State(3, 11), bits)) == before
+    assert it.shows(codec.encode(codec.ExplorerState(3, 11), bits)) == before
 
 
 @needs_browser
 def test_pins_are_mixed_and_played_and_taken_along(opened, shipped):
-    it, bits = opened[0], explorer.model_bits(shipped)
-    ends = [State(1, 21), State(8, 22)]
+    it, bits = opened[0], codec.model_bits(shipped)
+    ends = [codec.ExplorerState(1, 21), codec.ExplorerState(8, 22)]
     for state in ends:
-        it.go(explorer.encode(state, bits))
+        it.go(codec.encode(state, bits))
         it.press("Pin")
-    half = State(1, 21, mix=(8, 22, 0, 0, 50))
+    half = codec.ExplorerState(1, 21, blend=codec.Blend(8, 22, 0, 0, 50))
     it.page.get_by_label("mix A").fill("50")
-    pixels = it.shows(explorer.encode(half, bits))
-    assert (torch.tensor(pixels) - explorer.draw(half, shipped).flatten()).abs().max() <= 2
+    pixels = it.shows(codec.encode(half, bits))
+    assert (torch.tensor(pixels) - codec.draw_state(half, shipped).flatten()).abs().max() <= 2
     it.press("Pin")  # a mixture can be shown again, not mixed again
     it.page.get_by_label("pin B").select_option("2")
     it.page.get_by_label("mix A").fill("20")
     assert it.alert == "A mixture cannot be mixed again; pin two plain garments."
     it.page.get_by_label("pin B").select_option("1")
     it.press("show 1")
-    it.shows(explorer.encode(ends[0], bits))
+    it.shows(codec.encode(ends[0], bits))
 
     it.press("Play A → B")
     it.page.get_by_role("button", name="Stop", exact=True).wait_for()
     # it ends at B, by itself
-    it.shows(explorer.encode(replace(half, mix=(8, 22, 0, 0, 100)), bits))
+    it.shows(codec.encode(replace(half, blend=codec.Blend(8, 22, 0, 0, 100)), bits))
     it.page.get_by_role("button", name="Play A → B", exact=True).wait_for()
     it.press("Undo")  # the whole film is one step
-    it.shows(explorer.encode(ends[0], bits))
+    it.shows(codec.encode(ends[0], bits))
 
     film = Image.open(it.saved("Save GIF").path())
     assert (film.format, film.size, film.n_frames, film.info["loop"]) == ("GIF", (112, 112), 60, 0)
     for frame, state in ((0, ends[0]), (15, half), (30, ends[1])):
         film.seek(frame)
         levels = np.asarray(film.convert("L"))[2::4, 2::4].astype(int)
-        assert np.abs(levels - explorer.draw(state, shipped)[0].numpy().astype(int)).max() <= 2
+        assert np.abs(levels - codec.draw_state(state, shipped)[0].numpy().astype(int)).max() <= 2
     strip = Image.open(it.saved("Save strip").path()).convert("L")
     assert strip.size == (11 * 224, 224)
     levels = np.asarray(strip)[4::8, 5 * 224 + 4 : 6 * 224 : 8].astype(int)
-    assert np.abs(levels - explorer.draw(half, shipped)[0].numpy().astype(int)).max() <= 2
+    assert np.abs(levels - codec.draw_state(half, shipped)[0].numpy().astype(int)).max() <= 2
     for number in (3, 2, 1):
         it.press(f"remove pin {number}")
     # without pins: the ten classes
@@ -661,14 +674,14 @@ def test_pins_are_mixed_and_played_and_taken_along(opened, shipped):
 
 @needs_browser
 def test_picture_and_code_are_copied_and_saved(opened, shipped):
-    it, bits = opened[0], explorer.model_bits(shipped)
-    state = State(6, 33)
-    code = explorer.encode(state, bits)
+    it, bits = opened[0], codec.model_bits(shipped)
+    state = codec.ExplorerState(6, 33)
+    code = codec.encode(state, bits)
     it.go(code)
     saved = it.saved("Save PNG")
     assert saved.suggested_filename == f"{code}.png"
     levels = np.asarray(Image.open(saved.path()).convert("L"))[4::8, 4::8].astype(int)
-    assert np.abs(levels - explorer.draw(state, shipped)[0].numpy().astype(int)).max() <= 2
+    assert np.abs(levels - codec.draw_state(state, shipped)[0].numpy().astype(int)).max() <= 2
     it.press("Copy code")
     it.page.wait_for_function(
         "() => document.querySelector('.alert').textContent === 'The code is copied.'"
@@ -714,7 +727,7 @@ def visited(browser, world: World, folder: Path):
     """The explorer of a world's model in a page from disk, all of it open; what it complained
     of."""
     shutil.copytree(ROOT / "reports" / "showcase", folder)
-    report.write_twin(Run(folder), *world.payload)
+    export_static_explorer(Run(folder), *world.payload)
     page, said = browser.new_page(viewport={"width": 1100, "height": 1000}), []
     page.on("console", lambda message: message.type == "error" and said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -733,8 +746,8 @@ def test_a_page_of_other_pictures_in_colour(browser, tmp_path, data_dir):
     it, said = visited(browser, world, tmp_path / "run")
     first = it.field.input_value()
     before = it.page.evaluate(COLOURS)
-    ours = pixelwise(explorer.draw(world.read(first), world.found)).int()
-    assert world.read(first) == State(0, 7)
+    ours = pixelwise(codec.draw_state(world.read(first), world.found)).int()
+    assert world.read(first) == codec.ExplorerState(0, 7)
     assert (torch.tensor(before) - ours).abs().max() <= 2
     assert it.stage.evaluate("s => [s.width, s.height]") == [32, 48]
     box = it.stage.bounding_box()
@@ -750,7 +763,7 @@ def test_a_page_of_other_pictures_in_colour(browser, tmp_path, data_dir):
     assert it.page.evaluate(COLOURS) == before
     it.page.keyboard.press("5")  # there is no such class
     it.page.keyboard.press("2")
-    it.shows(explorer.encode(State(2, 7), explorer.model_bits(world.found)))
+    it.shows(codec.encode(codec.ExplorerState(2, 7), codec.model_bits(world.found)))
     assert it.page.locator(".fgx .classes button").all_inner_texts() == ["0 a", "1 b", "2 c"]
     assert "garment" not in it.page.locator(".fgx").inner_text()
     for _ in range(2):
@@ -831,12 +844,12 @@ def test_the_explorer_of_a_run_of_ten_epochs_fits_in(twin, tmp_path):
 
 
 def test_a_run_leaves_the_page(project):
-    found = model.load_generator(ROOT / model.SHIPPED)
-    code = explorer.encode(State(3, 5), explorer.model_bits(found))
+    found = load_generator(ROOT / SHIPPED)
+    code = codec.encode(codec.ExplorerState(3, 5), codec.model_bits(found))
     run = Run.create(
         Params.checked(TINY | {"code": code}), name="r", profile="tiny", notebooks=("05_explorer",)
     )
-    assert pipeline.run_all(run, print) == 0
+    assert runner.run_all(run, print) == 0
     assert f'"code":"{code}"' in (run.folder / "index.html").read_text()
     assert (run.folder / "index.html").stat().st_size <= pages.LARGEST
     # no weights of the widget in it
@@ -851,9 +864,9 @@ def test_a_run_on_other_pictures_leaves_the_page(project, data_dir, name, tmp_pa
         TINY | {"data_dir": str(world.folder), "model": str(tmp_path / "g.safetensors")}
     )
     run = Run.create(params, name="r", profile="tiny", notebooks=("05_explorer",))
-    assert pipeline.run_all(run, print) == 0
+    assert runner.run_all(run, print) == 0
     twin = run.read_json("twin")
-    assert explorer.State(0, 7) == world.read(twin["code"])
+    assert codec.ExplorerState(0, 7) == world.read(twin["code"])
     assert twin["info"]["shape"] == [3, 48, 32]
     assert Image.open(run.folder / "images" / "explored.png").mode == "RGB"
     assert (run.folder / "images" / "explored_classes.png").exists() == (name == "colour")
@@ -961,13 +974,13 @@ def test_dragging_in_jupyterlab_leaves_the_kernel_alone(lab, browser, data_dir, 
     assert while_dragging <= 1  # the one that says where it ended
     assert 0 < len(sent) - heard <= 3
     assert grown < 5
-    code = explorer.encode(State(4, 3), explorer.model_bits(shipped))
+    code = codec.encode(codec.ExplorerState(4, 3), codec.model_bits(shipped))
     assert (
-        torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()
+        torch.tensor(it.go(code)) - codec.draw_state(codec.ExplorerState(4, 3), shipped).flatten()
     ).abs().max() <= 2
     it.stage.focus()  # keys that JupyterLab has commands for
     page.keyboard.press("2")
-    it.shows(explorer.encode(State(2, 3), explorer.model_bits(shipped)))
+    it.shows(codec.encode(codec.ExplorerState(2, 3), codec.model_bits(shipped)))
     page.keyboard.press("Control+z")
     it.shows(code)
     kernel_does_its_part(it, data_dir)
@@ -1008,9 +1021,13 @@ def test_in_voila(project, browser, data_dir, shipped):
         page.locator("label.slider input").first.fill("5")
         page.wait_for_function("() => document.querySelector('.fgx output').value !== '0 σ'")
         print(f"{time.monotonic() - began:.0f} s from the command to a slider that was moved")
-        it, code = Explorer(page), explorer.encode(State(4, 3), explorer.model_bits(shipped))
+        it, code = (
+            Explorer(page),
+            codec.encode(codec.ExplorerState(4, 3), codec.model_bits(shipped)),
+        )
         assert (
-            torch.tensor(it.go(code)) - explorer.draw(State(4, 3), shipped).flatten()
+            torch.tensor(it.go(code))
+            - codec.draw_state(codec.ExplorerState(4, 3), shipped).flatten()
         ).abs().max() <= 2
         assert "from fashion_gan import" not in page.locator("body").inner_text()
         assert "The explorer" in page.locator("body").inner_text()

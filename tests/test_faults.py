@@ -12,8 +12,8 @@ from faulted import faulted
 from servers import Processes
 
 from fashion_gan.files import Lock
-from fashion_gan.model import load_generator
-from fashion_gan.run import Run
+from fashion_gan.models.serialization import load_generator
+from fashion_gan.runs.run import Run
 
 MISSING = Processes.why_not()
 pytestmark = [

@@ -2,45 +2,55 @@ import pytest
 import torch
 from conftest import fashion_gan_here
 
-from fashion_gan import UserError, features
-from fashion_gan.data import load_split
+from fashion_gan import UserError
+from fashion_gan.data.datasets import load_split
 from fashion_gan.files import read_json
+from fashion_gan.models import feature_network
+from fashion_gan.models.feature_network import (
+    ROLES,
+    TOTAL_VARIANCE,
+    WEIGHTS,
+    _load_feature_network,
+    extract_features,
+    load_feature_network,
+)
 
 
 @pytest.mark.parametrize(
-    "role",
-    [pytest.param(role, marks=[pytest.mark.slow] * (role != "judge")) for role in features.ROLES],
+    "role", [pytest.param(role, marks=[pytest.mark.slow] * (role != "judge")) for role in ROLES]
 )
 def test_shipped_networks_see_clothes(role, data_dir):
     test = load_split(data_dir, "test")
     found = (
-        (features.extract(features.load(role), test.images)[1] == test.labels)
+        (extract_features(load_feature_network(role), test.images)[1] == test.labels)
         .double()
         .mean()
         .item()
     )
     assert found >= 0.92
     assert found == pytest.approx(
-        read_json(features.WEIGHTS / "features.json")[role]["test_accuracy"], abs=2e-3
+        read_json(WEIGHTS / "features.json")[role]["test_accuracy"], abs=2e-3
     )
-    assert (features.WEIGHTS / f"{role}.safetensors").stat().st_size <= 1_000_000
-    hidden, _ = features.extract(features.load(role), load_split(data_dir, "train").images[:5000])
-    assert hidden.var(dim=0).sum().item() == pytest.approx(features.TOTAL_VARIANCE, rel=0.05)
+    assert (WEIGHTS / f"{role}.safetensors").stat().st_size <= 1_000_000
+    hidden, _ = extract_features(
+        load_feature_network(role), load_split(data_dir, "train").images[:5000]
+    )
+    assert hidden.var(dim=0).sum().item() == pytest.approx(TOTAL_VARIANCE, rel=0.05)
 
 
 @pytest.mark.fast
 def test_bytes_and_floats_give_the_same_features(splits):
-    network, images = features.load("judge"), splits[0].images[:50]
-    a, _ = features.extract(network, images)
-    b, _ = features.extract(network, images.float() / 127.5 - 1)
+    network, images = load_feature_network("judge"), splits[0].images[:50]
+    a, _ = extract_features(network, images)
+    b, _ = extract_features(network, images.float() / 127.5 - 1)
     assert torch.allclose(a, b)
 
 
 @pytest.mark.fast
 def test_loading_one_touches_no_global_generator():
-    features._load.cache_clear()
+    _load_feature_network.cache_clear()
     before = torch.get_rng_state()
-    features.load("dev")
+    load_feature_network("dev")
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -48,23 +58,24 @@ def test_loading_one_touches_no_global_generator():
 def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
     import shutil
 
-    shutil.copytree(features.WEIGHTS, tmp_path / "weights")
+    shutil.copytree(WEIGHTS, tmp_path / "weights")
     path = tmp_path / "weights" / "dev.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    monkeypatch.setattr(features, "WEIGHTS", tmp_path / "weights")
-    features._load.cache_clear()
+    monkeypatch.setattr(feature_network, "WEIGHTS", tmp_path / "weights")
+    _load_feature_network.cache_clear()
     with pytest.raises(UserError, match="missing or damaged"):
-        features.load("dev")
-    features._load.cache_clear()
+        load_feature_network("dev")
+    _load_feature_network.cache_clear()
 
 
 @pytest.mark.fast
 def test_training_one_is_seeded(splits):
-    import train_features
+    from fashion_gan.training import feature_networks
 
-    shape = features.ROLES["dev"]
+    shape = ROLES["dev"]
     a, b = (
-        train_features.train_feature_network(shape, splits[0], 1, lambda _: None) for _ in range(2)
+        feature_networks.train_feature_network(shape, splits[0], 1, lambda _: None)
+        for _ in range(2)
     )
     assert all(
         torch.equal(x, y)

@@ -1,8 +1,9 @@
 """kill -9 at random moments: what is resumed equals what was never stopped. benchmarks/kill.py runs
 as many as asked."""
 
-import kill
 import pytest
+
+from benchmarks import kill
 
 
 def test_a_run_killed_with_9_resumes_to_the_same_bits(project):

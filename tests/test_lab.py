@@ -4,7 +4,8 @@ import nbformat
 import pytest
 from browsers import needs_browser, run_all_cells
 from conftest import wait_until
-from profiles import NOTEBOOKS
+
+from fashion_gan.config.profiles import NOTEBOOKS
 
 pytestmark = needs_browser
 # papermill runs each, and tests/test_explorer.py plays in the last

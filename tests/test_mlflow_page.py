@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 import pytest
-import registry
-import store
 from browsers import answers, needs_browser
 from conftest import wait_until
 from ports import free_port
+
+from fashion_gan.config.settings import tracking_uri
+from fashion_gan.tracking.client import make_client
 
 pytestmark = needs_browser
 
@@ -25,7 +26,7 @@ def page_of_a_run(whole_run, tmp_path, monkeypatch):
         "mlflow",
         "ui",
         "--backend-store-uri",
-        store.tracking_uri(),
+        tracking_uri(),
         "--port",
         str(port),
         "--workers",
@@ -50,7 +51,7 @@ def page_of_a_run(whole_run, tmp_path, monkeypatch):
 def test_a_notebooks_html_shows_in_mlflows_page(page_of_a_run, browser):
     run, address, folder = page_of_a_run
     run_id = run.copy()["run_id"]
-    experiment = registry.make_client().get_run(run_id).info.experiment_id
+    experiment = make_client().get_run(run_id).info.experiment_id
     page, asked = browser.new_page(viewport={"width": 1500, "height": 1100}), []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{address}/#/experiments/{experiment}/runs/{run_id}/artifacts/01_explore.html")

@@ -5,17 +5,20 @@ import subprocess
 import sys
 import urllib.request
 
-import copier
 import numpy as np
 import pytest
-import registry
-import store
 import torch
 
-from fashion_gan import UserError, latent, model
+from fashion_gan import UserError
+from fashion_gan.catalog.generators import find_generator
+from fashion_gan.config.params import Params
+from fashion_gan.config.settings import tracking_uri
 from fashion_gan.files import digest
-from fashion_gan.params import Params
-from fashion_gan.run import Run
+from fashion_gan.models.latents import generate_images, sample_latents
+from fashion_gan.models.serialization import GENERATOR, load_generator, save_network
+from fashion_gan.runs.run import Run
+from fashion_gan.tracking import mlflow_sync, registry
+from fashion_gan.tracking.client import MODEL_NAME, make_client
 
 
 @pytest.fixture
@@ -30,11 +33,11 @@ def run(project):
 
 def test_it_is_found_by_run_path_file_and_folder(run, project):
     digests = {
-        model.find(str(w)).digest for w in ("r1", "latest", run.folder, run.folder / model.FILE)
+        find_generator(str(w)).digest for w in ("r1", "latest", run.folder, run.folder / GENERATOR)
     }
     assert len(digests) == 1
-    assert model.find("auto").source == "the newest finished run, r1"
-    assert model.find("auto", own=run.folder).source == "this run, r1"
+    assert find_generator("auto").source == "the newest finished run, r1"
+    assert find_generator("auto", own=run.folder).source == "this run, r1"
 
 
 def test_the_pyfunc_loads_without_pickle_and_without_the_package(run, tmp_path):
@@ -67,9 +70,9 @@ np.save("images.npy", images)
     assert done.returncode == 0, done.stderr[-2000:]
     images = np.load(tmp_path / "images.npy")
     assert (images.shape, images.dtype) == ((3, 28, 28), np.uint8)
-    generator = model.load_generator(run.folder / model.FILE).generator
-    expected = latent.generate(
-        generator, torch.cat([latent.draw(1, 8, s) for s in (1, 2, 1)]), torch.tensor([3, 3, 9])
+    generator = load_generator(run.folder / GENERATOR).generator
+    expected = generate_images(
+        generator, torch.cat([sample_latents(1, 8, s) for s in (1, 2, 1)]), torch.tensor([3, 3, 9])
     )
     assert np.array_equal(images, expected.squeeze(1).numpy())
 
@@ -79,30 +82,30 @@ np.save("images.npy", images)
 )
 def test_damaged_files_are_refused_in_one_line(run, tmp_path, harm):
     path = tmp_path / "bad.safetensors"
-    path.write_bytes(harm((run.folder / model.FILE).read_bytes()))
+    path.write_bytes(harm((run.folder / GENERATOR).read_bytes()))
     with pytest.raises(UserError, match=r"no model of fashion-gan, or it is damaged") as error:
-        model.load_generator(path)
+        load_generator(path)
     assert "\n" not in str(error.value)
 
 
 def test_a_run_without_a_generator_says_how_to_go_on(project):
     Run.create(Params(), name="young")
     with pytest.raises(UserError, match="fashion-gan resume young"):
-        model.find("young")
+        find_generator("young")
 
 
 def test_what_is_nowhere(project):
     with pytest.raises(UserError, match="no model 'nothing'"):
-        model.find("nothing")
+        find_generator("nothing")
     with pytest.raises(UserError, match="no model models:/fashion-gan@champion in MLflow"):
-        model.find("models:/fashion-gan@champion")
+        find_generator("models:/fashion-gan@champion")
 
 
 def test_equal_networks_have_equal_files(run, tmp_path):
-    again = model.load_generator(run.folder / model.FILE)
+    again = load_generator(run.folder / GENERATOR)
     digests = set()
     for i in range(8):
-        model.save_network(tmp_path / f"{i}.safetensors", again.generator, again.params)
+        save_network(tmp_path / f"{i}.safetensors", again.generator, again.params)
         digests.add(digest(tmp_path / f"{i}.safetensors"))
     assert len(digests) == 1
 
@@ -112,8 +115,8 @@ def test_the_registered_model_answers_a_request_with_images(run, project):
     from conftest import wait_until
     from ports import free_port
 
-    copier.sync(run)
-    version = registry.make_client().get_model_version_by_alias(store.MODEL_NAME, "champion")
+    mlflow_sync.sync(run)
+    version = make_client().get_model_version_by_alias(MODEL_NAME, "champion")
     assert version.run_id == run.copy()["run_id"]
     assert version.tags["distance"] == "1.0"
     port = free_port()
@@ -130,7 +133,7 @@ def test_the_registered_model_answers_a_request_with_images(run, project):
         str(port),
     ]
     env = os.environ | {
-        "MLFLOW_TRACKING_URI": store.tracking_uri(),
+        "MLFLOW_TRACKING_URI": tracking_uri(),
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
     env["PATH"] = f"{os.path.dirname(sys.executable)}:{env['PATH']}"  # it calls uvicorn by name
@@ -159,8 +162,8 @@ def test_the_registered_model_answers_a_request_with_images(run, project):
             images = np.array(json.load(urllib.request.urlopen(request, timeout=60))["predictions"])
         finally:
             os.killpg(served.pid, signal.SIGKILL)
-    generator = model.load_generator(run.folder / model.FILE).generator
-    expected = latent.generate(
-        generator, torch.cat([latent.draw(1, 8, s) for s in (0, 1)]), torch.tensor([0, 9])
+    generator = load_generator(run.folder / GENERATOR).generator
+    expected = generate_images(
+        generator, torch.cat([sample_latents(1, 8, s) for s in (0, 1)]), torch.tensor([0, 9])
     )
     assert np.array_equal(images, expected.squeeze(1).numpy())

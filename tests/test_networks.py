@@ -1,15 +1,18 @@
 import pytest
 import torch
 
-from fashion_gan.networks import Discriminator, Generator
+from fashion_gan.models.networks import Discriminator, Generator
 
 pytestmark = pytest.mark.fast
 
 
 @pytest.mark.parametrize("conditional", [True, False])
-@pytest.mark.parametrize("refine", [True, False])
-def test_shapes_and_ranges(conditional, refine):
-    generator, discriminator = Generator(16, 8, conditional, refine), Discriminator(8, conditional)
+@pytest.mark.parametrize("extra_conv", [True, False])
+def test_shapes_and_ranges(conditional, extra_conv):
+    generator, discriminator = (
+        Generator(16, 8, conditional, extra_conv),
+        Discriminator(8, conditional),
+    )
     labels = torch.tensor([0, 3, 9])
     images = generator(torch.randn(3, 16), labels)
     assert images.shape == (3, 1, 28, 28)

@@ -3,7 +3,18 @@ import math
 import pytest
 import torch
 
-from fashion_gan import objectives
+from fashion_gan.models.losses import (
+    LOSSES,
+    balance_gradients,
+    frechet_loss,
+    gradient_penalty,
+    hinge_d,
+    hinge_g,
+    non_saturating_d,
+    non_saturating_g,
+    relativistic_d,
+    relativistic_g,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -16,29 +27,29 @@ def softplus(x):
 
 def test_non_saturating_by_hand():
     d = (softplus(-2) + softplus(1)) / 2 + (softplus(0.5) + softplus(-3)) / 2
-    assert objectives.non_saturating_d(REAL, FAKE).item() == pytest.approx(d, rel=1e-6)
-    assert objectives.non_saturating_g(None, FAKE).item() == pytest.approx(
+    assert non_saturating_d(REAL, FAKE).item() == pytest.approx(d, rel=1e-6)
+    assert non_saturating_g(None, FAKE).item() == pytest.approx(
         (softplus(-0.5) + softplus(3)) / 2, rel=1e-6
     )
 
 
 def test_hinge_by_hand():
-    assert objectives.hinge_d(REAL, FAKE).item() == pytest.approx((0 + 2) / 2 + (1.5 + 0) / 2)
-    assert objectives.hinge_g(None, FAKE).item() == pytest.approx(1.25)
+    assert hinge_d(REAL, FAKE).item() == pytest.approx((0 + 2) / 2 + (1.5 + 0) / 2)
+    assert hinge_g(None, FAKE).item() == pytest.approx(1.25)
 
 
 def test_relativistic_by_hand():
-    assert objectives.relativistic_d(REAL, FAKE).item() == pytest.approx(
+    assert relativistic_d(REAL, FAKE).item() == pytest.approx(
         (softplus(-1.5) + softplus(-2)) / 2, rel=1e-6
     )
-    assert objectives.relativistic_g(REAL, FAKE).item() == pytest.approx(
+    assert relativistic_g(REAL, FAKE).item() == pytest.approx(
         (softplus(1.5) + softplus(2)) / 2, rel=1e-6
     )
 
 
-@pytest.mark.parametrize("name", objectives.LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_losses_pull_the_right_way(name):
-    loss_d, loss_g = objectives.LOSSES[name]
+    loss_d, loss_g = LOSSES[name]
     real, fake = torch.zeros(4, requires_grad=True), torch.zeros(4, requires_grad=True)
     loss_d(real, fake).backward()
     assert (real.grad < 0).all()  # the discriminator raises logits of real images
@@ -52,13 +63,13 @@ def test_gradient_penalty_of_a_linear_function_is_half_its_squared_slope():
     slope = torch.randn(1, 28, 28)
     images = torch.randn(5, 1, 28, 28, requires_grad=True)
     logits = (images * slope).sum(dim=(1, 2, 3))
-    assert objectives.gradient_penalty(logits, images).item() == pytest.approx(
+    assert gradient_penalty(logits, images).item() == pytest.approx(
         slope.square().sum().item() / 2, rel=1e-5
     )
 
 
 def test_frechet_loss_is_the_distance_less_a_constant():
-    from fashion_gan.metrics import frechet_distance, symmetric_root
+    from fashion_gan.metrics.distances import frechet_distance, symmetric_root
 
     torch.manual_seed(0)
     real, fake = (
@@ -67,7 +78,7 @@ def test_frechet_loss_is_the_distance_less_a_constant():
     )
     cov = torch.cov(real.T)
     loss = (
-        objectives.frechet_loss(fake.mean(0), torch.cov(fake.T), real.mean(0), symmetric_root(cov))
+        frechet_loss(fake.mean(0), torch.cov(fake.T), real.mean(0), symmetric_root(cov))
         + cov.trace()
     )
     assert loss.item() == pytest.approx(frechet_distance(real, fake), rel=1e-6)
@@ -75,8 +86,8 @@ def test_frechet_loss_is_the_distance_less_a_constant():
 
 def test_blend_scales_the_second_gradient_to_the_first_ones_norm():
     a, b = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 100.0])
-    assert torch.allclose(objectives.blend(a, b, 0.5), torch.tensor([3.0, 6.5]))
+    assert torch.allclose(balance_gradients(a, b, 0.5), torch.tensor([3.0, 6.5]))
     # however small it is
-    assert torch.allclose(objectives.blend(a, b / 1e6, 0.5), torch.tensor([3.0, 6.5]))
+    assert torch.allclose(balance_gradients(a, b / 1e6, 0.5), torch.tensor([3.0, 6.5]))
     # one that vanishes adds nothing, and no NaN
-    assert torch.equal(objectives.blend(a, 0 * b, 0.5), a)
+    assert torch.equal(balance_gradients(a, 0 * b, 0.5), a)

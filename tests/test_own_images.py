@@ -3,6 +3,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,9 +12,13 @@ import yaml
 from conftest import TINY, fashion_gan_here
 from PIL import Image
 
-from fashion_gan import model
+from fashion_gan import UserError
+from fashion_gan.catalog.datasets import prepare_dataset
+from fashion_gan.catalog.generators import find_generator
+from fashion_gan.catalog.runs import find_run
+from fashion_gan.data.datasets import dataset_dir
 from fashion_gan.files import read_json
-from fashion_gan.run import find
+from fashion_gan.runs.run import all_runs
 
 pytestmark = pytest.mark.timeout(900)
 SHAPES = ("ball", "box", "bar")
@@ -51,8 +57,8 @@ def written(project, **values):
         "samples": 1000,
         "explore_images": 100,
         "data_dir": str(project / "mine"),
-        "feature_loss": 1.0,
-        "feature_from": 64,
+        "frechet_weight": 1.0,
+        "frechet_start": 64,
     }
     path.write_text(yaml.safe_dump(TINY | sizes | values))
     return str(path)
@@ -61,7 +67,7 @@ def written(project, **values):
 def run(project, name, **values):
     done = fashion_gan_here("run", written(project, **values), "--name", name, cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-    return find(name), done.stdout
+    return find_run(name), done.stdout
 
 
 def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
@@ -137,7 +143,7 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
         "resume", "again", "-p", f"epochs={found.params.epochs + 1}", cwd=project
     )
     assert more.returncode == 0, more.stdout + more.stderr
-    assert len(find("again").series("loss_d")[1]) == found.params.epochs + 1
+    assert len(find_run("again").series("loss_d")[1]) == found.params.epochs + 1
 
 
 @pytest.mark.slow
@@ -153,7 +159,7 @@ def test_an_npz_without_labels_is_a_set_of_one_class(project):
     assert found.info["data"]["classes"] == ["images"]
     assert "label_accuracy" not in found.read_json("scores")
     assert "learned which way images" in (found.folder / "index.html").read_text()
-    assert not model.find("plain").asked
+    assert not find_generator("plain").is_conditional
     done = fashion_gan_here(
         "sample", "--model", "plain", "--classes", "0", "--out", "x.png", cwd=project
     )
@@ -179,6 +185,35 @@ def test_mnists_format(project):
     assert found.info["data"]["name"] == "kmnist"
     assert len(found.info["data"]["classes"]) == 10
     assert (found.folder / "generator.safetensors").exists()
+
+    by_hand_on_kmnist(project, found.params)
+
+
+def by_hand_on_kmnist(project, params):
+    """02_train, opened and told dataset = "kmnist": it trains on that, and its run says so."""
+    unused = ("samples", "draws", "explore_images")
+    changed = {name: value for name, value in TINY.items() if name not in unused}
+    changed |= {"dataset": "kmnist", "data_dir": "mine", "epochs": 1}
+    given = [word for name, value in changed.items() for word in ("-p", name, str(value))]
+    words = [
+        "-m",
+        "papermill",
+        "notebooks/02_train.ipynb",
+        "by_hand.ipynb",
+        "-k",
+        "python3",
+        *given,
+    ]
+    done = subprocess.run([sys.executable, *words], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1500:]
+    run = all_runs()[-1]
+    assert run.info["data"]["name"] == "kmnist"
+    assert run.params.data_dir == params.data_dir
+    assert run.series("loss_d")[0] == [run.info["images_seen"]]
+    with pytest.raises(UserError, match=r"holds what was packed from .*kmnist, not dataset mnist"):
+        prepare_dataset(params.model_copy(update={"dataset": "mnist"}))
+    with pytest.raises(UserError, match="dataset kmnist is not packed in data; pack it"):
+        dataset_dir(params.model_copy(update={"data_dir": "data"}))
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,14 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import arrays
 import numpy as np
-import pack
 import pytest
-import sources
 from conftest import ROOT, fashion_gan_here
 from PIL import Image
 
 from fashion_gan import UserError
+from fashion_gan.data import pack, sources
+from fashion_gan.data.pack import FILES, SPLITS, _append, pack_dataset, resolve_dataset
 from fashion_gan.files import Lock, digest, read_json
 
 quiet = {"say": lambda _: None}
@@ -77,18 +76,16 @@ def together(folder):
 def test_a_folder_of_classes(tmp_path):
     images = noise(300, 16, 24)
     folder = make_folder(tmp_path / "pets", images)
-    packed = pack.pack(str(folder), tmp_path / "data", **quiet)
+    packed = pack_dataset(str(folder), tmp_path / "data", **quiet)
     told = read_json(packed / "dataset.json")
     assert packed.parent == tmp_path / "data" / "sets"
     assert packed.name.startswith("pets-") and len(packed.name) == len("pets-") + 8
-    assert sorted(contents(packed)) == sorted(["dataset.json", *pack.FILES])
+    assert sorted(contents(packed)) == sorted(["dataset.json", *FILES])
     assert (told["schema"], told["name"], told["source"]) == (1, packed.name, str(folder))
     assert (told["shape"], told["classes"], told["skipped"]) == ([1, 16, 24], ["cat", "dog"], [])
     assert (
         told["digest"]
-        == hashlib.sha256(
-            b"".join((packed / name).read_bytes() for name in pack.FILES)
-        ).hexdigest()[:16]
+        == hashlib.sha256(b"".join((packed / name).read_bytes() for name in FILES)).hexdigest()[:16]
     )
     assert together(packed) == {image.tobytes(): [i % 2] for i, image in enumerate(images)}
 
@@ -96,14 +93,14 @@ def test_a_folder_of_classes(tmp_path):
 @pytest.mark.fast
 def test_the_first_images_are_of_all_classes(tmp_path):
     folder = make_folder(tmp_path / "pets", noise(600, 16, 16), ("ant", "bee", "cat"))
-    packed = pack.pack(str(folder), tmp_path / "data", **quiet)
+    packed = pack_dataset(str(folder), tmp_path / "data", **quiet)
     first = np.fromfile(packed / "train-labels.i64", "<i8")[:60]
     assert np.bincount(first, minlength=3).min() > 5
 
 
 @pytest.mark.fast
 def test_a_folder_without_classes(tmp_path):
-    packed = pack.pack(
+    packed = pack_dataset(
         str(make_folder(tmp_path / "plain", noise(256, 16, 16), classes=())), tmp_path, **quiet
     )
     assert read_json(packed / "dataset.json")["classes"] == []
@@ -113,12 +110,12 @@ def test_a_folder_without_classes(tmp_path):
 @pytest.mark.fast
 def test_unchanged_is_found_again_and_changed_is_packed_anew(tmp_path):
     folder, said = make_folder(tmp_path / "pets", noise(256, 16, 16)), []
-    first = pack.pack(str(folder), tmp_path, said.append)
+    first = pack_dataset(str(folder), tmp_path, said.append)
     before = contents(first), (first / "dataset.json").stat().st_mtime_ns, len(said)
-    assert pack.pack(str(folder), tmp_path, said.append) == first
+    assert pack_dataset(str(folder), tmp_path, said.append) == first
     assert (contents(first), (first / "dataset.json").stat().st_mtime_ns, len(said)) == before
     os.utime(folder / "cat" / "00000.png", ns=(1, 1))
-    second = pack.pack(str(folder), tmp_path, **quiet)
+    second = pack_dataset(str(folder), tmp_path, **quiet)
     assert second != first
     assert (
         read_json(second / "dataset.json")["digest"] == read_json(first / "dataset.json")["digest"]
@@ -136,7 +133,7 @@ def test_hidden_files_and_others_do_not_count(tmp_path):
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
-    told = read_json(pack.pack(str(folder), tmp_path, **quiet) / "dataset.json")
+    told = read_json(pack_dataset(str(folder), tmp_path, **quiet) / "dataset.json")
     assert (sum(told["counts"].values()), told["classes"]) == (256, ["cat", "dog"])
 
 
@@ -144,14 +141,16 @@ def test_hidden_files_and_others_do_not_count(tmp_path):
 def test_a_split_follows_from_content_alone(tmp_path):
     images = noise(3000, 16, 16)
     packed = unpacked(
-        pack.pack(str(make_npz(tmp_path / "a.npz", images=images)), tmp_path, **quiet)
+        pack_dataset(str(make_npz(tmp_path / "a.npz", images=images)), tmp_path, **quiet)
     )
     shares = {split: len(labels) / 3000 for split, (_, labels) in packed.items()}
     assert shares == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1}, abs=0.03)
     where = {image.tobytes(): split for split, (found, _) in packed.items() for image in found}
     # others, another order, copies
     more = np.concatenate([noise(500, 16, 16, seed=1), images[::-1], images[:700]])
-    again = unpacked(pack.pack(str(make_npz(tmp_path / "b.npz", images=more)), tmp_path, **quiet))
+    again = unpacked(
+        pack_dataset(str(make_npz(tmp_path / "b.npz", images=more)), tmp_path, **quiet)
+    )
     splits = {}
     for split, (found, _) in again.items():
         for image in found:
@@ -165,9 +164,9 @@ def test_a_coloured_image_makes_three_channels_and_moves_no_grey_one(tmp_path, m
     monkeypatch.setattr(sources, "BATCH", 100)
     grey = noise(300, 16, 16)
     folder = make_folder(tmp_path / "pets", grey, classes=())
-    before = unpacked(pack.pack(str(folder), tmp_path, **quiet))
+    before = unpacked(pack_dataset(str(folder), tmp_path, **quiet))
     Image.fromarray(noise(1, 16, 16, 3)[0]).save(folder / "99999.png")
-    after = unpacked(pack.pack(str(folder), tmp_path, **quiet))
+    after = unpacked(pack_dataset(str(folder), tmp_path, **quiet))
     for split, (images, _) in before.items():
         expected = {np.repeat(image, 3, 0).tobytes() for image in images}
         assert expected <= {image.tobytes() for image in after[split][0]}
@@ -210,7 +209,7 @@ def test_modes(tmp_path, kind):
     folder = make_folder(tmp_path / "x", noise(256, 16, 16), classes=())
     picture.save(folder / "other.png")
     expected = np.array(expected, np.uint8).reshape(-1, 16, 16)
-    packed = pack.pack(str(folder), tmp_path, **quiet)
+    packed = pack_dataset(str(folder), tmp_path, **quiet)
     assert read_json(packed / "dataset.json")["shape"] == [len(expected), 16, 16]
     assert expected.tobytes() in together(packed)
 
@@ -222,7 +221,9 @@ def test_suffixes(tmp_path, suffix):
     Image.fromarray(RAMP).save(folder / f"other.{suffix}")
     assert (
         sum(
-            read_json(pack.pack(str(folder), tmp_path, **quiet) / "dataset.json")["counts"].values()
+            read_json(pack_dataset(str(folder), tmp_path, **quiet) / "dataset.json")[
+                "counts"
+            ].values()
         )
         == 257
     )
@@ -245,7 +246,7 @@ def test_every_form_of_an_npz(tmp_path):
     }
     told = [
         read_json(
-            pack.pack(str(make_npz(tmp_path / f"{n}.npz", **form)), tmp_path, **quiet)
+            pack_dataset(str(make_npz(tmp_path / f"{n}.npz", **form)), tmp_path, **quiet)
             / "dataset.json"
         )
         for n, form in forms.items()
@@ -256,7 +257,7 @@ def test_every_form_of_an_npz(tmp_path):
         make_npz(tmp_path / f"{n}.npz", images=images)
         for n, images in {"nhw": colour[:, 0], "n1hw": colour[:, :1]}.items()
     ]
-    told = [read_json(pack.pack(str(path), tmp_path, **quiet) / "dataset.json") for path in grey]
+    told = [read_json(pack_dataset(str(path), tmp_path, **quiet) / "dataset.json") for path in grey]
     assert told[0]["shape"] == told[1]["shape"] == [1, 16, 20]
     assert told[0]["digest"] == told[1]["digest"]
 
@@ -298,7 +299,7 @@ NAMED_FORMS = {
 def test_mnist_and_its_kin_keep_their_official_split(tmp_path, dataset):
     kind, form = NAMED_FORMS[dataset]
     (train, train_labels), (test, test_labels) = make_idx(tmp_path / kind / "raw", **form)
-    packed = pack.pack(dataset, tmp_path, **quiet)
+    packed = pack_dataset(dataset, tmp_path, **quiet)
     told, found = read_json(packed / "dataset.json"), unpacked(packed)
     assert packed == tmp_path / "sets" / dataset
     assert (told["shape"], told["counts"], told["source"]) == (
@@ -322,15 +323,15 @@ def test_mnist_and_its_kin_keep_their_official_split(tmp_path, dataset):
 
 @pytest.mark.fast
 def test_fashion_mnist_is_packed_as_it_is_read(tmp_path, data_dir):
-    from fashion_gan import data
+    from fashion_gan.data.datasets import CLASSES, load_split
 
     (tmp_path / "FashionMNIST").symlink_to(data_dir / "FashionMNIST")
-    packed = pack.pack("fashion-mnist", tmp_path, **quiet)
-    for split in pack.SPLITS:
-        ours, theirs = unpacked(packed)[split], data.load_split(data_dir, split)
+    packed = pack_dataset("fashion-mnist", tmp_path, **quiet)
+    for split in SPLITS:
+        ours, theirs = unpacked(packed)[split], load_split(data_dir, split)
         assert np.array_equal(ours[0], theirs.images.numpy())
         assert np.array_equal(ours[1], theirs.labels.numpy())
-    assert read_json(packed / "dataset.json")["classes"] == list(data.CLASSES)
+    assert read_json(packed / "dataset.json")["classes"] == list(CLASSES)
 
 
 def test_torchvisions_download(tmp_path, monkeypatch):
@@ -346,7 +347,7 @@ def test_torchvisions_download(tmp_path, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
         monkeypatch.setattr(MNIST, "resources", list(files.items()))
-        packed = pack.pack("mnist", tmp_path / "data", **quiet)
+        packed = pack_dataset("mnist", tmp_path / "data", **quiet)
         server.shutdown()
     assert read_json(packed / "dataset.json")["counts"] == {
         "train": 50,
@@ -396,24 +397,22 @@ def test_damaged_files_of_mnist(tmp_path, harm):
             )
         )
     with pytest.raises(UserError, match="damaged"):
-        pack.pack("mnist", tmp_path, **quiet)
+        pack_dataset("mnist", tmp_path, **quiet)
     assert [path.name for path in (tmp_path / "sets").iterdir()] == ["mnist.lock"]
 
 
 # Resuming
 
 CHILD = """
-import sys, pack, pathlib
-pack.pack(sys.argv[1], pathlib.Path(sys.argv[2]), say=lambda line: print(line, flush=True))
+import sys, pathlib
+from fashion_gan.data.pack import pack_dataset
+pack_dataset(sys.argv[1], pathlib.Path(sys.argv[2]), say=lambda line: print(line, flush=True))
 """
 
 
 def start_packing(folder, data_dir, code=CHILD):
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
     words = [sys.executable, "-c", code, str(folder), str(data_dir)]
-    return subprocess.Popen(
-        words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
-    )
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
 def make_links(folder, images, count):
@@ -449,7 +448,7 @@ def done_so_far(data_dir):
 
 
 def test_killed_again_and_again_it_gives_the_same_bytes(tmp_path, few):
-    whole = pack.pack(str(few), tmp_path / "whole", **quiet)
+    whole = pack_dataset(str(few), tmp_path / "whole", **quiet)
     marks = [0]
     while len(marks) < 4:
         child = start_packing(few, tmp_path / "killed")
@@ -463,7 +462,7 @@ def test_killed_again_and_again_it_gives_the_same_bytes(tmp_path, few):
         assert not list((tmp_path / "killed").glob("sets/*/dataset.json")), "killed too late"
     assert marks == sorted(set(marks))
     said = []
-    resumed = pack.pack(str(few), tmp_path / "killed", said.append)
+    resumed = pack_dataset(str(few), tmp_path / "killed", said.append)
     assert f"going on at {marks[-1]:,}" in said[0]
     assert contents(resumed) == contents(whole)
 
@@ -478,8 +477,8 @@ HARMS = {
 @pytest.mark.fast
 @pytest.mark.parametrize("harm", HARMS)
 def test_what_a_power_cut_has_harmed_is_begun_anew(tmp_path, monkeypatch, harm):
-    path, append = make_npz(tmp_path / "a.npz", images=noise(1500, 16, 16)), pack._append
-    whole = pack.pack(str(path), tmp_path / "whole", **quiet)
+    path, append = make_npz(tmp_path / "a.npz", images=noise(1500, 16, 16)), _append
+    whole = pack_dataset(str(path), tmp_path / "whole", **quiet)
 
     def append_once(images, source, state, *others):
         if state.done:
@@ -488,11 +487,11 @@ def test_what_a_power_cut_has_harmed_is_begun_anew(tmp_path, monkeypatch, harm):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(pack, "_append", append_once)
-        pack.pack(str(path), tmp_path / "cut", **quiet)
+        pack_dataset(str(path), tmp_path / "cut", **quiet)
     assert done_so_far(tmp_path / "cut") == 1000
     HARMS[harm](tmp_path / "cut" / "sets" / whole.name)
     said = []
-    assert contents(pack.pack(str(path), tmp_path / "cut", said.append)) == contents(whole)
+    assert contents(pack_dataset(str(path), tmp_path / "cut", said.append)) == contents(whole)
     assert "going on" not in said[0]
 
 
@@ -527,11 +526,10 @@ def interruptible(kind, tmp_path):
     "kind", ["npz", "npz compressed", "npz by columns", "mnist", "folder with a bad one"]
 )
 def test_interrupted_at_each_batch_it_gives_the_same_bytes(tmp_path, monkeypatch, kind):
-    for module in (sources, arrays):
-        monkeypatch.setattr(module, "BATCH", 100)
+    monkeypatch.setattr(sources, "BATCH", 100)
     dataset = interruptible(kind, tmp_path)
-    whole = pack.pack(dataset, tmp_path / "whole", skip_unreadable=True, **quiet)
-    append, batches = pack._append, []
+    whole = pack_dataset(dataset, tmp_path / "whole", skip_unreadable=True, **quiet)
+    append, batches = _append, []
 
     def append_half(images, *others):
         batches.append(len(images))
@@ -544,7 +542,7 @@ def test_interrupted_at_each_batch_it_gives_the_same_bytes(tmp_path, monkeypatch
     stops = 0
     while True:
         try:
-            stopped = pack.pack(dataset, tmp_path / "stopped", skip_unreadable=True, **quiet)
+            stopped = pack_dataset(dataset, tmp_path / "stopped", skip_unreadable=True, **quiet)
         except KeyboardInterrupt:
             stops += 1
         else:
@@ -556,10 +554,10 @@ def test_interrupted_at_each_batch_it_gives_the_same_bytes(tmp_path, monkeypatch
 @pytest.mark.fast
 def test_a_packed_set_that_lost_a_file_is_made_again(tmp_path):
     path = make_npz(tmp_path / "a.npz", images=noise(300, 16, 16))
-    packed = pack.pack(str(path), tmp_path, **quiet)
+    packed = pack_dataset(str(path), tmp_path, **quiet)
     before = contents(packed)
     os.truncate(packed / "test-images.u8", 16)
-    assert contents(pack.pack(str(path), tmp_path, **quiet)) == before
+    assert contents(pack_dataset(str(path), tmp_path, **quiet)) == before
 
 
 def test_two_at_once_pack_it_once(tmp_path, few):
@@ -587,10 +585,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, many):
         str(many),
         str(tmp_path),
     ]
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": paths}
-    )
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     # MiB; the images alone are 234
     assert int(lines[-1]) / (1024**2 if sys.platform == "darwin" else 1) / 1024 < 150, lines
@@ -599,11 +594,13 @@ def test_memory_does_not_grow_with_the_images(tmp_path, many):
 
 @pytest.mark.fast
 def test_progress_has_rate_and_time_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "BATCH", 100)
+    monkeypatch.setattr(sources, "BATCH", 100)
     clock = iter(range(1000))
     monkeypatch.setattr(pack.time, "monotonic", lambda: next(clock))
     said = []
-    pack.pack(str(make_npz(tmp_path / "a.npz", images=noise(1000, 16, 16))), tmp_path, said.append)
+    pack_dataset(
+        str(make_npz(tmp_path / "a.npz", images=noise(1000, 16, 16))), tmp_path, said.append
+    )
     name = next((tmp_path / "sets").glob("a-*/")).name
     assert said[1] == f"{name}: 200 of 1,000 images, 100 a second, 8 s left"
     assert len(said) == 1 + 4
@@ -781,7 +778,7 @@ def test_a_class_that_loses_all_its_images_to_skipping(tmp_path):
     (folder / "emu").mkdir()
     (folder / "emu" / "1.png").write_bytes(b"")
     with pytest.raises(UserError, match="no image of class emu"):
-        pack.pack(str(folder), tmp_path, skip_unreadable=True, **quiet)
+        pack_dataset(str(folder), tmp_path, skip_unreadable=True, **quiet)
 
 
 @pytest.mark.fast
@@ -805,15 +802,15 @@ def test_a_data_folder_that_cannot_be_one(tmp_path):
     (tmp_path / "file").write_text("")
     path = make_npz(tmp_path / "a.npz", images=noise(300, 16, 16))
     with pytest.raises(UserError, match="cannot be written"):
-        pack.pack(str(path), tmp_path / "file", **quiet)
+        pack_dataset(str(path), tmp_path / "file", **quiet)
 
 
 @pytest.mark.fast
 def test_a_lock_that_is_held_is_waited_for(tmp_path):
     path, said = make_npz(tmp_path / "a.npz", images=noise(300, 16, 16)), []
-    name, _ = pack.find(str(path), tmp_path, said.append)
+    name, _ = resolve_dataset(str(path), tmp_path, said.append)
     held = Lock(Path(tmp_path / "sets" / f"{name}.lock"))
     assert held.acquire()
     threading.Timer(0.5, held.release).start()
-    pack.pack(str(path), tmp_path, said.append)
+    pack_dataset(str(path), tmp_path, said.append)
     assert "waiting" in said[0]

@@ -11,16 +11,21 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
-import workers
 import yaml
 from conftest import TINY, command, fashion_gan, fashion_gan_here, small_cluster, wait_until
-from profiles import read_profile
 
-from fashion_gan import checkpoint, data, parallel
+from fashion_gan.catalog.runs import find_run
+from fashion_gan.config.params import Params
+from fashion_gan.config.profiles import read_profile
+from fashion_gan.data import batches
+from fashion_gan.data.datasets import Split
 from fashion_gan.errors import UserError
-from fashion_gan.params import Params
-from fashion_gan.run import Run, find
-from fashion_gan.state import FrechetObjective, TrainingState, average, step
+from fashion_gan.runs.run import Run
+from fashion_gan.training import ray_worker
+from fashion_gan.training import step as training_step
+from fashion_gan.training.checkpoints import load_latest, save_checkpoint
+from fashion_gan.training.state import TrainingState
+from fashion_gan.training.step import FrechetObjective, step, update_ema
 
 pytestmark = [pytest.mark.timeout(900)]
 two_cores = pytest.mark.skipif(os.cpu_count() < 2, reason="this machine has one core")
@@ -33,8 +38,14 @@ SIZE = TINY | {
 }
 RECIPES = (
     {"augment": "translate+cutout"},
-    {"loss": "hinge", "r1": 1.0, "r2": 1.0, "penalty_every": 4},
-    {"loss": "relativistic", "d_norm": False, "r1": 1.0, "feature_loss": 0.0, "conditional": False},
+    {"loss": "hinge", "r1": 1.0, "r2": 1.0, "penalty_interval": 4},
+    {
+        "loss": "relativistic",
+        "d_norm": False,
+        "r1": 1.0,
+        "frechet_weight": 0.0,
+        "conditional": False,
+    },
 )
 
 
@@ -46,37 +57,42 @@ def some_steps(rank, size, folder):
     sums leaves no trace."""
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    single = data.make_transform()
-    data.make_transform = lambda: lambda images: single(images).double()
+    single = batches.make_transform()
+    for module in (batches, training_step):
+        module.make_transform = lambda: lambda images: single(images).double()
     if size > 1:
         torch.distributed.init_process_group(
             "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size
         )
-        parallel.team = parallel.Team(rank, size, folder / "stop")
     images = torch.randint(
         0, 256, (64 * STEPS, 1, 28, 28), generator=torch.Generator().manual_seed(0)
     ).to(torch.uint8)
-    split = data.Split(images, torch.arange(64 * STEPS) % 10)
+    split = Split(images, torch.arange(64 * STEPS) % 10)
     for number, recipe in enumerate(RECIPES):
         params = Params(
-            subset=64 * STEPS, channels=8, feature_from=640, batch_size=64, workers=size, **recipe
+            subset=64 * STEPS,
+            channels=8,
+            frechet_start=640,
+            batch_size=64,
+            processes=size,
+            **recipe,
         )
         state = TrainingState(params)
         frechet = (
             FrechetObjective(split, params.conditional, state.device)
-            if params.feature_loss
+            if params.frechet_weight
             else None
         )
         if frechet:
             frechet.root, frechet.mean = frechet.root.double(), frechet.mean.double()
-        for real, labels in data.batches(split, params.batch_size, 0, 0):
+        for real, labels in batches.batches(split, params.batch_size, 0, 0):
             step(state, real, labels, params, frechet)
             state.position.images += len(real)
-            average(state, params)
+            update_ema(state, params)
         if rank == 0:
             parts = {
                 name: getattr(state, name).state_dict()
-                for name in ("generator", "discriminator", "averaged", "moments")
+                for name in ("generator", "discriminator", "ema_generator", "moments")
             }
             torch.save(parts | {"losses": state.losses}, folder / f"{size}-{number}.pt")
     if size > 1:
@@ -102,7 +118,7 @@ def test_two_workers_take_the_same_steps_as_one(tmp_path):
 
 def written(project, **changes):
     path = project / "params" / "two.yaml"
-    path.write_text(yaml.safe_dump(SIZE | {"workers": 2} | changes))
+    path.write_text(yaml.safe_dump(SIZE | {"processes": 2} | changes))
     return path
 
 
@@ -159,16 +175,16 @@ def test_a_killed_worker_and_a_killed_node_cost_nothing(ray, project, monkeypatc
     finally:
         run.kill()
         cluster.shutdown()
-    found = find("two")
+    found = find_run("two")
     assert found.info["status"] == "FINISHED"
     assert whole(found, 6)
     assert found.info["images_seen"] == 6 * 1024
     monkeypatch.delenv("RAY_ADDRESS")
     alone = fashion_gan_here(
-        "run", str(written(project, workers=1, epochs=1)), "--name", "one", cwd=project
+        "run", str(written(project, processes=1, epochs=1)), "--name", "one", cwd=project
     )
     assert alone.returncode == 0, alone.stderr
-    ours, theirs = (find(name).series("loss_d")[1][0] for name in ("two", "one"))
+    ours, theirs = (find_run(name).series("loss_d")[1][0] for name in ("two", "one"))
     # the first epoch's mean, before rounding has grown
     assert ours == pytest.approx(theirs, rel=0.02)
     assert (found.folder / "generator.safetensors").exists()
@@ -181,9 +197,9 @@ def test_a_run_of_two_workers_on_this_machine(ray, project):
         "run", str(written(project, epochs=1, subset=512)), "--name", "two", cwd=project
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert find("two").info["status"] == "FINISHED"
-    assert whole(find("two"), 1)
-    assert (find("two").folder / "generator.safetensors").exists()
+    assert find_run("two").info["status"] == "FINISHED"
+    assert whole(find_run("two"), 1)
+    assert (find_run("two").folder / "generator.safetensors").exists()
     assert not workers_of(project)
 
 
@@ -209,12 +225,12 @@ def test_an_interrupted_training_goes_on_alone(ray, project):
     finally:
         run.kill()
     wait_until(lambda: not workers_of(project), 60, project / "log.txt")
-    found = find("s")
+    found = find_run("s")
     assert found.info["status"] == "KILLED"
-    kept = checkpoint.load_last(folder / "checkpoints")["state"]["position"]
+    kept = load_latest(folder / "checkpoints")["state"]["position"]
     assert kept["images"] >= 1024
     epochs = kept["epoch"] + 1
-    done = fashion_gan("resume", "s", "-p", f"epochs={epochs}", "-p", "workers=1", cwd=project)
+    done = fashion_gan("resume", "s", "-p", f"epochs={epochs}", "-p", "processes=1", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert whole(found, epochs)
 
@@ -225,13 +241,13 @@ def test_a_nan_is_said_in_one_line_and_not_tried_again(ray, project):
     params = read_profile(written(project), []).params
     state = TrainingState(params)
     torch.nn.init.constant_(state.generator.project.weight, float("nan"))
-    kept = checkpoint.save(project / "checkpoints", state.state_dict(), params.model_dump(), 0, 1)
+    kept = save_checkpoint(project / "checkpoints", state.state_dict(), params.model_dump(), 0, 1)
     done = fashion_gan(
         "run", str(written(project, checkpoint=str(kept))), "--name", "nan", cwd=project
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "a loss became NaN or infinite" in done.stderr
-    assert find("nan").info["status"] == "FAILED"
+    assert find_run("nan").info["status"] == "FAILED"
     assert not workers_of(project)
 
 
@@ -243,17 +259,18 @@ def test_whichever_worker_fails_says_why(ray, project, monkeypatch):
         "ray.train.get_context",
         lambda: SimpleNamespace(get_world_rank=lambda: 1, get_world_size=lambda: 2),
     )
-    monkeypatch.setattr(parallel, "team", parallel.team)  # put back afterwards
     with pytest.raises(UserError):
-        workers.work({"params": params, "folder": str(project / "reports"), "root": str(project)})
-    assert "none" in (project / "reports" / workers.FAILURE).read_text()
+        ray_worker.work(
+            {"params": params, "folder": str(project / "reports"), "root": str(project)}
+        )
+    assert "none" in (project / "reports" / ray_worker.FAILURE).read_text()
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"workers": 3}, "batch_size 64 cannot be shared by 3 workers; make it a multiple"),
-        ({"workers": 0}, "parameter workers is '0'; allowed: int from 1"),
+        ({"processes": 3}, "batch_size 64 cannot be shared by 3 processes; make it a multiple"),
+        ({"processes": 0}, "parameter processes is '0'; allowed: int from 1"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(project, changes, words):
@@ -266,10 +283,10 @@ def test_what_cannot_be_shared_is_refused(project, changes, words):
 def test_too_small_a_cluster_and_none(ray, project):
     many = 64
     assert os.cpu_count() < many
-    done = fashion_gan("run", str(written(project, workers=many, batch_size=64)), cwd=project)
+    done = fashion_gan("run", str(written(project, processes=many, batch_size=64)), cwd=project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert (
-        f"64 workers take each 1 cores and 0 GPUs; the cluster's machines have {os.cpu_count()}"
+        f"64 processes take each 1 cores and 0 GPUs; the cluster's machines have {os.cpu_count()}"
         " cores" in done.stderr
     )
     began = time.monotonic()

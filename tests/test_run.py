@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 
-import copier
 import pytest
 
-from fashion_gan import UserError, plots
-from fashion_gan import run as runs
-from fashion_gan.params import Params
-from fashion_gan.run import Run
+from fashion_gan import UserError
+from fashion_gan.catalog.runs import find_run, open_run
+from fashion_gan.config.params import Params
+from fashion_gan.report import plots
+from fashion_gan.runs.run import RUN_VARIABLE, Run, all_runs, check_name, newest_finished
+from fashion_gan.tracking import mlflow_sync
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_a_drawing_of_an_earlier_attempt_does_not_stand_in_for_a_new_picture(run
 @pytest.mark.parametrize("name", ["a/b", "..", "../x", "", "scratch", "-x", "a b", "latest"])
 def test_bad_names(bare_project, name):
     with pytest.raises(UserError, match="not allowed"):
-        runs.check_name(name)
+        check_name(name)
 
 
 def test_a_taken_name_is_refused_and_names_by_time_never_meet(run, bare_project):
@@ -97,59 +98,62 @@ def test_a_taken_name_is_refused_and_names_by_time_never_meet(run, bare_project)
 
 
 def test_find(run, bare_project, monkeypatch):
-    assert runs.find("r1").folder == runs.find("latest").folder == runs.find(str(run.folder)).folder
+    assert find_run("r1").folder == find_run("latest").folder == find_run(str(run.folder)).folder
     with pytest.raises(UserError, match="the newest are: r1"):
-        runs.find("r2")
+        find_run("r2")
     monkeypatch.chdir(bare_project / "notebooks")
-    assert runs.find("r1").folder == run.folder
+    assert find_run("r1").folder == run.folder
 
 
-def test_outside_a_project_it_says_so(tmp_path, monkeypatch):
+def test_outside_a_project_there_is_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="no fashion-gan project"):
-        runs.find("x")
+    with pytest.raises(UserError, match="no run 'x'"):
+        find_run("x")
+    with pytest.raises(UserError, match="in no fashion-gan project; change into one"):
+        Run.create(Params())
 
 
 def test_by_hand_only_training_makes_a_run(bare_project, monkeypatch):
     monkeypatch.setattr(Run, "follow", lambda self: None)
-    scratch = Run.open(Params(), kind="evaluate")
+    scratch = open_run(Params(), kind="evaluate")
     assert scratch.folder == bare_project / "reports" / "scratch" / "evaluate"
     (scratch.folder / "old").write_text("x")
-    assert not (Run.open(Params(), kind="evaluate").folder / "old").exists()
-    assert runs.all_runs() == []
-    with Run.open(Params(), kind="train") as made:
+    assert not (open_run(Params(), kind="evaluate").folder / "old").exists()
+    assert all_runs() == []
+    with open_run(Params(), kind="train") as made:
         assert made.info["status"] == "RUNNING"
     assert made.info["status"] == "FINISHED"
-    assert [r.name for r in runs.all_runs()] == [made.name]
+    assert [r.name for r in all_runs()] == [made.name]
 
 
 def test_under_the_pipeline_a_notebook_joins_its_run(run, monkeypatch):
-    monkeypatch.setenv(runs.RUN_VARIABLE, str(run.folder))
-    with Run.open(Params(), kind="evaluate") as joined:
+    monkeypatch.setenv(RUN_VARIABLE, str(run.folder))
+    with open_run(Params(), kind="evaluate") as joined:
         assert joined.folder == run.folder
     assert joined.info["status"] == "RUNNING"
 
 
 def test_a_run_whose_process_vanished_is_closed_by_the_next(bare_project):
     code = (
-        "from fashion_gan.run import Run; from fashion_gan.params import Params; import os;"
+        "import os; from fashion_gan.runs.run import Run;"
+        " from fashion_gan.config.params import Params;"
         " Run.create(Params(), name='gone'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=bare_project, env=os.environ)
-    assert runs.find("gone").info["status"] == "RUNNING"
+    assert find_run("gone").info["status"] == "RUNNING"
     said = []
-    copier.close_vanished(said.append)
-    assert runs.find("gone").info["status"] == "FAILED"
+    mlflow_sync.close_vanished(said.append)
+    assert find_run("gone").info["status"] == "FAILED"
     assert "fashion-gan resume gone" in said[0]
 
 
 def test_a_run_that_is_alive_is_left_alone(run):
-    assert copier.close_vanished(print) == []
+    assert mlflow_sync.close_vanished(print) == []
     assert run.info["status"] == "RUNNING"
 
 
 def test_run_does_not_import_mlflow():
-    code = "import sys; import fashion_gan.run; sys.exit('mlflow' in sys.modules)"
+    code = "import sys; import fashion_gan.runs.run; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -197,7 +201,7 @@ def test_how_a_run_by_hand_ends(run, capsys, error, status, reason):
 
 
 def test_under_the_pipeline_an_error_leaves_the_end_to_it(run, monkeypatch):
-    monkeypatch.setenv(runs.RUN_VARIABLE, str(run.folder))
+    monkeypatch.setenv(RUN_VARIABLE, str(run.folder))
     with contextlib.suppress(ValueError), Run(run.folder):
         raise ValueError("the pipeline will say it")
     assert run.info["status"] == "RUNNING"
@@ -223,16 +227,16 @@ def test_where_it_is_seen(run):
 def test_a_notebook_by_hand_goes_on_with_the_run_that_it_names(run, monkeypatch):
     monkeypatch.setattr(Run, "follow", lambda self: self.update(seen=True))
     with pytest.raises(UserError, match="is being worked on by another process"):
-        Run.open(Params(run="r1"), kind="train")
+        open_run(Params(run_name="r1"), kind="train")
     run.finish("KILLED")
-    again = Run.open(Params(run="r1"), kind="train")
+    again = open_run(Params(run_name="r1"), kind="train")
     assert (again.folder, again.info["status"], again.info["seen"]) == (run.folder, "RUNNING", True)
-    assert Run.open(Params(run="r1"), kind="evaluate").folder == run.folder
+    assert open_run(Params(run_name="r1"), kind="evaluate").folder == run.folder
     again.lock.release()
 
 
 def test_scratch_is_told_from_runs_and_is_no_run(bare_project):
-    scratch = Run.open(Params(epochs=7), kind="sample")
+    scratch = open_run(Params(epochs=7), kind="sample")
     assert (scratch.info["status"], scratch.info["name"], scratch.info["params"]["epochs"]) == (
         "SCRATCH",
         "scratch/sample",
@@ -241,7 +245,7 @@ def test_scratch_is_told_from_runs_and_is_no_run(bare_project):
     scratch.follow()  # starts nothing
     assert not (scratch.folder / "sync.log").exists()
     with pytest.raises(UserError, match="is no run that is tracked"):
-        runs.find(str(scratch.folder), tracked=True)
+        find_run(str(scratch.folder), tracked=True)
 
 
 def test_the_last_value_and_all_of_json(run):
@@ -266,26 +270,26 @@ def test_the_newest_that_finished_with_a_generator(bare_project):
             (run.folder / "generator.safetensors").write_bytes(b"x")
         run.finish(status)
         made.append(run)
-    assert [run.name for run in runs.all_runs()] == ["r0", "r1", "r2", "r3"]
-    assert runs.newest_finished().name == "r1"
+    assert [run.name for run in all_runs()] == ["r0", "r1", "r2", "r3"]
+    assert newest_finished().name == "r1"
     made[0].update(created=9)
-    assert [run.name for run in runs.all_runs()] == ["r1", "r2", "r3", "r0"]
-    assert runs.newest_finished().name == runs.find("latest").name == "r0"
+    assert [run.name for run in all_runs()] == ["r1", "r2", "r3", "r0"]
+    assert newest_finished().name == find_run("latest").name == "r0"
 
 
 def test_no_run_yet(bare_project):
-    assert runs.newest_finished() is None
+    assert newest_finished() is None
     with pytest.raises(UserError, match="there is no run yet"):
-        runs.find("latest")
+        find_run("latest")
     with pytest.raises(UserError, match="the newest are: none yet"):
-        runs.find("")
+        find_run("")
 
 
 def test_the_longest_name(bare_project):
-    assert runs.check_name("a" * 100) == "a" * 100
+    assert check_name("a" * 100) == "a" * 100
     for name in ("a" * 101, "a..b", "showcase"):
         with pytest.raises(UserError, match="not allowed"):
-            runs.check_name(name)
+            check_name(name)
 
 
 def test_names_by_time_say_what_was_run(bare_project):

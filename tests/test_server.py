@@ -25,7 +25,7 @@ from faulted import faulted
 from servers import Engine, Processes
 
 from fashion_gan.files import Lock, digest
-from fashion_gan.run import Run
+from fashion_gan.runs.run import Run
 
 
 def small(project):
@@ -187,13 +187,14 @@ def test_a_copied_folder_alone_gives_the_same_run_on_another_server(
 
 def fields(run):
     """All that MLflow holds of a run, without what belongs to a store (ids, addresses)."""
-    import copier
-    import registry
-    import store
+    from fashion_gan.tracking import mlflow_sync
+    from fashion_gan.tracking.client import EXPERIMENT, make_client
 
-    client = registry.make_client()
-    experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
-    (found,) = client.search_runs([experiment], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'")
+    client = make_client()
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    (found,) = client.search_runs(
+        [experiment], f"tags.`{mlflow_sync.RUN_TAG}` = '{run.info['uuid']}'"
+    )
     metrics = {
         n: sorted(
             (m.step, m.timestamp, m.value) for m in client.get_metric_history(found.info.run_id, n)

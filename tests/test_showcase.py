@@ -7,15 +7,17 @@ import statistics
 import pytest
 from conftest import ROOT
 
-from fashion_gan import evaluation, latent, model
 from fashion_gan.files import read_json
+from fashion_gan.metrics.evaluator import Evaluator
+from fashion_gan.models.latents import balanced_labels, sample_images
+from fashion_gan.models.serialization import GENERATOR, load_generator
 
 SHOWCASE = ROOT / "reports" / "showcase"
 
 
 @pytest.mark.fast
 def test_readme_says_what_the_showcase_holds():
-    import showcase
+    from scripts import showcase
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert showcase.MARKS.search(readme), "the marks around the results are gone"
@@ -26,7 +28,7 @@ def test_readme_says_what_the_showcase_holds():
 def test_no_figure_stands_outside_of_what_is_made_from_json():
     """The results are (the test above); elsewhere README has no number with a decimal point or a
     unit but versions and addresses."""
-    import showcase
+    from scripts import showcase
 
     text = showcase.MARKS.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
     text = re.sub(r"Python 3\.\d+|MLflow 3\.\d+\.\d+|to 3\.\d+\.\d+|127\.0\.0\.1", "", text)
@@ -35,10 +37,10 @@ def test_no_figure_stands_outside_of_what_is_made_from_json():
 
 @pytest.mark.fast
 def test_the_card_is_made_from_json():
-    from fashion_gan.report import rendered
-    from fashion_gan.run import Run
+    from fashion_gan.report.render import render
+    from fashion_gan.runs.run import Run
 
-    assert rendered("model_card.md", Run(SHOWCASE)) == (SHOWCASE / "MODEL_CARD.md").read_text(
+    assert render("model_card.md", Run(SHOWCASE)) == (SHOWCASE / "MODEL_CARD.md").read_text(
         encoding="utf-8"
     )
 
@@ -57,7 +59,7 @@ def test_readmes_pictures_are_there():
 
 @pytest.mark.fast
 def test_it_is_small():
-    assert (SHOWCASE / model.FILE).stat().st_size <= 2_000_000
+    assert (SHOWCASE / GENERATOR).stat().st_size <= 2_000_000
     assert sum(p.stat().st_size for p in SHOWCASE.rglob("*") if p.is_file()) < 5_000_000
 
 
@@ -65,16 +67,16 @@ def test_it_is_small():
 def test_the_shipped_generator_scores_what_is_written(data_dir):
     """The same samples from the float16 weights: the figures agree with those of the run they come
     from."""
-    found = model.load_generator(SHOWCASE / model.FILE)
+    found = load_generator(SHOWCASE / GENERATOR)
     written = read_json(SHOWCASE / "scores.json")
-    labels = latent.balanced_labels(written["samples"])
-    images = latent.sample(
+    labels = balanced_labels(written["samples"])
+    images = sample_images(
         found.generator,
         written["samples"],
         read_json(SHOWCASE / "run.json")["params"]["sample_seed"],
         labels,
     )
-    evaluator = evaluation.Evaluator(data_dir)
+    evaluator = Evaluator(data_dir)
     scores = evaluator.figures(evaluator.look(images), labels)
     assert evaluator.measure(len(images)) == written["measure"]
     for key in ("distance", "recall", "label_accuracy"):  # one draw, and the mean of several

@@ -8,17 +8,18 @@ import subprocess
 import time
 from collections import Counter
 
-import pipeline
 import psutil
 import pytest
-import registry
-import sweep
 import yaml
 from conftest import TINY, command, fashion_gan, fashion_gan_here, small_cluster, wait_until
 from copies import differences
 
-from fashion_gan import comparison
-from fashion_gan.run import Run, find
+from fashion_gan.catalog import comparison
+from fashion_gan.catalog.runs import find_run
+from fashion_gan.pipeline import engine
+from fashion_gan.runs.run import Run
+from fashion_gan.sweeps.spec import base_of, points_of, read_sweep
+from fashion_gan.tracking.client import make_client
 
 pytestmark = [pytest.mark.timeout(600)]
 POINTS = int(os.environ.get("SWEEP_POINTS", 2))  # besides the base; 11 for a sweep of 12 trials
@@ -110,7 +111,7 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     finally:
         tuned.kill()
         cluster.shutdown()
-    run = find("s")
+    run = find_run("s")
     runs = comparison.trials(run)
     assert [each.name for each in runs] == [f"s-{number:03d}" for number in range(1, POINTS + 2)]
     assert all(whole(each) for each in runs), {each.name: each.info["status"] for each in runs}
@@ -120,7 +121,7 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
         "s-001 (seed=0, lr_g=0.0002): died; it will be tried again"
         in (project / "sweep.log").read_text()
     )
-    client = registry.make_client()
+    client = make_client()
     copies = {
         r.info.run_name: r
         for r in client.search_runs([e.experiment_id for e in client.search_experiments()])
@@ -145,12 +146,12 @@ def test_a_small_sweep_on_this_machine(ray, project):
     path = written(project, size, seeds=[0], space={"lr_g": {"choice": ["1e-3"]}})
     done = fashion_gan("sweep", str(path), "--name", "s", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-    runs = comparison.trials(find("s"))
+    runs = comparison.trials(find_run("s"))
     assert [run.info["params"]["lr_g"] for run in runs] == [2e-4, 1e-3]
     assert all(whole(run) for run in runs)
-    assert all(differences(run) == [] for run in (find("s"), *runs))
-    assert find("s").read_json("swept")["verdict"] in (
-        find("s").folder / "07_sweep.html"
+    assert all(differences(run) == [] for run in (find_run("s"), *runs))
+    assert find_run("s").read_json("swept")["verdict"] in (
+        find_run("s").folder / "07_sweep.html"
     ).read_text().replace("&#39;", "'")
 
 
@@ -190,23 +191,23 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
             30,
             project / "sweep.log",
         )
-        assert find("s").info["status"] == "KILLED"
+        assert find_run("s").info["status"] == "KILLED"
         assert "go on with: fashion-gan resume s" in (project / "sweep.log").read_text()
-        first = find("s-001")
+        first = find_run("s-001")
         assert first.info["status"] == "KILLED"
         # then jupyter kills the kernel, and its last steps are lost
-        assert first.info["ended"] - asked < pipeline.SHUTDOWN_WAIT / 2
+        assert first.info["ended"] - asked < engine.SHUTDOWN_WAIT / 2
         assert (first.folder / "index.html").exists()
         done = fashion_gan("resume", "s", cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
-        ends = {row["trial"]: row["end"] for row in comparison.rows(find("s"))}
+        ends = {row["trial"]: row["end"] for row in comparison.rows(find_run("s"))}
         assert ends == {"s-001": "finished", "s-002": "stopped early"}
-        assert "stopped early" in (find("s").folder / "07_sweep.html").read_text()
-        attempts = [run.info["attempts"] for run in comparison.trials(find("s"))]
+        assert "stopped early" in (find_run("s").folder / "07_sweep.html").read_text()
+        attempts = [run.info["attempts"] for run in comparison.trials(find_run("s"))]
         # nothing is left to do: no trial is run again
         again = fashion_gan("resume", "s", cwd=project)
         assert again.returncode == 0, again.stdout + again.stderr
-        assert [run.info["attempts"] for run in comparison.trials(find("s"))] == attempts
+        assert [run.info["attempts"] for run in comparison.trials(find_run("s"))] == attempts
     finally:
         tuned.kill()
         cluster.shutdown()
@@ -238,8 +239,8 @@ CASES = {
         "loss: range must be two rising numbers",
     ),
     "range of truths": (
-        {"space": {"refine": {"range": ["false", "true"]}}},
-        "refine: range must be two rising numbers",
+        {"space": {"extra_conv": {"range": ["false", "true"]}}},
+        "extra_conv: range must be two rising numbers",
     ),
     "log of nothing": (
         {"space": {"r1": {"log": ["0", "1"]}}},
@@ -275,7 +276,7 @@ def test_no_cluster_and_too_small_a_cluster(ray, project):
     done = fashion_gan("sweep", str(written(project)), "--address", "127.0.0.1:9", cwd=project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "no Ray cluster answers at 127.0.0.1:9" in done.stderr
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     done = fashion_gan("sweep", str(written(project, cores=999)), cwd=project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert (
@@ -297,12 +298,12 @@ def test_no_cluster_and_too_small_a_cluster(ray, project):
     ],
 )
 def test_no_point_is_drawn_twice(ray, project, space, drawn):
-    plan = sweep.read(written(project, space=space, trials=20))
-    first, *others = sweep.points_of(plan, sweep.base_of(plan))
+    plan = read_sweep(written(project, space=space, trials=20))
+    first, *others = points_of(plan, base_of(plan))
     assert first["lr_g"] == 2e-4
     assert others == drawn
-    wide = sweep.read(written(project, space={"lr_g": {"log": ["1e-4", "1e-3"]}}, trials=20))
-    assert len({point["lr_g"] for point in sweep.points_of(wide, sweep.base_of(wide))}) == 21
+    wide = read_sweep(written(project, space={"lr_g": {"log": ["1e-4", "1e-3"]}}, trials=20))
+    assert len({point["lr_g"] for point in points_of(wide, base_of(wide))}) == 21
 
 
 @pytest.mark.parametrize(

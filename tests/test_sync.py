@@ -7,18 +7,20 @@ import threading
 import time
 from pathlib import Path
 
-import copier
-import machine
 import pytest
-import registry
-import store
 import torch
 from conftest import fashion_gan_here
 
-from fashion_gan import UserError, model
-from fashion_gan.networks import Discriminator, Generator
-from fashion_gan.params import Params
-from fashion_gan.run import Run
+from fashion_gan import UserError
+from fashion_gan.catalog.generators import find_generator
+from fashion_gan.config.params import Params
+from fashion_gan.config.settings import shown_uri, tracking_uri
+from fashion_gan.files import Lock
+from fashion_gan.models.networks import Discriminator, Generator
+from fashion_gan.models.serialization import DISCRIMINATOR, GENERATOR, load_generator, save_network
+from fashion_gan.runs.run import Run
+from fashion_gan.tracking import mlflow_sync, system_metrics
+from fashion_gan.tracking.client import EXPERIMENT, MODEL_NAME, make_client, short_message
 
 
 @pytest.fixture
@@ -47,19 +49,25 @@ SCORES |= {"kernel_error": 0.001, "like": "real images blurred by 0.5 px", "warn
 
 def fill(run, distance, seed=0):
     torch.manual_seed(seed)
-    params = {"latent_dim": 8, "channels": 8, "conditional": True, "refine": False, "d_norm": True}
-    model.save_network(run.folder / model.FILE, Generator(8, 8, True), params)
-    model.save_network(run.folder / model.DISCRIMINATOR, Discriminator(8, True), params)
+    params = {
+        "latent_dim": 8,
+        "channels": 8,
+        "conditional": True,
+        "extra_conv": False,
+        "d_norm": True,
+    }
+    save_network(run.folder / GENERATOR, Generator(8, 8, True), params)
+    save_network(run.folder / DISCRIMINATOR, Discriminator(8, True), params)
     run.log_json(SCORES | {"distance": distance}, "scores")
     for step in range(1, 4):
         run.log_metrics({"loss_d": 1.0 / step, "loss_g": float(step)}, step)
 
 
 def find(run):
-    client = registry.make_client()
-    experiment = client.get_experiment_by_name(store.EXPERIMENT)
+    client = make_client()
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     found = client.search_runs(
-        [experiment.experiment_id], f"tags.`{copier.RUN_TAG}` = '{run.info['uuid']}'"
+        [experiment.experiment_id], f"tags.`{mlflow_sync.RUN_TAG}` = '{run.info['uuid']}'"
     )
     assert len(found) == 1
     return client, found[0]
@@ -72,9 +80,9 @@ def history(client, found, name):
 def test_one_mlflow_run_holds_it_all_and_again_adds_nothing(run):
     run.finish()
     for _ in range(2):
-        copier.sync(run)
+        mlflow_sync.sync(run)
     (run.folder / "mlflow.json").unlink()  # even when the copier's memory is gone
-    copier.sync(run)
+    mlflow_sync.sync(run)
     client, found = find(run)
     assert found.info.status == "FINISHED"
     assert found.data.params["seed"] == "0"
@@ -82,20 +90,20 @@ def test_one_mlflow_run_holds_it_all_and_again_adds_nothing(run):
     assert history(client, found, "loss_g") == [(1, 1.0), (2, 2.0), (3, 3.0)]
     names = {a.path for a in client.list_artifacts(found.info.run_id)}
     assert {"run.json", "metrics.jsonl", "model", "generator.safetensors"} <= names
-    assert len(client.search_model_versions(f"name='{store.MODEL_NAME}'")) == 1
+    assert len(client.search_model_versions(f"name='{MODEL_NAME}'")) == 1
 
 
 def test_a_point_is_not_doubled_after_a_copier_was_killed_between_batch_and_memory(run):
-    begun = copier.Copier(run, registry.make_client())
+    begun = mlflow_sync.Copier(run, make_client())
     begun.copy_points("metrics.jsonl")  # sent, not remembered
     run.finish()
-    copier.sync(run)
+    mlflow_sync.sync(run)
     client, found = find(run)
     assert len(history(client, found, "loss_d")) == 3
 
 
 def test_following_ends_with_the_runs_own_status(run):
-    follower = threading.Thread(target=copier.sync, args=(Run(run.folder), True, print, 0.1))
+    follower = threading.Thread(target=mlflow_sync.sync, args=(Run(run.folder), True, print, 0.1))
     follower.start()
     time.sleep(1)
     run.log_metrics({"loss_d": 0.1}, 4)
@@ -110,11 +118,11 @@ def test_following_ends_with_the_runs_own_status(run):
 
 def test_a_vanished_run_ends_failed(run):
     run.lock.release()  # as when its process is killed
-    copier.sync(run, follow=True)
+    mlflow_sync.sync(run, follow=True)
     found = find(run)[1]
     assert (found.info.status, found.data.tags["reason"]) == ("FAILED", "its process vanished")
     assert run.info["status"] == "FAILED"
-    assert copier.close_vanished(lambda _: None) == []
+    assert mlflow_sync.close_vanished(lambda _: None) == []
 
 
 CHAMPIONS = [
@@ -129,11 +137,11 @@ CHAMPIONS = [
 
 def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
     run.finish()
-    copier.sync(run)
-    client = registry.make_client()
+    mlflow_sync.sync(run)
+    client = make_client()
 
     def champion():
-        return client.get_model_version_by_alias(store.MODEL_NAME, "champion").tags["run"]
+        return client.get_model_version_by_alias(MODEL_NAME, "champion").tags["run"]
 
     assert champion() == "r1"
     for name, distance, measure, expected in CHAMPIONS:
@@ -141,32 +149,32 @@ def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
         fill(other, distance, seed=int(name[1]))
         other.log_json({"measure": measure, "distance": distance}, "scores")
         other.finish()
-        copier.sync(other)
+        mlflow_sync.sync(other)
         assert champion() == expected, name
 
 
 def test_a_longer_training_of_the_same_run_is_another_version_with_files_of_its_own(run):
     run.finish()
-    copier.sync(run)
+    mlflow_sync.sync(run)
     fill(run, 1.0, seed=7)
-    copier.sync(run)
+    mlflow_sync.sync(run)
     client, _ = find(run)
-    versions = client.search_model_versions(f"name='{store.MODEL_NAME}'")
+    versions = client.search_model_versions(f"name='{MODEL_NAME}'")
     assert len(versions) == 2
-    digests = {model.find(f"models:/{store.MODEL_NAME}/{v.version}").digest for v in versions}
+    digests = {find_generator(f"models:/{MODEL_NAME}/{v.version}").digest for v in versions}
     assert len(digests) == 2
     assert (
-        model.find("models:/fashion-gan@champion").digest
-        == model.load_generator(run.folder / model.FILE).digest
+        find_generator("models:/fashion-gan@champion").digest
+        == load_generator(run.folder / GENERATOR).digest
     )
 
 
 def test_a_copier_that_is_still_closing_is_waited_for(run):
     """A resume right after a kill: the earlier copier holds the lock; the new one waits, and MLflow
     ends with the truth."""
-    closing = copier.Lock(run.folder / "sync.lock")
+    closing = Lock(run.folder / "sync.lock")
     assert closing.acquire()
-    follower = threading.Thread(target=copier.sync, args=(Run(run.folder), True, print, 0.1))
+    follower = threading.Thread(target=mlflow_sync.sync, args=(Run(run.folder), True, print, 0.1))
     follower.start()
     time.sleep(0.7)
     closing.release()
@@ -178,9 +186,9 @@ def test_a_copier_that_is_still_closing_is_waited_for(run):
 
 def test_params_changed_by_a_resume_become_tags(run):
     run.finish()
-    copier.sync(run)
+    mlflow_sync.sync(run)
     run.update(params=run.info["params"] | {"epochs": 99}, status="FINISHED")
-    copier.sync(run)
+    mlflow_sync.sync(run)
     _, found = find(run)
     assert found.data.params["epochs"] == str(Params().epochs)
     assert found.data.tags["resumed.epochs"] == "99"
@@ -191,10 +199,10 @@ def test_a_store_that_does_not_answer_is_one_line_and_loses_nothing(run, monkeyp
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match="fashion-gan sync r1") as error:
-        copier.sync(run)
+        mlflow_sync.sync(run)
     assert "\n" not in str(error.value)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    copier.sync(run)
+    mlflow_sync.sync(run)
     assert find(run)[1].info.status == "FINISHED"
 
 
@@ -202,18 +210,18 @@ def test_a_store_that_does_not_answer_is_one_line_and_loses_nothing(run, monkeyp
 def test_an_address_that_is_none(project, monkeypatch, uri):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match="no address"):
-        store.tracking_uri()
+        tracking_uri()
 
 
 def test_the_default_store_is_the_projects_own(project, monkeypatch):
     monkeypatch.chdir(project / "notebooks")
-    assert store.tracking_uri() == f"sqlite:///{project}/mlflow.db"
-    assert Path(store.tracking_uri().removeprefix("sqlite:///")).is_absolute()
+    assert tracking_uri() == f"sqlite:///{project}/mlflow.db"
+    assert Path(tracking_uri().removeprefix("sqlite:///")).is_absolute()
 
 
 def test_the_run_shows_its_data_note_host_and_system_metrics(run, monkeypatch):
-    monkeypatch.setattr(machine, "EVERY", 0.3)
-    follower = threading.Thread(target=copier.sync, args=(Run(run.folder), True, print, 0.1))
+    monkeypatch.setattr(system_metrics, "EVERY", 0.3)
+    follower = threading.Thread(target=mlflow_sync.sync, args=(Run(run.folder), True, print, 0.1))
     follower.start()
     time.sleep(3)
     run.finish()
@@ -234,9 +242,9 @@ def test_the_run_shows_its_data_note_host_and_system_metrics(run, monkeypatch):
 
 def test_only_a_file_whose_content_changed_is_sent_again(run, monkeypatch):
     run.finish()
-    copier.sync(run)
+    mlflow_sync.sync(run)
     _, sent = find(run)[0], []
-    real = copier.make_client().__class__.log_artifact
+    real = make_client().__class__.log_artifact
     monkeypatch.setattr(
         "mlflow.MlflowClient.log_artifact",
         lambda self, run_id, path, *rest: (
@@ -244,23 +252,23 @@ def test_only_a_file_whose_content_changed_is_sent_again(run, monkeypatch):
             real(self, run_id, path, *rest),
         ),
     )
-    os.utime(run.folder / model.FILE)  # touched, not changed
+    os.utime(run.folder / GENERATOR)  # touched, not changed
     (run.folder / "scores.json").write_text('{"measure": "net-1000", "distance": 1.25}')
-    copier.sync(run)
+    mlflow_sync.sync(run)
     assert sent == ["scores.json"]
 
 
 def test_two_stores_are_each_remembered(run, monkeypatch, tmp_path):
     run.finish()
-    copier.sync(run)
+    mlflow_sync.sync(run)
     here = run.copy()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
-    assert copier.pending(run)[0] == 6
-    copier.sync(run)
-    assert copier.pending(run) == (0, 0)
+    assert mlflow_sync.pending(run)[0] == 6
+    mlflow_sync.sync(run)
+    assert mlflow_sync.pending(run) == (0, 0)
     assert find(run)[1].info.status == "FINISHED"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert run.copy(store.shown_uri()) == here
+    assert run.copy(shown_uri()) == here
     assert len(run.copies) == 2
 
 
@@ -270,7 +278,7 @@ def test_what_is_left_is_counted_and_trouble_is_told(run, monkeypatch):
     run.finish()
     monkeypatch.setenv("FASHION_GAN_CLOSING_SECONDS", "1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    files = len(copier.files_of(run, final=True))
+    files = len(mlflow_sync.files_of(run, final=True))
     with pytest.raises(
         UserError,
         match=(
@@ -278,15 +286,15 @@ def test_what_is_left_is_counted_and_trouble_is_told(run, monkeypatch):
             r" sync r1$"
         ),
     ):
-        copier.sync(run, True, print, 0.1)
+        mlflow_sync.sync(run, True, print, 0.1)
     assert run.mlflow_url == "not reached yet (it cannot be reached); later: fashion-gan sync r1"
 
 
 def test_a_run_of_another_machine_is_not_closed(run):
     run.update(host="another-machine")
     run.lock.release()
-    assert copier.close_vanished(print) == []
-    copier.sync(run)
+    assert mlflow_sync.close_vanished(print) == []
+    mlflow_sync.sync(run)
     assert find(run)[1].info.status == "RUNNING"
 
 
@@ -320,9 +328,9 @@ def test_address_and_login_come_from_env_files_and_environment(project, content,
     (project / ".env").write_text("MLFLOW_TRACKING_PASSWORD=overridden\n" if content else "")
     (project / ".env.local").write_text(content)
     code = (
-        f"import os, sys; sys.path.append({os.path.dirname(store.__file__)!r}); import store;"
-        " store.import_mlflow(); print(store.tracking_uri(),"
-        " os.environ.get('MLFLOW_TRACKING_PASSWORD'))"
+        "import os; from fashion_gan.config.settings import tracking_uri;"
+        " from fashion_gan.tracking.client import import_mlflow; import_mlflow();"
+        " print(tracking_uri(), os.environ.get('MLFLOW_TRACKING_PASSWORD'))"
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_TRACKING")}
     told = subprocess.run(
@@ -337,5 +345,5 @@ def test_address_and_login_come_from_env_files_and_environment(project, content,
 
 
 def test_an_address_is_shown_and_kept_without_its_login():
-    assert store.shown_uri("http://me:secret@host:5009/x") == "http://host:5009/x"
-    assert "secret" not in store.first_line(OSError("no route to postgresql://me:secret@host/db"))
+    assert shown_uri("http://me:secret@host:5009/x") == "http://host:5009/x"
+    assert "secret" not in short_message(OSError("no route to postgresql://me:secret@host/db"))

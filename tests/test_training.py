@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from fashion_gan import UserError, checkpoint, features, training
-from fashion_gan.data import batches, load_split
-from fashion_gan.networks import Generator
-from fashion_gan.state import TrainingState, average, draw_latents, learning_rate_factor, step
+from fashion_gan import UserError
+from fashion_gan.data.batches import batches
+from fashion_gan.data.datasets import load_split
+from fashion_gan.models.feature_network import extract_features, load_feature_network
+from fashion_gan.models.latents import draw_latents
+from fashion_gan.models.networks import Generator
+from fashion_gan.training import loop
+from fashion_gan.training.checkpoints import load_latest
+from fashion_gan.training.state import TrainingState
+from fashion_gan.training.step import learning_rate_factor, step, update_ema
+from fashion_gan.training.validation import ema_for_eval, validate
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +28,7 @@ def splits(data_dir):
 def weights(state):
     return {
         f"{name}.{k}": v
-        for name in ("generator", "discriminator", "averaged")
+        for name in ("generator", "discriminator", "ema_generator")
         for k, v in getattr(state, name).state_dict().items()
     }
 
@@ -37,7 +44,7 @@ def stripped(record):
 
 def run(params, splits, folder=None, state=None):
     state = state or TrainingState(params)
-    return state, list(training.train(state, *splits, params, folder))
+    return state, list(loop.train(state, *splits, params, folder))
 
 
 @pytest.mark.fast
@@ -54,8 +61,8 @@ def test_same_seed_same_weights_metrics_and_pictures_another_seed_others(tiny, s
 @pytest.mark.fast
 def test_looking_changes_no_bit_and_no_global_generator_is_touched(tiny, splits):
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-    a, _ = run(tiny(look_images=100), splits)
-    b, _ = run(tiny(look_images=300), splits)
+    a, _ = run(tiny(val_samples=100), splits)
+    b, _ = run(tiny(val_samples=300), splits)
     assert same(a, b)
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()
@@ -68,11 +75,11 @@ def test_looking_changes_no_bit_and_no_global_generator_is_touched(tiny, splits)
     [
         {"loss": "hinge"},
         {"loss": "relativistic", "r1": 1.0, "r2": 1.0, "d_norm": False},
-        {"r1": 1.0, "penalty_every": 3},
+        {"r1": 1.0, "penalty_interval": 3},
         {"augment": "translate+cutout"},
         {"conditional": False, "ema_half_life": 0},
-        {"feature_loss": 0.5, "feature_from": 64},
-        {"decay_to": 500, "decay_from": 100},
+        {"frechet_weight": 0.5, "frechet_start": 64},
+        {"lr_decay_end": 500, "lr_decay_start": 100},
     ],
     ids=str,
 )
@@ -81,14 +88,14 @@ def test_every_recipe_trains_and_resumes_to_the_same_bits(tiny, splits, tmp_path
     whole, records = run(params, splits)
     assert len(records) == 3
     assert all(np.isfinite(list(r.metrics.values())).all() for r in records)
-    part = training.train(TrainingState(params), *splits, params, tmp_path)
+    part = loop.train(TrainingState(params), *splits, params, tmp_path)
     next(part), next(part)
     # as when the process dies: what is there is the checkpoint after the first epoch, or a later
     # one
     part.close()
-    resumed = training.start_or_resume(params, tmp_path)
+    resumed = loop.start_or_resume(params, tmp_path)
     assert 256 <= resumed.position.images < 768
-    rest = list(training.train(resumed, *splits, params, tmp_path))
+    rest = list(loop.train(resumed, *splits, params, tmp_path))
     assert same(whole, resumed)
     assert [stripped(r) for r in rest] == [stripped(r) for r in records[-len(rest) :]]
 
@@ -98,10 +105,10 @@ def test_an_epoch_whose_record_was_not_logged_is_made_again(tiny, splits, tmp_pa
     """The loop's body fails between the record and the checkpoint: a resume gives that record once
     more."""
     params = tiny(checkpoint_seconds=1000.0)
-    part = training.train(TrainingState(params), *splits, params, tmp_path)
+    part = loop.train(TrainingState(params), *splits, params, tmp_path)
     first, lost = next(part), next(part)
     part.close()
-    again = training.train(training.start_or_resume(params, tmp_path), *splits, params, tmp_path)
+    again = loop.train(loop.start_or_resume(params, tmp_path), *splits, params, tmp_path)
     assert stripped(next(again)) == stripped(lost)
     assert first.epoch == 1
     again.close()
@@ -117,19 +124,19 @@ def test_a_step_that_fails_leaves_no_half_step_behind(tiny, splits, tmp_path, mo
         if next(count) == 12:
             raise MemoryError("in the middle of a step")
 
-    monkeypatch.setattr(training, "step", failing)
+    monkeypatch.setattr(loop, "step", failing)
     with pytest.raises(MemoryError):
         run(params, splits, tmp_path)
     monkeypatch.undo()
-    resumed = training.start_or_resume(params, tmp_path)
+    resumed = loop.start_or_resume(params, tmp_path)
     assert resumed.position.images == 256
-    list(training.train(resumed, *splits, params, tmp_path))
+    list(loop.train(resumed, *splits, params, tmp_path))
     assert same(whole, resumed)
 
 
 @pytest.mark.fast
 def test_a_nan_in_the_frechet_loss_is_said_in_one_line_too(tiny, splits, tmp_path, monkeypatch):
-    params = tiny(feature_loss=0.5, feature_from=64)
+    params = tiny(frechet_weight=0.5, frechet_start=64)
     state = TrainingState(params)
     with torch.no_grad():
         state.generator.project.weight[0, 0] = float("nan")
@@ -152,15 +159,15 @@ def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bi
             signal.raise_signal(signal.SIGINT)  # in the middle of a step
         return step(*args)
 
-    monkeypatch.setattr(training, "step", stopping)
+    monkeypatch.setattr(loop, "step", stopping)
     state = TrainingState(params)
     with pytest.raises(KeyboardInterrupt):
-        list(training.train(state, *splits, params, tmp_path))
+        list(loop.train(state, *splits, params, tmp_path))
     assert state.position.images == 12 * 32
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    resumed = training.start_or_resume(params, tmp_path)
+    resumed = loop.start_or_resume(params, tmp_path)
     assert (resumed.position.epoch, resumed.position.batch) == (1, 4)
-    rest = list(training.train(resumed, *splits, params, tmp_path))
+    rest = list(loop.train(resumed, *splits, params, tmp_path))
     assert same(whole, resumed)
     assert [stripped(r) for r in rest] == [stripped(r) for r in records[1:]]
 
@@ -169,8 +176,8 @@ def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bi
 def test_more_epochs_on_a_finished_training_equal_a_longer_one(tiny, splits, tmp_path):
     whole, _ = run(tiny(epochs=4), splits)
     run(tiny(epochs=2), splits, tmp_path)
-    longer = training.start_or_resume(tiny(epochs=4), tmp_path)
-    list(training.train(longer, *splits, tiny(epochs=4), tmp_path))
+    longer = loop.start_or_resume(tiny(epochs=4), tmp_path)
+    list(loop.train(longer, *splits, tiny(epochs=4), tmp_path))
     assert same(whole, longer)
 
 
@@ -185,12 +192,12 @@ def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_good_c
         if next(count) == 12:
             state.losses += float("nan")
 
-    monkeypatch.setattr(training, "step", poison)
+    monkeypatch.setattr(loop, "step", poison)
     with pytest.raises(UserError, match="NaN or infinite") as error:
         run(params, splits, tmp_path)
     assert "\n" not in str(error.value)
     monkeypatch.undo()
-    assert torch.isfinite(checkpoint.load_last(tmp_path / "checkpoints")["state"]["losses"]).all()
+    assert torch.isfinite(load_latest(tmp_path / "checkpoints")["state"]["losses"]).all()
 
 
 @pytest.mark.fast
@@ -198,16 +205,16 @@ def test_max_minutes_stops_after_a_whole_step(tiny, splits, tmp_path):
     params = tiny(epochs=1000, max_minutes=0.02)
     state, records = run(params, splits, tmp_path)
     assert 0 < state.position.epoch < 1000
-    assert checkpoint.load_last(tmp_path / "checkpoints")["images"] == state.position.images
+    assert load_latest(tmp_path / "checkpoints")["images"] == state.position.images
     assert len(records) == state.position.epoch
 
 
 @pytest.mark.fast
 def test_two_processes_do_not_train_in_one_folder(tiny, splits, tmp_path):
-    first = training.train(TrainingState(tiny()), *splits, tiny(), tmp_path)
+    first = loop.train(TrainingState(tiny()), *splits, tiny(), tmp_path)
     next(first)
     with pytest.raises(UserError, match="another process trains"):
-        next(training.train(TrainingState(tiny()), *splits, tiny(), tmp_path))
+        next(loop.train(TrainingState(tiny()), *splits, tiny(), tmp_path))
     first.close()
 
 
@@ -216,13 +223,13 @@ def test_the_average_follows_with_its_half_life(tiny):
     params = tiny(ema_half_life=64)
     state = TrainingState(params)
     state.position.images = 10**6  # far past the ramp
-    start = [p.clone() for p in state.averaged.parameters()]
+    start = [p.clone() for p in state.ema_generator.parameters()]
     with torch.no_grad():
         for p in state.generator.parameters():
             p += 1.0
     for _ in range(2):  # two batches of 32 images are one half-life
-        average(state, params)
-    for now, old in zip(state.averaged.parameters(), start, strict=True):
+        update_ema(state, params)
+    for now, old in zip(state.ema_generator.parameters(), start, strict=True):
         assert torch.allclose(now, old + 0.5, atol=1e-5)
 
 
@@ -231,7 +238,7 @@ def test_without_a_half_life_the_average_is_the_generator(tiny, splits):
     state, _ = run(tiny(ema_half_life=0, epochs=1), splits)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(state.averaged.parameters(), state.generator.parameters(), strict=True)
+        for a, b in zip(state.ema_generator.parameters(), state.generator.parameters(), strict=True)
     )
 
 
@@ -239,7 +246,7 @@ def test_without_a_half_life_the_average_is_the_generator(tiny, splits):
 def test_the_averaged_generator_has_statistics_of_its_own_weights(tiny, splits):
     params = tiny()
     state, _ = run(params, splits)
-    network = training.averaged_generator(state, params, images=4000)
+    network = ema_for_eval(state, params, images=4000)
     assert not network.training
     z, asked = draw_latents(2000, state.generator, torch.Generator().manual_seed(9), state.device)
     inputs = []
@@ -253,22 +260,22 @@ def test_the_averaged_generator_has_statistics_of_its_own_weights(tiny, splits):
 
 @pytest.mark.fast
 def test_learning_rates_fall_to_a_twentieth(tiny):
-    params = tiny(decay_from=100, decay_to=300)
+    params = tiny(lr_decay_start=100, lr_decay_end=300)
     found = [round(learning_rate_factor(i, params), 3) for i in (0, 100, 200, 300, 10_000)]
     assert found == [1.0, 1.0, 0.5, 0.05, 0.05]
-    assert learning_rate_factor(10**9, tiny(decay_from=0, decay_to=0)) == 1.0
+    assert learning_rate_factor(10**9, tiny(lr_decay_start=0, lr_decay_end=0)) == 1.0
 
 
 def test_training_learns_something(tiny, splits, data_dir):
     """A few hundred steps bring the distance far below the untrained generator's."""
     train = load_split(data_dir, "train", 4000)
-    params = tiny(channels=8, latent_dim=16, epochs=3, subset=4000, look_images=200)
+    params = tiny(channels=8, latent_dim=16, epochs=3, subset=4000, val_samples=200)
     state = TrainingState(params)
     seen = {
-        role: features.extract(features.load(role), splits[1].images)[0]
+        role: extract_features(load_feature_network(role), splits[1].images)[0]
         for role in ("dev", "train")
     }
-    before = training.look(state, splits[1], seen, params)[0]["validation_distance"]
+    before = validate(state, splits[1], seen, params)[0]["validation_distance"]
     _, records = run(params, (train, splits[1]), state=state)
     assert records[-1].metrics["validation_distance"] < 0.5 * before
 
@@ -286,12 +293,12 @@ def test_a_step_on_a_copy_does_not_touch_the_original(tiny, splits):
 
 @pytest.mark.fast
 def test_export_takes_the_best_checkpoint(tiny, splits, tmp_path):
-    from fashion_gan import model
+    from fashion_gan.models.serialization import GENERATOR, load_discriminator, load_generator
 
     params = tiny()
     _, records = run(params, splits, tmp_path)
     best = min(records, key=lambda r: r.metrics["validation_distance"]).epoch
-    assert training.export(params, tmp_path) == best
-    found = model.load_generator(tmp_path / model.FILE)
+    assert loop.export_best(params, tmp_path) == best
+    found = load_generator(tmp_path / GENERATOR)
     assert isinstance(found.generator, Generator)
-    assert model.load_discriminator(tmp_path) is not None
+    assert load_discriminator(tmp_path) is not None

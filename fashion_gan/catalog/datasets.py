@@ -1,0 +1,43 @@
+"""Make the data set that parameters name ready to be trained on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fashion_gan.config.params import Params
+from fashion_gan.config.settings import project_root
+from fashion_gan.data.datasets import FASHION_MNIST, DatasetInfo, dataset_info
+from fashion_gan.errors import UserError
+
+
+def prepare_dataset(params: Params, say: Callable[[str], None] = print) -> Params:
+    """The parameters, with data_dir where their data set lies: one of a person's own is packed, and
+    has its feature networks trained, once. Raises UserError where data_dir holds another one."""
+    if params.dataset == FASHION_MNIST:
+        return params
+    from fashion_gan.data.pack import pack_dataset
+    from fashion_gan.training import feature_networks
+
+    root = project_root()
+    folder = root / params.data_dir
+    info = dataset_info(folder)
+    if info.is_packed:
+        _check_source(params, info)
+    else:
+        folder = pack_dataset(params.dataset, folder, say, params.skip_unreadable)
+    if (count := dataset_info(folder).counts["train"]) < params.batch_size:
+        raise UserError(
+            f"{params.dataset} has {count} training images, fewer than batch_size"
+            f" {params.batch_size}; say -p batch_size={count // 2}"
+        )
+    feature_networks.train_for(folder, say)
+    data_dir = folder.relative_to(root) if folder.is_relative_to(root) else folder
+    return params.model_copy(update={"data_dir": str(data_dir)})
+
+
+def _check_source(params: Params, info: DatasetInfo) -> None:
+    """By the last part of the path: the folder may lie elsewhere on this machine."""
+    if Path(info.source).name != Path(params.dataset).name:
+        raise UserError(
+            f"data_dir {params.data_dir} holds what was packed from {info.source}, not dataset"
+            f" {params.dataset}; leave data_dir out, and it is packed"
+        )

@@ -1,0 +1,49 @@
+"""fashion-gan resume"""
+
+from pathlib import Path
+
+import click
+
+from fashion_gan.catalog.runs import find_run
+from fashion_gan.cli import command as make_command
+from fashion_gan.cli import overrides_option
+from fashion_gan.config.profiles import read_overrides
+from fashion_gan.config.settings import project_root
+from fashion_gan.errors import UserError
+from fashion_gan.pipeline import runner
+from fashion_gan.pipeline.resume import prepare
+from fashion_gan.runs.run import Run
+from fashion_gan.tracking import mlflow_sync, storage_sync
+
+
+def resume_sweep(run: Run) -> int:
+    """The trials of a sweep that have not ended, or failed."""
+    from fashion_gan.sweeps import tuner
+    from fashion_gan.sweeps.spec import Sweep
+
+    sweep = Sweep(**run.read_json("sweep"))
+    tuner.ready(sweep)
+    run.update(status="RUNNING", reason="", ended=None, attempts=run.info["attempts"] + 1, done=[])
+    return tuner.go_on(run, sweep)
+
+
+@make_command("resume")
+@click.argument("run", metavar="RUN")
+@click.option("--checkpoint", default="", metavar="PATH", help="start from this checkpoint")
+@overrides_option
+def command(run: str, checkpoint: str, overrides: tuple[str, ...]) -> int:
+    project_root()
+    mlflow_sync.close_vanished(lambda _: None)
+    again = storage_sync.ensure_latest(find_run(run, tracked=True))
+    again.lock.acquire(
+        f"run {again.name} is being worked on by another process; wait for it, or stop it"
+    )
+    if again.read_json("sweep"):
+        if overrides or checkpoint:
+            raise UserError(
+                f"{again.name} is a sweep, it goes on as it was begun; leave -p and --checkpoint"
+                " out"
+            )
+        return resume_sweep(again)
+    prepare(again, read_overrides(overrides), Path(checkpoint) if checkpoint else None)
+    return runner.run_all(again)

@@ -1,0 +1,86 @@
+"""Profiles: YAML files of parameters, and what -p says beside them."""
+
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fashion_gan.config.params import Params, announce, current_names
+from fashion_gan.errors import UserError
+
+NOTEBOOKS = ("01_explore", "02_train", "03_evaluate", "04_sample", "05_explorer")
+
+
+class _Loader(yaml.BaseLoader):
+    """YAML whose values stay text, so that the parameter says what it is: 010 is ten, 1:30 no
+    number, no is no truth value of a text. A key given twice is refused."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"parameter {key!r} is given twice; keep one")
+    return yaml.BaseLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+class Profile(types.SimpleNamespace):
+    """name (str), notebooks (tuple of names in order), params (checked)."""
+
+
+def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
+    """A YAML profile with `name=value` overrides. Raises UserError, in one line, for anything that
+    is not right."""
+    values = read_yaml(path)
+    notebooks = values.pop("notebooks", list(NOTEBOOKS))
+    if not isinstance(notebooks, list) or not notebooks:
+        raise UserError(
+            f"{path}: notebooks must be a list of names; there are: {', '.join(NOTEBOOKS)}"
+        )
+    for name in notebooks:
+        if name not in NOTEBOOKS:
+            raise UserError(f"{path}: unknown notebook {name!r}; there are: {', '.join(NOTEBOOKS)}")
+    if len(set(notebooks)) < len(notebooks):
+        raise UserError(f"{path}: a notebook is named twice; keep one")
+    values = current_names(values, announce) | read_overrides(overrides)
+    return Profile(name=path.stem, notebooks=tuple(notebooks), params=Params.read(values))
+
+
+def read_overrides(overrides: Iterable[str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"-p {text!r} is no name=value")
+        if name in values:
+            raise UserError(f"parameter {name!r} is given twice; keep one")
+        values[name] = value
+    return current_names(values, announce)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        # makes text, lists and mappings only
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        known = ", ".join(sorted(str(p) for p in Path("params").glob("*.yaml")))
+        raise UserError(f"no profile {path}; there are: {known or 'none here'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"profile {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        raise UserError(
+            f"profile {path} is no YAML{f' (line {where.line + 1})' if where else ''}"
+        ) from None
+    if not values:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(
+            f"profile {path} holds a {type(values).__name__}; it must hold lines of name: value"
+        )
+    return values

@@ -1,0 +1,194 @@
+"""Which data sets there are: Fashion-MNIST, verified, or a packed one; their splits."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fashion_gan.config.params import Params
+from fashion_gan.config.settings import working_root
+from fashion_gan.errors import UserError
+from fashion_gan.files import digest, read_json
+
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+# md5 of the *uncompressed* files: Debian's and torchvision's .gz differ in bytes, their content
+# does not.
+DIGESTS = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+SPLITS = {"train": slice(0, 50_000), "validation": slice(50_000, 60_000)}
+FASHION_MNIST = "fashion-mnist"  # the one that is not packed
+RECORD = "dataset.json"  # describes a packed data set (data/pack.py)
+
+
+def _fashion_mnist_counts() -> dict[str, int]:
+    return {"train": 50_000, "validation": 10_000, "test": 10_000}
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a data set is: Fashion-MNIST by default, else a packed one. One without labels has one
+    class, so nothing else need know of it."""
+
+    name: str = "Fashion-MNIST"
+    shape: tuple[int, int, int] = (1, 28, 28)  # colours, height, width
+    classes: tuple[str, ...] = CLASSES
+    counts: dict[str, int] = field(default_factory=_fashion_mnist_counts)  # images by split
+    source: str = FASHION_MNIST  # what it was packed from: a folder, an .npz, a name
+    digest: str = ""  # of the packed files
+    is_packed: bool = False
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split: in memory, or where the data set is a packed one mapped from its
+    file."""
+
+    images: torch.Tensor  # uint8 (N, C, H, W), 0 black ... 255 white
+    labels: torch.Tensor  # int64 (N,), index into classes
+    classes: tuple[str, ...] = CLASSES
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def dataset_dir(params: Params, trained: dict[str, Any] | None = None) -> Path:
+    """The data folder of a run; that of a model with the parameters `trained`, where it was trained
+    on a packed data set. Raises UserError where it holds another one than `params` name."""
+    if trained is not None and "shape" in trained:
+        return working_root() / trained["data_dir"]
+    folder = working_root() / params.data_dir
+    if params.dataset != FASHION_MNIST and not dataset_info(folder).is_packed:
+        raise UserError(
+            f"dataset {params.dataset} is not packed in {params.data_dir}; pack it: fashion-gan"
+            f" data --dataset {params.dataset}, and name its folder as data_dir"
+        )
+    return folder
+
+
+def dataset_info(folder: Path) -> DatasetInfo:
+    """What lies in a data folder: a packed data set, else Fashion-MNIST."""
+    path = folder / RECORD
+    if not path.exists():
+        return DatasetInfo()
+    record = read_json(path)
+    return DatasetInfo(
+        record["name"],
+        tuple(record["shape"]),
+        tuple(record["classes"]) or ("images",),
+        record["counts"],
+        record["source"],
+        record["digest"],
+        is_packed=True,
+    )
+
+
+def raw_folder(folder: Path) -> Path:  # torchvision's, so that both share one copy
+    return folder / "FashionMNIST" / "raw"
+
+
+def verify_files(folder: Path) -> list[str]:
+    """What is wrong with Fashion-MNIST's files in a data folder, a line a file; [] where all is
+    well."""
+    paths = [raw_folder(folder) / name for name in DIGESTS]
+    missing = [f"{path.name} is missing" for path in paths if not path.exists()]
+    damaged = [
+        f"{path.name} has the wrong content (its digest differs)"
+        for path in paths
+        if path.exists() and digest(path, "md5") != DIGESTS[path.name]
+    ]
+    return missing + damaged
+
+
+def dataset_fingerprints(folder: Path, subset: int) -> list[dict[str, Any]]:
+    """What a run with this subset reads, for its record: name, digest, source and size of each
+    split."""
+    info = dataset_info(folder)
+    if info.is_packed:
+        source = {"packed from": info.source, "digest": info.digest}
+        train = min(subset, info.counts["train"])
+        return [
+            _fingerprint(info, "training", source, source, 0, train),
+            _fingerprint(info, "validation", source, source, 0, info.counts["validation"]),
+            _fingerprint(info, "test", source, source, 0, info.counts["test"]),
+        ]
+    train_files, test_files = _md5s("train"), _md5s("t10k")
+    return [
+        _fingerprint(info, "training", {"md5": train_files}, train_files, 0, subset),
+        _fingerprint(info, "validation", {"md5": train_files}, train_files, 50_000, 60_000),
+        _fingerprint(info, "test", {"md5": test_files}, test_files, 0, 10_000),
+    ]
+
+
+def _md5s(prefix: str) -> dict[str, str]:
+    return {name: md5 for name, md5 in DIGESTS.items() if name.startswith(prefix)}
+
+
+def _fingerprint(
+    info: DatasetInfo, context: str, source: dict, files: dict, first: int, last: int
+) -> dict[str, Any]:
+    rows = {"files": files, "first": first, "last": last}
+    return {
+        "name": f"{info.name.lower()}-{context}",
+        "context": context,
+        "digest": digest(json.dumps(rows, sort_keys=True).encode(), "md5"),
+        "source": json.dumps(source),
+        "profile": {"num_rows": last - first, "rows": f"{first} to {last - 1}"},
+    }
+
+
+def ensure_data(folder: Path, say: Callable[[str], None] = print) -> Path:
+    """The folder of the four files, each with the known digest; what is missing or damaged is
+    fetched (data/download.py). Raises UserError where it cannot be had."""
+    if not dataset_info(folder).is_packed and verify_files(folder):
+        from fashion_gan.data.download import fetch
+
+        say(f"Fashion-MNIST is in {fetch(folder.absolute(), say)}")
+    return raw_folder(folder)
+
+
+def load_split(
+    folder: Path, split: str, subset: int | None = None, say: Callable[[str], None] = print
+) -> Split:
+    """The "train" (50,000), "validation" (10,000) or "test" (10,000) split, the first `subset`
+    images of it. The split is by fixed position: train is 0-49,999 and validation 50,000-59,999 of
+    the training files."""
+    raw = ensure_data(folder, say)
+    info = dataset_info(folder)
+    if info.is_packed:
+        return _packed_split(folder, info, split, subset)
+    prefix = "t10k" if split == "test" else "train"
+    part = SPLITS.get(split, slice(None))
+    images = np.fromfile(raw / f"{prefix}-images-idx3-ubyte", np.uint8, offset=16)
+    labels = np.fromfile(raw / f"{prefix}-labels-idx1-ubyte", np.uint8, offset=8)
+    images = images.reshape(-1, *info.shape)[part][:subset]
+    labels = labels[part][:subset].astype(np.int64)
+    return Split(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+def _packed_split(folder: Path, info: DatasetInfo, split: str, subset: int | None) -> Split:
+    count = info.counts[split]
+    size = count * math.prod(info.shape)
+    labels = torch.from_file(str(folder / f"{split}-labels.i64"), False, count, dtype=torch.int64)
+    images = torch.from_file(str(folder / f"{split}-images.u8"), False, size, dtype=torch.uint8)
+    images = images.view(-1, *info.shape)
+    return Split(images[:subset], labels[:subset], info.classes)

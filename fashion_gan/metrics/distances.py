@@ -1,0 +1,126 @@
+"""Distances between sets of images in feature space, and the discriminator's threshold."""
+
+import torch
+
+from fashion_gan.metrics.neighbours import knn
+
+
+def frechet_distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2) of features (N, d) and (M, d), in float64.
+
+    Heusel et al. 2017, equation 6. The root by eigenvalues of a symmetric product: stable where a
+    covariance is singular.
+    """
+    a, b = a.double(), b.double()
+    root = symmetric_root(torch.cov(a.T))
+    product = root @ torch.cov(b.T) @ root
+    eigenvalues = torch.linalg.eigvalsh((product + product.T) / 2)
+    cross = eigenvalues.clamp(min=0).sqrt().sum()
+    spread = a.var(dim=0).sum() + b.var(dim=0).sum() - 2 * cross
+    shift = (a.mean(dim=0) - b.mean(dim=0)).square().sum()
+    return (shift + spread).clamp(min=0).item()
+
+
+def symmetric_root(matrix: torch.Tensor) -> torch.Tensor:
+    """The root (d, d) of a symmetric, positive semidefinite matrix (d, d).
+
+    Eigenvalues that rounding has made negative count as 0.
+    """
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
+
+
+def kernel_distance(a: torch.Tensor, b: torch.Tensor, chunk: int = 1000) -> tuple[float, float]:
+    """Unbiased squared maximum mean discrepancy of features (N, d) and (M, d), and its standard
+    error.
+
+    Under the kernel (x·y / d + 1)^3, after Bińkowski et al. 2018; the error to first order, of the
+    two-sample U-statistic's projections. It may fall below 0, since its mean over draws of one
+    distribution is 0.
+    """
+    a, b = a.double(), b.double()
+    ours = _kernel_means(a, a, chunk, same=True) - _kernel_means(a, b, chunk)
+    theirs = _kernel_means(b, b, chunk, same=True) - _kernel_means(b, a, chunk)
+    variance = ours.var() / len(a) + theirs.var() / len(b)
+    error = 2 * variance.sqrt()
+    return (ours.mean() + theirs.mean()).item(), error.item()
+
+
+def _kernel(products: torch.Tensor, width: int) -> torch.Tensor:
+    """The cubic polynomial kernel of products x·y of features of `width` entries."""
+    base = products / width + 1
+    return base * base * base
+
+
+def _kernel_means(x: torch.Tensor, y: torch.Tensor, chunk: int, same: bool = False) -> torch.Tensor:
+    """The mean of k(x_i, y_j) over j, (N,); of the `same` set without j = i."""
+    width = x.shape[1]
+    sums = torch.cat([_kernel(part @ y.T, width).sum(dim=1) for part in x.split(chunk)])
+    if not same:
+        return sums / len(y)
+    with_itself = _kernel(x.square().sum(dim=1), width)
+    return (sums - with_itself) / (len(y) - 1)
+
+
+def prdc(real: torch.Tensor, fake: torch.Tensor, k: int = 5, chunk: int = 1000) -> dict[str, float]:
+    """Precision, recall, density and coverage: how two sets of features (N, d) and (M, d) lie in
+    each other.
+
+    A set's manifold is the union of balls that reach to each point's k-th nearest neighbour.
+    precision: share of fakes inside the real one; recall: share of reals inside the fake one
+    (Kynkäänniemi et al. 2019). density: real balls that hold a fake, over k; coverage: share of
+    real balls that hold a fake (Naeem et al. 2020). Worked in chunks: 10,000 x 10,000 distances
+    never stand in memory at once.
+    """
+    # k + 1, since the nearest is itself
+    real_radius = knn(real, real, k + 1, chunk)[0][:, k]
+    fake_radius = knn(fake, fake, k + 1, chunk)[0][:, k]
+    precise, pairs = 0, 0
+    covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    recalled = covered.clone()
+    for part, radius in zip(fake.split(chunk), fake_radius.split(chunk), strict=True):
+        distance = torch.cdist(part, real)
+        inside = distance <= real_radius
+        precise += int(inside.any(dim=1).sum())
+        pairs += int(inside.sum())
+        covered |= inside.any(dim=0)
+        recalled |= (distance <= radius[:, None]).any(dim=0)
+    return {
+        "precision": precise / len(fake),
+        "recall": recalled.double().mean().item(),
+        "density": pairs / (k * len(fake)),
+        "coverage": covered.double().mean().item(),
+    }
+
+
+def wilson_interval(hits: torch.Tensor) -> list[float]:
+    """The share of true values in (N,), and its 95 % interval: [share, low, high].
+
+    Wilson 1927: unlike the normal interval it holds for shares near 0 and for few images.
+    """
+    n = len(hits)
+    p = hits.double().mean().item()
+    z = 1.96
+    middle = p + z * z / (2 * n)
+    variance = p * (1 - p) / n + z * z / (4 * n * n)
+    reach = z * variance**0.5
+    scale = 1 + z * z / n
+    low = (middle - reach) / scale
+    high = (middle + reach) / scale
+    return [p, max(low, 0.0), max(high, 0.0)]
+
+
+def youden_threshold(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> float:
+    """The threshold with the highest balanced accuracy (Youden 1950), of logits (N,) and (M,).
+
+    For losses where a logit's sign says nothing. Choose it on validation, use it on test. Ties go
+    to the lowest; it lies half-way between two logits.
+    """
+    logits, order = torch.cat([real_logits, fake_logits]).double().sort()
+    is_real = (torch.arange(len(order)) < len(real_logits))[order].double()
+    # with the threshold just above logit i all up to i are called fake: reals lost, fakes caught
+    lost = is_real.cumsum(0) / len(real_logits)
+    caught = (1 - is_real).cumsum(0) / len(fake_logits)
+    i = int((caught - lost).argmax())
+    above = min(i + 1, len(logits) - 1)
+    return float((logits[i] + logits[above]) / 2)

@@ -1,0 +1,80 @@
+"""GAN losses and gradient penalties: a few lines of arithmetic each, nothing else.
+
+Every loss takes logits of real and fake images (N,) and gives scalars to minimise.
+"""
+
+import torch
+from torch.nn.functional import relu, softplus
+
+from fashion_gan.distributed import collectives
+
+
+def non_saturating_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """-log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014, section 3), on logits."""
+    return softplus(-real).mean() + softplus(fake).mean()
+
+
+def non_saturating_g(real: torch.Tensor | None, fake: torch.Tensor) -> torch.Tensor:
+    """-log D(G(z)): strong gradients while the discriminator wins (Goodfellow et al. 2014, section
+    3)."""
+    return softplus(-fake).mean()
+
+
+def hinge_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Lim & Ye 2017; Miyato et al. 2018, eq. 16)."""
+    return relu(1 - real).mean() + relu(1 + fake).mean()
+
+
+def hinge_g(real: torch.Tensor | None, fake: torch.Tensor) -> torch.Tensor:
+    """-D(G(z)) (Miyato et al. 2018, eq. 17)."""
+    return -fake.mean()
+
+
+def relativistic_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """softplus(-(D(x) - D(G(z)))) over pairs (Jolicoeur-Martineau 2019; Huang et al. 2024, eq. 2).
+    Only differences count, so a logit's sign says nothing: verdicts need a threshold chosen on
+    validation."""
+    return softplus(fake - real).mean()
+
+
+def relativistic_g(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """The same with real and fake exchanged; needs the real logits too."""
+    return softplus(real - fake).mean()
+
+
+LOSSES = {
+    "non-saturating": (non_saturating_d, non_saturating_g),
+    "hinge": (hinge_d, hinge_g),
+    "relativistic": (relativistic_d, relativistic_g),
+}
+
+
+def gradient_penalty(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """E |dD/dx|^2 / 2 at `images`, which must require gradients: R1 on real, R2 on fake (Mescheder
+    et al. 2018, eq. 9). Batch norm in D ties the images of a batch together; the penalty is then
+    that of the batch, not of each image."""
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
+
+
+def frechet_loss(
+    mean: torch.Tensor, cov: torch.Tensor, real_mean: torch.Tensor, real_root: torch.Tensor
+) -> torch.Tensor:
+    """The Fréchet distance itself as a loss, less the real covariance's constant trace (Mathiasen &
+    Hvilshøj 2020). `mean` (d,) and `cov` (d, d) of fake features carry gradients; `real_root` is
+    the root of the real covariance."""
+    middle = real_root @ cov @ real_root
+    values = torch.linalg.eigvalsh((middle + middle.T) / 2)
+    return (mean - real_mean).square().sum() + cov.trace() - 2 * values.clamp(min=1e-8).sqrt().sum()
+
+
+def balance_gradients(
+    adversarial: torch.Tensor, other: torch.Tensor, weight: float
+) -> torch.Tensor:
+    """Two gradients at the same images, the second scaled to `weight` times the first one's
+    norm."""
+    return adversarial + other * (
+        weight
+        * collectives.global_norm(adversarial)
+        / collectives.global_norm(other).clamp(min=1e-12)
+    )

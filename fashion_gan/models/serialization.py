@@ -1,0 +1,117 @@
+"""Save and load a generator."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fashion_gan.config.params import current_names
+from fashion_gan.data.datasets import CLASSES
+from fashion_gan.errors import UserError
+from fashion_gan.files import digest, replacing
+from fashion_gan.models.networks import IMAGE, Discriminator, Generator
+
+GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+GENERATOR_PARAMS = ("latent_dim", "channels", "conditional", "extra_conv")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded generator: the network in evaluation mode, where it came from, and the parameters it
+    was trained with."""
+
+    generator: Generator
+    source: str
+    folder: Path  # of the run it came from: its discriminator, curves and pictures lie there
+    params: dict[str, Any]
+    digest: str
+    classes: tuple[str, ...]
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it can be asked for a class."""
+        return self.generator.conditional and len(self.classes) > 1
+
+
+def save_network(
+    path: Path, network: nn.Module, params: dict[str, Any], half: bool = False
+) -> None:
+    """Write weights and parameters as safetensors; `params` has `shape` and `classes` too where the
+    data set is not Fashion-MNIST. `half` stores float16: half the size, at most a grey level
+    off."""
+    from safetensors.torch import save_file
+
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    with replacing(path) as temporary:
+        # One entry: safetensors writes several in a random order, and equal networks shall have
+        # equal digests.
+        save_file(
+            tensors,
+            temporary,
+            metadata={"params": json.dumps({"schema": 1} | params, sort_keys=True)},
+        )
+
+
+def _read_network(
+    path: Path, make: Callable[[dict[str, Any]], nn.Module]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that save_network wrote, and its parameters. Raises UserError where the file is
+    none, or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stored:
+            params = current_names(json.loads((stored.metadata() or {})["params"]))
+            params.pop("schema", None)
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+        network = make(params)
+        network.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+        )
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(
+            f"{path} is no model of fashion-gan, or it is damaged ({reason}); give a run, or a"
+            f" {GENERATOR}"
+        ) from None
+    return network.eval().requires_grad_(False), params
+
+
+def load_generator(path: Path, source: str = "") -> Model:
+    """Read a generator. Raises UserError where the file is no model, or damaged."""
+    generator, params = _read_network(
+        path, lambda p: Generator(**{name: p[name] for name in GENERATOR_PARAMS}, **_of_data(p))
+    )
+    return Model(
+        generator,
+        source or str(path),
+        path.parent,
+        params,
+        digest(path),
+        tuple(params.get("classes", CLASSES)),
+    )
+
+
+def _of_data(params: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "shape": tuple(params.get("shape", IMAGE)),
+        "class_count": len(params.get("classes", CLASSES)),
+    }
+
+
+def load_discriminator(folder: Path) -> Discriminator:
+    """The discriminator beside a generator. Raises UserError where there is none."""
+    path = folder / DISCRIMINATOR
+    if not path.exists():
+        raise UserError(
+            f"there is no {DISCRIMINATOR} in {folder}; give a run, or a registered model, which"
+            " keep both"
+        )
+    return _read_network(
+        path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"], **_of_data(p))
+    )[0]

@@ -1,0 +1,139 @@
+"""What a sweep tries: its file, its space, its points."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fashion_gan.config.params import announce, current_names
+from fashion_gan.config.profiles import Profile, read_profile, read_yaml
+from fashion_gan.errors import UserError
+
+METRIC = "validation_distance"  # by the dev network, which makes the choices
+Values = Annotated[list[str], Field(min_length=1)]
+Dimension = Annotated[
+    dict[Literal["choice", "range", "log", "grid"], Values], Field(min_length=1, max_length=1)
+]
+
+
+class Sweep(BaseModel):
+    """What a sweep's file says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str  # a profile: the first point, and what holds where the space says nothing
+    set: dict[str, str] = {}  # for all trials, the first point too
+    space: Annotated[dict[str, Dimension], Field(min_length=1)]
+    # points drawn, each with every cell of the grid; fewer where the space has fewer
+    trials: int = Field(10, ge=1, le=100_000)
+    seeds: list[int] = Field([0, 1], min_length=1)  # each point is trained with each of them
+    metric: Literal["validation_distance"] = METRIC
+    scheduler: Literal["asha", "none"] = "asha"
+    grace: int = Field(1, ge=1)  # epochs before a trial can be stopped
+    # of the trials that reach a mark one in so many goes on; marks are so many times further on
+    factor: float = Field(3, gt=1)
+    cores: int = Field(1, ge=1)  # a trial
+    gpus: float = Field(0, ge=0)  # a trial; 0.5: two share one
+    retries: int = Field(2, ge=0, le=100)  # of a trial that died, from its last checkpoint
+    draw_seed: int = Field(0, ge=0)  # the points follow from it
+
+    @property
+    def overrides(self) -> list[str]:
+        return [f"{name}={value}" for name, value in self.set.items()]
+
+
+def read_sweep(path: Path) -> Sweep:
+    """A sweep's file. Raises UserError, in one line, for anything that is not right, values of the
+    space included."""
+    try:
+        sweep = Sweep(**_current(read_yaml(path)))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise UserError(
+            f"{path}: {where}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        ) from None
+    if "processes" in sweep.space or base_of(sweep).params.processes > 1:
+        raise UserError(f"{path}: a trial trains alone; leave processes out, and say cores")
+    for name, dimension in sweep.space.items():
+        if name == "seed" or name in sweep.set:
+            raise UserError(
+                f"{path}: {name} is in the space and in {'seeds' if name == 'seed' else 'set'};"
+                " keep one"
+            )
+        for kind, texts in dimension.items():
+            values = [value_of(sweep, name, text) for text in texts]
+            rising = (
+                len(values) == 2
+                and all(type(value) in (int, float) for value in values)
+                and values[0] < values[1]
+            )
+            if kind in ("range", "log") and not (rising and (kind == "range" or values[0] > 0)):
+                raise UserError(
+                    f"{path}: {name}: {kind} must be two rising"
+                    f" numbers{', over 0' if kind == 'log' else ''}: [low, high]"
+                )
+    return sweep
+
+
+def _current(values: dict[str, Any]) -> dict[str, Any]:
+    """A sweep's values with the names that parameters have now."""
+    renamed = {
+        key: current_names(values[key], announce)
+        for key in ("set", "space")
+        if isinstance(values.get(key), dict)
+    }
+    return values | renamed
+
+
+def base_of(sweep: Sweep, *more: str) -> Profile:
+    return read_profile(Path(sweep.base), [*sweep.overrides, *more])
+
+
+def value_of(sweep: Sweep, name: str, text: str) -> Any:
+    """A parameter's value from its text, in its own type and within its bounds."""
+    return getattr(base_of(sweep, f"{name}={text}").params, name)
+
+
+def space_of(sweep: Sweep) -> dict[str, Any]:
+    """The space in Ray Tune's terms."""
+    from ray import tune
+
+    numbers = {
+        ("range", float): tune.uniform,
+        ("range", int): tune.randint,
+        ("log", float): tune.loguniform,
+        ("log", int): tune.lograndint,
+    }
+    found = {"seed": tune.grid_search(sweep.seeds)}
+    for name, dimension in sweep.space.items():
+        ((kind, texts),) = dimension.items()
+        values = [value_of(sweep, name, text) for text in texts]
+        if kind in ("choice", "grid"):
+            found[name] = (tune.choice if kind == "choice" else tune.grid_search)(values)
+        else:
+            low, high = values
+            found[name] = numbers[kind, type(low)](low, high + isinstance(high, int))
+    return found
+
+
+def points_of(sweep: Sweep, base: Profile) -> list[dict[str, Any]]:
+    """The base's own point, then those drawn, none twice: of a small space fewer than `trials`."""
+    from ray.tune.search.sample import Domain
+
+    draws = np.random.RandomState(sweep.draw_seed)
+    domains = {
+        name: domain for name, domain in space_of(sweep).items() if isinstance(domain, Domain)
+    }
+    points = [{name: getattr(base.params, name) for name in sweep.space}]
+    # a drawn point has all cells of the grid
+    known = {tuple(points[0].values())} if domains.keys() == sweep.space.keys() else set()
+    for _ in range(20 * sweep.trials):
+        if len(points) > sweep.trials:
+            break
+        point = {name: domain.sample(random_state=draws) for name, domain in domains.items()}
+        if tuple(point.values()) not in known:
+            known.add(tuple(point.values()))
+            points.append(point)
+    return points

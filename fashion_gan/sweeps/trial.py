@@ -1,0 +1,174 @@
+"""One trial of a sweep, as Ray Tune sees it: an ordinary run in a process of its own; a step is an
+epoch."""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from fashion_gan.runs.run import Run
+
+
+def as_by_hand() -> None:
+    """In the run's process, before it begins: Ctrl-C is let through again, which Ray blocks and a
+    run stops its kernels by; on Linux, SIGTERM where the trial's process is killed, so that the run
+    does not outlive it."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+class Trial(tune.Trainable):
+    """A trial that died is begun again by Ray, perhaps elsewhere: its run goes on from its last
+    checkpoint."""
+
+    def setup(self, config: dict[str, Any], about: dict[str, Any]) -> None:
+        self.metric, self.process = about["metric"], None
+        self.log = (
+            Path(about["root"])
+            / "reports"
+            / about["sweep"]
+            / f"{run_name(about['sweep'], self.trial_id)}.log"
+        )
+        self.run = Run(Path(about["root"]) / "reports" / run_name(about["sweep"], self.trial_id))
+        # killed before it wrote one; there is nothing to go on with
+        if not (self.run.folder / "run.json").exists():
+            shutil.rmtree(self.run.folder, ignore_errors=True)
+        # where machines share no folder, what RUNS_URI has of them
+        for name in (about["sweep"], self.run.name):
+            fetch_missing(name, about["root"])
+        begun = (self.run.folder / "run.json").exists()
+        # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
+        self.told = 0
+        if begun and self.run.info["status"] == "FINISHED":
+            return
+        values = [*about["overrides"], *(f"{name}={value}" for name, value in config.items())]
+        words = [
+            about["base"],
+            "--name",
+            self.run.name,
+            "--within",
+            about["sweep"],
+            *(word for v in values for word in ("-p", v)),
+        ]
+        self._start(["resume", self.run.name] if begun else ["run", *words], about["root"])
+
+    def _start(self, words: list[str], root: str) -> None:
+        until = time.monotonic() + PATIENCE
+        while self.run.folder.exists() and not self.run.lock.is_free() and time.monotonic() < until:
+            time.sleep(0.5)  # the attempt before this one is still closing
+        cores = str(int(self.trial_resources.required_resources.get("CPU", 1)))
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fashion_gan", *words],
+                cwd=root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"OMP_NUM_THREADS": cores, "CI": "true"},
+                start_new_session=True,
+                preexec_fn=as_by_hand,
+            )
+
+    def _values(self) -> list[float]:
+        return self.run.series(self.metric)[1]
+
+    def step(self) -> dict[str, Any]:
+        while True:
+            ended = self.process is None or self.process.poll() is not None
+            values = self._values() if self.run.folder.exists() else []
+            if len(values) > self.told:
+                self.told += 1
+                return {"epoch": self.told, self.metric: values[self.told - 1]}
+            if ended and not (self.process and self.process.returncode):
+                return {"epoch": self.told, self.metric: values[-1], "done": True}
+            if self.log.with_name(STOPPING).exists():
+                self.cleanup()
+                # Ray ends this process, and knows the trial as one that has not ended
+                time.sleep(PATIENCE)
+            if ended:
+                raise RuntimeError(self._last_words())
+            time.sleep(0.3)
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text().splitlines()
+        return f"exit code {self.process.returncode}; {lines[-1] if lines else 'it said nothing'}"
+
+    def cleanup(self) -> None:
+        """Stop the run as Ctrl-C does: it writes a checkpoint and its report."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(PATIENCE)
+
+    def save_checkpoint(self, _: str) -> None:
+        """The run keeps its own."""
+
+    def load_checkpoint(self, _: Any) -> None:
+        """The run finds its own."""
+
+
+def fetch_missing(name: str, root: str) -> None:
+    """Fetch a run that is not here from RUNS_URI, if it is set and has it."""
+    if not (Path(root) / "reports" / name / "run.json").exists():
+        command = [sys.executable, "-m", "fashion_gan.tracking.fetch", name]
+        subprocess.run(command, cwd=root, stderr=subprocess.DEVNULL)
+
+
+def run_name(sweep: str, trial_id: str) -> str:
+    return f"{sweep}-{int(trial_id.rpartition('_')[2]) + 1:03d}"
+
+
+class TrialLogger(tune.Callback):
+    """A line for whatever happens to a trial."""
+
+    def __init__(self, sweep: Run, metric: str, say: Callable[[str], None]):
+        self.sweep, self.metric, self.say = sweep, metric, say
+        self.told: dict[str, int] = {}
+
+    def _tell(self, trial: Any, words: str) -> None:
+        values = ", ".join(
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in trial.config.items()
+        )
+        self.say(f"{run_name(self.sweep.name, trial.trial_id)} ({values}): {words}")
+
+    def _log(self, trial: Any) -> str:
+        return (
+            f"its words: reports/{self.sweep.name}/{run_name(self.sweep.name, trial.trial_id)}.log"
+        )
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
+        self._tell(trial, "started again" if trial.num_failures else "started")
+
+    def on_trial_result(
+        self, iteration: int, trials: list, trial: Any, result: dict, **_: Any
+    ) -> None:
+        if not result.get("done") and result["epoch"] > self.told.get(trial.trial_id, 0):
+            self.told[trial.trial_id] = result["epoch"]
+            self._tell(trial, f"epoch {result['epoch']}, {self.metric} {result[self.metric]:.4f}")
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
+        ended = sum(each.is_finished() or each is trial for each in trials)
+        self._tell(
+            trial,
+            f"ended after epoch {trial.last_result.get('epoch')}; {ended} of {len(trials)} begun"
+            " have ended",
+        )
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
+        self._tell(trial, f"died; it will be tried again ({self._log(trial)})")
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
+        self._tell(trial, f"failed ({self._log(trial)})")
+
+
+PATIENCE = 120  # seconds for a run to write its checkpoint and its report
+STOPPING = "stopping"  # a file in the sweep's folder: its trials close their runs

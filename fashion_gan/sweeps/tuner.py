@@ -1,0 +1,125 @@
+"""A sweep under Ray Tune, which places the trials, stops the poor ones early, tries the dead ones
+again."""
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fashion_gan.catalog import comparison
+from fashion_gan.config.settings import project_root
+from fashion_gan.distributed.ray_cluster import check_room, connect
+from fashion_gan.pipeline import runner
+from fashion_gan.runs.run import Run
+from fashion_gan.signals import ENDING, on_signals
+from fashion_gan.sweeps.spec import Sweep, base_of, points_of, space_of
+from fashion_gan.sweeps.trial import PATIENCE, STOPPING
+from fashion_gan.tracking import storage_sync
+
+
+def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
+    """The sweep as Ray Tune knows it, new or as far as it had come."""
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+    from ray.tune.search.basic_variant import BasicVariantGenerator
+
+    from fashion_gan.sweeps.trial import Trial, TrialLogger
+
+    base = base_of(sweep)
+    about = {
+        "root": str(project_root()),
+        "sweep": run.name,
+        "base": sweep.base,
+        "overrides": sweep.overrides,
+        "metric": sweep.metric,
+    }
+    trial = tune.with_resources(
+        tune.with_parameters(Trial, about=about), {"cpu": sweep.cores, "gpu": sweep.gpus}
+    )
+    kept = run.folder / "ray"
+    if tune.Tuner.can_restore(str(kept)):
+        return tune.Tuner.restore(str(kept), trial, resume_unfinished=True, resume_errored=True)
+    marks = {
+        "time_attr": "epoch",
+        "max_t": base.params.epochs + 1,
+        "grace_period": sweep.grace,
+        "reduction_factor": sweep.factor,
+    }
+    points = points_of(sweep, base)
+    search = BasicVariantGenerator(points, constant_grid_search=True, random_state=sweep.draw_seed)
+    return tune.Tuner(
+        trial,
+        param_space=space_of(sweep),
+        tune_config=tune.TuneConfig(
+            metric=sweep.metric,
+            mode="min",
+            num_samples=len(points),
+            search_alg=search,
+            scheduler=ASHAScheduler(**marks) if sweep.scheduler == "asha" else FIFOScheduler(),
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(run.folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=sweep.retries),
+            callbacks=[TrialLogger(Run(run.folder), sweep.metric, say)],
+        ),
+    )
+
+
+@contextlib.contextmanager
+def interruptions(run: Run) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM: the trials close their runs, and Ray Tune ends, by the signal that it
+    keeps for that (of its own handler of Ctrl-C nothing is left to see afterwards). Gives a list
+    that is filled then."""
+    received: list[int] = []
+    flag = run.folder / STOPPING
+    flag.unlink(missing_ok=True)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Ray Tune listens to it
+
+    def stop(number: int) -> None:
+        received.append(number)
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    with on_signals(stop, *ENDING):
+        yield received
+
+
+def go_on(run: Run, sweep: Sweep, say: Callable[[str], None] = print) -> int:
+    """Run the trials that have not ended yet, then the sweep's own notebook. Returns the exit
+    code."""
+    import ray
+
+    storage_sync.push_sweep(run, say)
+    run.follow()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what dies is told in a line
+    with interruptions(run) as interrupts:
+        tuner = tuner_of(run, sweep, say)
+        found = None if interrupts else tuner.fit()
+        ray.shutdown()
+        # Ray gives what it stops at its end 10 s; a run takes longer to close
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and not all(
+            trial.lock.is_free() for trial in comparison.trials(run)
+        ):
+            time.sleep(0.5)
+    if interrupts:
+        return runner.close(run, "KILLED", "interrupted", say)
+    storage_sync.pull_trials(run, say)
+    if found.num_errors:
+        say(
+            f"{found.num_errors} of {len(found)} trials failed; try them again: fashion-gan resume"
+            f" {run.name}"
+        )
+    return runner.run_all(run, say)
+
+
+def ready(sweep: Sweep, address: str = "") -> None:
+    """Connect to a cluster that has room for a trial. Raises UserError where there is no Ray, no
+    cluster or no room."""
+    ray = connect("a sweep", address)
+    check_room(ray, "a trial takes", 1, sweep.cores, sweep.gpus)

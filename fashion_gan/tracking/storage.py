@@ -1,0 +1,208 @@
+"""The storage under RUNS_URI that run folders are mirrored to: an S3 bucket, or a shared folder."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fashion_gan.config.settings import project_root, read_settings, s3_endpoint
+from fashion_gan.errors import UserError
+from fashion_gan.files import replacing
+from fashion_gan.tracking.client import short_message
+
+# beside a run's files there: which folder they were mirrored from, and its machine's last sign of
+# life
+OWNER = "owner.json"
+
+
+class OutOfReachError(UserError):
+    """The place does not answer now; a training goes on without it."""
+
+
+def s3_client(endpoint: str, key: str, secret: str) -> Any:
+    """A client of an S3 store that gives up within seconds."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        region_name="us-east-1",
+        config=Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2}),
+    )
+
+
+class Bucket:
+    """The objects under s3://bucket/prefix. An object is read in one request, so it comes whole
+    though it is written again meanwhile."""
+
+    def __init__(self, root: str, endpoint: str, key: str, secret: str):
+        self.bucket, _, prefix = root.partition("/")
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.client = s3_client(endpoint, key, secret)
+
+    def is_there(self) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
+                raise
+            return False
+        return True
+
+    def names(self, folder: str, recursive: bool) -> list[str]:
+        base = f"{self.prefix}{folder}/" if folder else self.prefix
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=base, Delimiter="" if recursive else "/"
+        )
+        found: list[str] = []
+        for page in pages:
+            found += [each["Key"] for each in page.get("Contents", [])]
+            found += [each["Prefix"].rstrip("/") for each in page.get("CommonPrefixes", [])]
+        return [name.removeprefix(base) for name in found if name != base]
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)
+        except self.client.exceptions.NoSuchKey:
+            return None
+        return answer["Body"].read()
+
+    def write(self, name: str, content: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content)
+
+    def delete(self, name: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
+
+
+class Folder:
+    """The same of a folder that machines share."""
+
+    def __init__(self, root: str):
+        self.root = Path(root)
+
+    def is_there(self) -> bool:
+        return self.root.is_dir()
+
+    def names(self, folder: str, recursive: bool) -> list[str]:
+        base = self.root / folder
+        if not recursive:
+            return [path.name for path in base.iterdir()] if base.is_dir() else []
+        return [p.relative_to(base).as_posix() for p in base.rglob("*") if p.is_file()]
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        with replacing(self.root / name) as temporary:
+            temporary.write_bytes(content)
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+
+class RunStorage:
+    """Where RUNS_URI points. Every method raises UserError, OutOfReachError where a later try may
+    succeed."""
+
+    def __init__(self, uri: str):
+        known = read_settings()
+        self.uri, self.endpoint = uri, s3_endpoint(known)
+        root = uri.removeprefix("s3://").rstrip("/")
+        if not re.match(r"s3://[^/]|/[^/]", uri) or root == str(project_root() / "reports"):
+            raise UserError(
+                f"RUNS_URI is {uri!r}; allowed: s3://bucket or s3://bucket/folder, or the absolute"
+                " path of a shared folder"
+            )
+        if not uri.startswith("s3://"):
+            self.files, self.what = Folder(root), "such folder"
+            return
+        if not {"S3_ACCESS_KEY", "S3_SECRET_KEY"} <= known.keys():
+            raise UserError(
+                f"RUNS_URI is {uri}; set S3_ACCESS_KEY and S3_SECRET_KEY too, in the environment or"
+                " .env.local"
+            )
+        if not re.match("https?://[^/]+/?$", self.endpoint):
+            raise UserError(
+                f"S3_ENDPOINT_URL is {self.endpoint!r}, which is no address; say"
+                " http://127.0.0.1:9000"
+            )
+        self.files = Bucket(root, self.endpoint, known["S3_ACCESS_KEY"], known["S3_SECRET_KEY"])
+        self.what = f"bucket {self.files.bucket!r} at {self.endpoint}"
+
+    @contextlib.contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        """The words of a library, for a person."""
+        from botocore import exceptions
+
+        try:
+            yield
+        except exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (401, 403):
+                advice = "set S3_ACCESS_KEY and S3_SECRET_KEY, in the environment or .env.local"
+                raise UserError(
+                    f"the store at {self.endpoint} refuses the keys for {self.uri}; {advice}"
+                ) from None
+            raise OutOfReachError(
+                f"{self.uri} cannot be used now: {short_message(error)}"
+            ) from None
+        except (exceptions.HTTPClientError, exceptions.EndpointConnectionError):
+            advice = "start it (make server), or set S3_ENDPOINT_URL"
+            raise OutOfReachError(
+                f"the store at {self.endpoint} cannot be reached for {self.uri}; {advice}"
+            ) from None
+        except (OSError, exceptions.BotoCoreError) as error:
+            raise OutOfReachError(
+                f"{self.uri} cannot be used now: {short_message(error)}"
+            ) from None
+
+    def check(self) -> None:
+        """Raises UserError where the bucket or the folder is not there, too."""
+        with self._plain_errors():
+            there = self.files.is_there()
+        if not there:
+            raise UserError(
+                f"RUNS_URI is {self.uri}, and there is no {self.what}; make it, or name another"
+            )
+
+    def listed(self, folder: str = "", recursive: bool = False) -> list[str]:
+        """Names in a folder there; with `recursive` all files beneath it, by their paths in it."""
+        with self._plain_errors():
+            return self.files.names(folder, recursive)
+
+    def get(self, name: str) -> bytes | None:
+        """A file's content, None where there is none."""
+        with self._plain_errors():
+            return self.files.read(name)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Whole or not at all: S3 shows no object before its last byte; on a path it is written
+        beside and renamed."""
+        with self._plain_errors():
+            self.files.write(name, content)
+
+    def remove(self, name: str) -> None:
+        with self._plain_errors():
+            self.files.delete(name)
+
+    def owner(self, run: str) -> dict[str, Any]:
+        return json.loads(self.get(f"{run}/{OWNER}") or "{}")
+
+
+def open_storage() -> RunStorage | None:
+    """Where RUNS_URI of the settings points, once it was seen to be there; None where it is not
+    set. Raises UserError."""
+    if not (uri := read_settings().get("RUNS_URI", "")):
+        return None
+    found = RunStorage(uri)
+    found.check()
+    return found

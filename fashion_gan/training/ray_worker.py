@@ -1,0 +1,159 @@
+"""A training by several processes: Ray Train places them, and starts them again where one of them
+died. train_distributed starts the driver, a process of its own, and reads the file of each epoch's
+record from its standard output."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fashion_gan.config.params import Params
+from fashion_gan.config.settings import project_root
+from fashion_gan.distributed.ray_cluster import check_room, connect
+from fashion_gan.errors import UserError, exit_code_of
+from fashion_gan.files import replacing, write_text
+
+
+def train_distributed(params: Params, folder: Path) -> Iterator[dict]:
+    """Train with `params.processes` processes; yields what each epoch left, of an earlier attempt
+    too. Raises UserError, in the words of the driver, where it fails; an
+    interruption is passed on to it and waited for."""
+    words = json.dumps(
+        {"params": params.model_dump(), "folder": str(folder), "root": str(project_root())}
+    )
+    command = [sys.executable, "-m", "fashion_gan.training.ray_worker", words]
+    log = folder / "workers.log"
+    with log.open("w") as stream:
+        driver = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stream, text=True, start_new_session=True
+        )
+        try:
+            for line in driver.stdout:  # a file an epoch
+                path = Path(line.rstrip("\n"))
+                yield torch.load(path, weights_only=True)
+                path.unlink()  # it stands in the run's record now
+        except BaseException:
+            driver.terminate()
+            raise
+        finally:
+            driver.wait()
+    if driver.returncode:
+        raise UserError(
+            (log.read_text().splitlines() or ["the training's processes did not start"])[
+                -1
+            ].removeprefix("error: ")
+        )
+
+
+RETRIES = 5  # of all workers together, from the last checkpoint
+STOPPING = "stopping"  # a file in the run folder: the workers stop after their step
+FAILURE = "failure.txt"  # another: why no further attempt is made, for a person
+
+
+def work(told: dict[str, Any]) -> None:
+    """One worker: the plain loop, with its part of each batch. The first one keeps checkpoints and
+    records."""
+    import ray.train
+    import torch
+
+    from fashion_gan.config.params import Params
+    from fashion_gan.data.datasets import dataset_dir, load_split
+    from fashion_gan.training import loop
+    from fashion_gan.training.device import pick_device
+
+    params, folder = Params.checked(told["params"]), Path(told["folder"])
+    if (folder / FAILURE).exists():
+        return
+    os.chdir(told["root"])
+    rank = ray.train.get_context().get_world_rank()
+    try:
+        pick_device(params.device)
+        data_dir = dataset_dir(params)
+        splits = load_split(data_dir, "train", params.subset), load_split(data_dir, "validation")
+        state = loop.start_or_resume(params, folder)
+        kept_in = folder if rank == 0 else None
+        results = loop.train_in_process(state, *splits, params, kept_in, folder / STOPPING)
+        for result in results:
+            if rank == 0:
+                with replacing(folder / "records" / f"{result.epoch:06d}.pt") as temporary:
+                    torch.save(vars(result), temporary)
+    except KeyboardInterrupt:
+        return  # all of them have stopped; the driver knows why
+    except UserError as error:
+        # of any worker: the others wait for it in a step, and Ray would begin all of them again
+        write_text(folder / FAILURE, str(error))
+        raise
+
+
+def fit(told: dict[str, Any], gpu: bool, failed: list[Exception]) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    size, folder = told["params"]["processes"], told["folder"]
+    run = RunConfig(
+        name=f"ray-{time.time_ns()}",
+        storage_path=folder,
+        failure_config=FailureConfig(max_failures=RETRIES),
+    )
+    try:
+        TorchTrainer(
+            work,
+            train_loop_config=told,
+            scaling_config=ScalingConfig(num_workers=size, use_gpu=gpu),
+            run_config=run,
+        ).fit()
+    except Exception as error:  # whatever Ray says; told by main
+        failed.append(error)
+
+
+def main() -> int:
+    told = json.loads(sys.argv[1])
+    folder, processes = Path(told["folder"]), told["params"]["processes"]
+    flag, failure = folder / STOPPING, folder / FAILURE
+    for left in (flag, failure):
+        left.unlink(missing_ok=True)
+    given_to = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Ray writes of dead workers there
+    ray = connect(f"processes={processes}")
+    for number in (signal.SIGINT, signal.SIGTERM):  # after Ray has set its own
+        signal.signal(number, lambda *_: flag.touch())
+    gpu = any(node["Resources"].get("GPU") for node in ray.nodes()) and told["params"][
+        "device"
+    ] in ("auto", "cuda")
+    check_room(ray, f"{processes} processes take each", processes, 1, float(gpu))
+    failed: list[Exception] = []
+    # elsewhere than here Ray leaves Ctrl-C alone
+    training = threading.Thread(target=fit, args=(told, gpu, failed))
+    training.start()
+    given: set[Path] = set()
+    while True:
+        ended = not training.is_alive()
+        for path in sorted(set((folder / "records").glob("*.pt")) - given):
+            given.add(path)
+            print(path, file=given_to, flush=True)
+        if ended:
+            break
+        time.sleep(0.2)
+    ray.shutdown()
+    for rest in folder.glob("ray-*"):
+        shutil.rmtree(rest, ignore_errors=True)
+    if flag.exists():
+        return 0
+    if failure.exists() or failed:
+        raise UserError(
+            failure.read_text() if failure.exists() else str(failed[0]).strip().splitlines()[-1]
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main))

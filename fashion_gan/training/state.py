@@ -1,0 +1,118 @@
+"""The training state: everything that the next step depends on."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fashion_gan.config.params import Params
+from fashion_gan.data.datasets import dataset_dir, dataset_info
+from fashion_gan.distributed.collectives import all_reduce_mean, wrap_ddp
+from fashion_gan.models.feature_network import FEATURE_COUNT, HALFWAY_COUNT
+from fashion_gan.models.networks import Discriminator, Generator
+from fashion_gan.rng import rng
+from fashion_gan.training.device import pick_device
+
+
+@dataclass
+class LoopState:
+    """Where the training stands."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches of the running epoch finished
+    images: int = 0  # real images seen in all
+    seconds: float = 0.0  # spent in training steps
+    best: float = float("inf")  # lowest distance by the dev network
+
+
+class RunningMoments(torch.nn.Module):
+    """Running mean and covariance of the generator's features in the `train` network, for the
+    Fréchet loss."""
+
+    DECAY = 0.98  # a step; at 0.999 the loss no longer sees a collapse
+
+    def __init__(self, width: int, device: torch.device):
+        super().__init__()
+        for name, shape in (("mean", (width,)), ("second", (width, width)), ("weight", ())):
+            self.register_buffer(name, torch.zeros(shape, device=device))
+
+    def update(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and covariance with this batch of features (N, d) in; they carry its gradients."""
+        decay = self.DECAY
+        batch_mean = all_reduce_mean(features.mean(dim=0))
+        batch_second = all_reduce_mean((1 - decay) * features.T @ features / len(features))
+        mean = decay * self.mean + (1 - decay) * batch_mean
+        second = decay * self.second + batch_second
+        self.weight = decay * self.weight + (1 - decay)
+        self.mean = mean.detach()
+        self.second = second.detach()
+        mean, second = mean / self.weight, second / self.weight
+        return mean, second - torch.outer(mean, mean)
+
+
+class TrainingState:
+    """Everything that the next step depends on. Saved and loaded whole, so a resume gives the same
+    bits."""
+
+    # by attribute: the name in a checkpoint
+    PARTS = {  # noqa: RUF012
+        "generator": "generator",
+        "discriminator": "discriminator",
+        "ema_generator": "averaged",
+        "optimizer_g": "optimizer_g",
+        "optimizer_d": "optimizer_d",
+        "moments": "moments",
+    }
+
+    def __init__(self, params: Params, device: torch.device | None = None):
+        self.device = device or pick_device(params.device)
+        self.dataset = dataset_info(dataset_dir(params))
+        shape, class_count = self.dataset.shape, len(self.dataset.classes)
+        # the networks' initial weights are drawn from the global generator
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(params.seed)
+            generator = Generator(
+                params.latent_dim,
+                params.channels,
+                params.conditional,
+                params.extra_conv,
+                shape,
+                class_count,
+            )
+            discriminator = Discriminator(
+                params.channels, params.conditional, params.d_norm, shape, class_count
+            )
+        placement = {"device": self.device, "memory_format": torch.channels_last}
+        self.generator = generator.to(**placement)
+        self.discriminator = discriminator.to(**placement)
+        self.ema_generator = copy.deepcopy(self.generator).requires_grad_(False)
+        # the networks as a step calls them: of several processes the gradients are averaged
+        self.ddp_generator = wrap_ddp(self.generator, params.sync_norm)
+        self.ddp_discriminator = wrap_ddp(self.discriminator, params.sync_norm)
+        self.optimizer_g = self._adam(self.generator, params.lr_g, params)
+        self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
+        self.rng = rng(params.seed, "training")
+        width = FEATURE_COUNT + HALFWAY_COUNT + params.conditional * class_count
+        self.moments = RunningMoments(width, self.device)
+        self.position = LoopState()
+        # sums over the epoch: loss of D, loss of G, share right on real, share right on fake
+        self.losses = torch.zeros(4, device=self.device)
+
+    def _adam(self, network: torch.nn.Module, lr: float, params: Params) -> torch.optim.Adam:
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.Adam(network.parameters(), lr, (params.beta1, params.beta2), fused=fused)
+
+    def state_dict(self) -> dict[str, Any]:
+        content = {key: getattr(self, name).state_dict() for name, key in self.PARTS.items()}
+        content["random"] = self.rng.get_state()
+        content["losses"] = self.losses
+        content["position"] = vars(self.position).copy()
+        return content
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        for name, key in self.PARTS.items():
+            getattr(self, name).load_state_dict(content[key])
+        self.rng.set_state(content["random"])
+        self.losses.copy_(content["losses"])
+        self.position = LoopState(**content["position"])

@@ -1,0 +1,141 @@
+"""One step of the discriminator, then one of the generator, as in Goodfellow et al. 2014, and what
+goes with it: the Fréchet objective, the moving average, the learning rates."""
+
+from pathlib import Path
+
+import torch
+from torch.nn.functional import one_hot
+
+from fashion_gan.config.params import Params
+from fashion_gan.data.augment import augment
+from fashion_gan.data.batches import make_transform
+from fashion_gan.data.datasets import Split
+from fashion_gan.distributed.collectives import all_reduce_mean, shard
+from fashion_gan.metrics.distances import symmetric_root
+from fashion_gan.models.feature_network import (
+    FEATURE_COUNT,
+    HALFWAY_COUNT,
+    TOTAL_VARIANCE,
+    WEIGHTS,
+    load_feature_network,
+)
+from fashion_gan.models.latents import draw_latents
+from fashion_gan.models.losses import LOSSES, balance_gradients, frechet_loss, gradient_penalty
+from fashion_gan.training.state import RunningMoments, TrainingState
+
+
+class FrechetObjective:
+    """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`): on its
+    features, on channel means of a layer halfway, and, where the generator is conditional, on the
+    class that was asked for beside them, so that garment and class must go together as they do in
+    real images (the joint distance of DeVries et al. 2019)."""
+
+    def __init__(
+        self, train: Split, conditional: bool, device: torch.device, folder: Path = WEIGHTS
+    ):
+        self.network = load_feature_network("train", str(device), folder)
+        self.class_count = conditional * len(train.classes)
+        self.halfway_scale = 1.0
+        features = self._embed_all(train, device)
+        halfway = slice(FEATURE_COUNT, FEATURE_COUNT + HALFWAY_COUNT)
+        # the layer halfway weighs as much as the features
+        variance = features[:, halfway].var(dim=0).sum()
+        self.halfway_scale = (TOTAL_VARIANCE / variance).sqrt().item()
+        features[:, halfway] *= self.halfway_scale
+        self.mean = features.mean(dim=0).float().to(device)
+        self.root = symmetric_root(torch.cov(features.T)).float().to(device)
+
+    @torch.no_grad()
+    def _embed_all(self, train: Split, device: torch.device) -> torch.Tensor:
+        transform, parts = make_transform(), []
+        for images, labels in zip(train.images.split(1000), train.labels.split(1000), strict=True):
+            parts.append(self.embed(transform(images.to(device)), labels.to(device)))
+        return torch.cat(parts).double().cpu()
+
+    def embed(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Images (N, C, H, W) and their classes (N,) to (N, width)."""
+        features, halfway = self.network.features_and_halfway(images)
+        parts = [features, self.halfway_scale * halfway]
+        if self.class_count:
+            parts.append(one_hot(labels, self.class_count).float())
+        return torch.cat(parts, dim=1)
+
+    def gradient(
+        self, fake: torch.Tensor, labels: torch.Tensor, moments: RunningMoments
+    ) -> torch.Tensor:
+        """The loss's gradient (N, C, H, W) at fakes of these labels; `moments` take them in."""
+        mean, cov = moments.update(self.embed(fake, labels))
+        loss = frechet_loss(mean, cov, self.mean, self.root)
+        return torch.autograd.grad(loss, fake)[0]
+
+
+def step(
+    state: TrainingState,
+    real: torch.Tensor,
+    labels: torch.Tensor,
+    params: Params,
+    frechet: FrechetObjective | None,
+) -> None:
+    """One step of the discriminator, then one of the generator, on one batch of real images (N, C,
+    H, W) and their labels (N,)."""
+    G, D, rng = state.ddp_generator, state.ddp_discriminator, state.rng
+    loss_d, loss_g = LOSSES[params.loss]
+    z, fake_labels = draw_latents(len(real), state.generator, rng, state.device)
+    z, fake_labels, real, labels = map(shard, (z, fake_labels, real, labels))
+    fake = G(z, fake_labels)
+
+    # the discriminator: tell real from fake
+    is_turn = state.position.batch % params.penalty_interval == 0
+    with_penalty = bool(params.r1 or params.r2) and is_turn
+    real_aug = augment(real, params.augment, rng).requires_grad_(with_penalty)
+    fake_aug = augment(fake.detach(), params.augment, rng).requires_grad_(with_penalty)
+    real_logits = D(real_aug, labels)
+    fake_logits = D(fake_aug, fake_labels)
+    adversarial_d = loss_d(real_logits, fake_logits)
+    total_d = adversarial_d
+    if with_penalty and params.r1:
+        penalty = gradient_penalty(real_logits, real_aug)
+        total_d = total_d + params.penalty_interval * params.r1 * penalty
+    if with_penalty and params.r2:
+        penalty = gradient_penalty(fake_logits, fake_aug)
+        total_d = total_d + params.penalty_interval * params.r2 * penalty
+    state.optimizer_d.zero_grad(set_to_none=True)
+    total_d.backward()
+    state.optimizer_d.step()
+
+    # the generator: be taken for real, and have the features of real images
+    D = state.discriminator.requires_grad_(False)
+    logits = D(augment(fake, params.augment, rng), fake_labels)
+    pairs = D(real_aug.detach(), labels) if params.loss == "relativistic" else None
+    adversarial_g = loss_g(pairs, logits)
+    (gradient,) = torch.autograd.grad(adversarial_g, fake)
+    if frechet and state.position.images >= params.frechet_start:
+        other = frechet.gradient(fake, fake_labels, state.moments)
+        gradient = balance_gradients(gradient, other, params.frechet_weight)
+    state.optimizer_g.zero_grad(set_to_none=True)
+    fake.backward(gradient)
+    state.optimizer_g.step()
+    D.requires_grad_(True)
+
+    right_real = (real_logits > 0).float().mean()
+    right_fake = (fake_logits <= 0).float().mean()
+    values = [adversarial_d.detach(), adversarial_g.detach(), right_real, right_fake]
+    state.losses += all_reduce_mean(torch.stack(values))
+
+
+def update_ema(state: TrainingState, params: Params) -> None:
+    """Move the averaged generator towards the running one. The half-life is at most 5 % of the
+    images seen: the ramp lets go of the first, bad generators early (Karras et al. 2020,
+    StyleGAN2-ADA's training loop)."""
+    half_life = min(params.ema_half_life, 0.05 * state.position.images)
+    decay = 0.5 ** (params.batch_size / half_life) if half_life > 0 else 0.0
+    averaged, running = state.ema_generator.parameters(), state.generator.parameters()
+    torch._foreach_lerp_(list(averaged), list(running), 1 - decay)
+
+
+def learning_rate_factor(images: int, params: Params) -> float:
+    """1 until `lr_decay_start`, then falling linearly to 1/20 at `lr_decay_end`."""
+    start, end = params.lr_decay_start, params.lr_decay_end
+    if not end or images <= start:
+        return 1.0
+    return max(0.05, 1 - (images - start) / (end - start))

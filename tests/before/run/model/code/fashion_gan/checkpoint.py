@@ -1,0 +1,129 @@
+"""Write, find, verify and keep checkpoints."""
+
+import os
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fashion_gan.errors import UserError
+from fashion_gan.files import digest, replacing
+from fashion_gan.params import frozen_changes
+
+SCHEMA = 2  # 2: the moments of the joint Fréchet loss
+NAME = re.compile(r"^(last|best)-(\d{10})-([0-9a-f]{12})\.pt$")
+
+
+class OtherVersionError(UserError):
+    """Written by another version of the program: never passed over, since an older one would lose what it holds."""
+
+
+def save(
+    folder: Path,
+    content: dict[str, Any],
+    params: dict[str, Any],
+    images: int,
+    keep: int,
+    best: bool = False,
+) -> Path:
+    """Write a checkpoint `last-IMAGES-DIGEST.pt`, and a copy as `best-...` when asked; keep the last `keep`. Whole or
+    not at all: written beside, flushed to disk, renamed. Older ones go only when the new one stands. Raises UserError
+    where the disk is full."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(folder / "new.pt") as temporary:
+            torch.save(
+                {"schema": SCHEMA, "params": params, "images": images, "state": content}, temporary
+            )
+        name = f"{images:010d}-{digest(folder / 'new.pt')[:12]}.pt"
+        if best:  # first, so that a kill between the two is mended by doing the epoch again
+            (folder / f"best-{name}").unlink(missing_ok=True)
+            os.link(folder / "new.pt", folder / f"best-{name}")
+        os.replace(folder / "new.pt", folder / f"last-{name}")
+    except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
+        raise UserError(
+            f"checkpoint not written to {folder}: {error}; the one before is kept: free some space, then resume"
+        ) from None
+    finally:
+        (folder / "new.pt").unlink(missing_ok=True)
+    for kind, count in (("last", keep), ("best", 1)):
+        for old in found(folder, kind)[count:]:
+            old.unlink(missing_ok=True)
+    return folder / f"last-{name}"
+
+
+def found(folder: Path, kind: str) -> list[Path]:
+    """The checkpoints of a kind ("last" or "best") in a folder, newest first; by images seen, then by time."""
+    matches = [(p, NAME.match(p.name)) for p in folder.glob(f"{kind}-*.pt")]
+    return [
+        p
+        for p, m in sorted(
+            ((p, m) for p, m in matches if m),
+            key=lambda x: (x[1][2], x[0].stat().st_mtime_ns),
+            reverse=True,
+        )
+    ]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint's content: "params", "images", "state". No pickled code is ever run. Raises UserError: no such file,
+    damaged (its digest differs), a pickle with code, another version, no checkpoint."""
+    if not path.is_file():
+        raise UserError(f"no checkpoint {path}; a run keeps its own in <run>/checkpoints/")
+    match = NAME.match(path.name)
+    if match and digest(path)[:12] != match[3]:
+        raise UserError(
+            f"checkpoint {path} is damaged (its digest differs); take an earlier one from the same folder"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types on a torn or foreign file
+        code = isinstance(error, pickle.UnpicklingError) and re.search(
+            "Unsupported|GLOBAL", str(error)
+        )
+        why = (
+            "holds code, not only weights, and is refused"
+            if code
+            else "is damaged or no checkpoint"
+        )
+        raise UserError(
+            f"{path} {why}; take one that fashion-gan wrote, from <run>/checkpoints/"
+        ) from None
+    if not isinstance(content, dict) or not {"schema", "params", "state"} <= content.keys():
+        raise UserError(f"{path} is no checkpoint of fashion-gan; take one from <run>/checkpoints/")
+    if content["schema"] != SCHEMA:
+        raise OtherVersionError(
+            f"checkpoint {path} has version {content['schema']}, not {SCHEMA}; use the program that wrote it"
+        )
+    return content
+
+
+def load_last(
+    folder: Path, say: Callable[[str], None] = print, kind: str = "last"
+) -> dict[str, Any] | None:
+    """The newest checkpoint of a kind that is whole, or None where there is none. Falls back past damaged ones and says so."""
+    paths = found(folder, kind)
+    for path in paths:
+        try:
+            return load(path)
+        except OtherVersionError:
+            raise
+        except UserError as error:
+            say(f"{error}; trying the one before")
+    if paths and kind == "last":
+        raise UserError(
+            f"none of the {len(paths)} checkpoints in {folder} is whole; start a new run"
+        )
+    return None
+
+
+def check_same(stored: dict[str, Any], params: dict[str, Any]) -> None:
+    """Refuse to go on with parameters that change the training, naming them."""
+    if changed := frozen_changes(stored, params):
+        pairs = ", ".join(
+            f"{name} {stored.get(name)!r} -> {params.get(name)!r}" for name in changed
+        )
+        raise UserError(f"a resume cannot change {pairs}; leave them, or start a new run")

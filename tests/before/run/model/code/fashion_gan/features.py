@@ -1,0 +1,192 @@
+"""The feature networks: small classifiers of the data that the metrics look through, since Inception's features are
+made for photographs. Fashion-MNIST's are shipped; a packed data set has its own in its folder (`fashion-gan data`). Each has a role and is used for nothing else: `judge` reports, and nothing is trained or chosen by it;
+`dev` makes the choices during training (the best checkpoint); `train` is the only one that an objective may look through."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fashion_gan.data import About, about
+from fashion_gan.errors import UserError
+from fashion_gan.files import digest, read_json, replacing
+
+WEIGHTS = Path(__file__).parent / "weights"
+FEATURE_COUNT = 64
+HALFWAY, HALFWAY_COUNT = (
+    8,
+    48,
+)  # layers of the `train` network up to halfway, after its second block, and that block's channels
+TOTAL_VARIANCE = 10.0  # features are scaled so that training images have this total variance
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What makes one feature network differ from the others."""
+
+    widths: tuple[int, int, int]
+    activation: type[nn.Module]
+    pool: type[nn.Module]
+    seed: int
+
+
+ROLES = {
+    "judge": Shape((32, 64, 96), nn.ReLU, nn.MaxPool2d, 101),
+    "dev": Shape((24, 48, 96), nn.SiLU, nn.MaxPool2d, 202),
+    "train": Shape((32, 48, 64), nn.GELU, nn.AvgPool2d, 303),
+}
+
+
+class FeatureNetwork(nn.Module):
+    """Images (N, C, H, W) in -1..1 to class logits (N, classes); `features` gives the layer before, (N, 64), scaled."""
+
+    def __init__(self, shape: Shape, of: About):
+        super().__init__()
+        layers, (width, height, breadth) = [], of.shape
+        stride = halved = (
+            2 if max(height, breadth) > 32 else 1
+        )  # six times faster on 64×64, and each pixel is still looked at
+        for wider in shape.widths:
+            layers += [
+                nn.Conv2d(width, wider, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(wider),
+                shape.activation(),
+                shape.pool(2),
+            ]
+            width, stride = wider, 1
+        left = (
+            width * (height // halved // 8) * (breadth // halved // 8)
+        )  # after three times half of the sides
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(left, FEATURE_COUNT), shape.activation()
+        )
+        self.head = nn.Linear(FEATURE_COUNT, len(of.classes))
+        self.register_buffer("scale", torch.ones(()))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return self.body(images) * self.scale
+
+    def features_and_halfway(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`features`, and the channel means of the layer halfway, (N, HALFWAY_COUNT) in the `train` network."""
+        halfway = self.body[:HALFWAY](images)
+        return self.body[HALFWAY:](halfway) * self.scale, halfway.mean(dim=(2, 3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(images))
+
+
+_training = False
+
+
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """While a training goes on the judge is out of reach."""
+    global _training
+    _training = True
+    try:
+        yield
+    finally:
+        _training = False
+
+
+def home(folder: Path) -> Path:
+    """Where the feature networks for the data of this folder lie."""
+    return folder / "networks" if about(folder).own else WEIGHTS
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """What the data of this folder is and where its networks lie, for a run's record."""
+    of = about(folder)
+    return {
+        "name": of.name,
+        "shape": of.shape,
+        "classes": of.classes,
+        "networks": str(home(folder)),
+    }
+
+
+def load(role: str, device: str = "cpu", folder: Path = WEIGHTS) -> FeatureNetwork:
+    """A feature network for the data of `folder`, frozen, in evaluation mode. Its weights are checked against their digest. Raises
+    UserError where they are missing or damaged; RuntimeError for the judge while a training goes on."""
+    if role == "judge" and _training:
+        raise RuntimeError(
+            "the judge takes part in no training and no choice; use dev to choose, train in an objective"
+        )
+    return _load(role, device, folder)
+
+
+@functools.cache
+def _load(role: str, device: str, folder: Path) -> FeatureNetwork:
+    from safetensors.torch import load_file
+
+    path = home(folder) / f"{role}.safetensors"
+    if (
+        not path.exists()
+        or digest(path) != read_json(path.with_name("features.json"))[role]["sha256"]
+    ):
+        own = about(folder).own
+        mend = (
+            f"fashion-gan data --dataset {own['source']}"
+            if own
+            else f"git checkout {path.name}, or fashion-gan train-features"
+        )
+        raise UserError(f"{path} is missing or damaged; get it again: {mend}")
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # a new network draws its weights from the global generator, which belongs to the caller
+        network = FeatureNetwork(ROLES[role], about(folder))
+    network.load_state_dict(load_file(path))
+    return network.to(device).eval().requires_grad_(False)
+
+
+def identity(role: str, folder: Path = WEIGHTS) -> str:
+    """Names a feature network's exact weights, so that scores are compared only where they mean the same."""
+    return f"{role}-{read_json(home(folder) / 'features.json')[role]['sha256'][:12]}"
+
+
+@torch.no_grad()
+def extract(
+    network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, 64) float64 and predicted classes (N,) of uint8 or -1..1 float images (N, C, H, W), on CPU; `chunk`: how many of 28×28
+    are looked at at once, of larger ones fewer."""
+    device, size = network.scale.device, max(1, chunk * 784 // images.shape[2:].numel())
+    # Written in place: small pieces kept from between large ones would hold the allocator's memory.
+    features, classes = (
+        torch.empty(len(images), FEATURE_COUNT, dtype=torch.float64),
+        torch.empty(len(images), dtype=torch.int64),
+    )
+    for part, seen, found in zip(
+        images.split(size), features.split(size), classes.split(size), strict=True
+    ):
+        part = part.to(device)
+        hidden = network.body(part.float() / 127.5 - 1 if part.dtype == torch.uint8 else part)
+        seen.copy_(hidden * network.scale)
+        found.copy_(network.head(hidden).argmax(dim=1))
+    return features, classes
+
+
+def extract_kept(
+    role: str, images: torch.Tensor, folder: Path
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`extract` by a network for the data of `folder`, kept there under the images' content: a split is looked through once."""
+    from safetensors.torch import load_file, save_file
+
+    path = (
+        folder / "features" / f"{identity(role, folder)}-{digest(images.numpy())[:12]}.safetensors"
+    )
+    if path.exists():
+        kept = load_file(path)
+        return kept["features"].double(), kept["classes"]
+    features, classes = extract(load(role, folder=folder), images)
+    with (
+        contextlib.suppress(OSError),
+        replacing(path) as temporary,
+    ):  # a data folder that cannot be written serves as well
+        save_file({"features": features.float(), "classes": classes}, temporary)
+    return features, classes

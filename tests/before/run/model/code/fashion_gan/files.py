@@ -1,0 +1,103 @@
+"""Write files safely, digest them, lock folders."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fashion_gan.errors import UserError
+
+
+def digest(content: bytes | Path, algorithm: str = "sha256") -> str:
+    """Hex digest of bytes, or of a file's content."""
+    if isinstance(content, Path):
+        with content.open("rb") as stream:
+            return hashlib.file_digest(stream, algorithm).hexdigest()
+    return hashlib.new(algorithm, content).hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; on success flushed to disk and renamed over it, on any error removed. So a reader
+    sees the old file or the whole new one, whatever happens in between (a full disk and kill -9 included)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        descriptor = os.open(path.parent, os.O_RDONLY)  # the folder's entry too
+        os.fsync(descriptor)
+        os.close(descriptor)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON with sorted keys; NaN and infinity are refused (they are no JSON)."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+class Lock:
+    """An advisory lock on a file. The system frees it however its holder dies, so it never goes stale. A lock on no path
+    (None) is always had."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._stream = None
+
+    def acquire(self, message: str | None = None) -> bool:
+        """Take the lock. If another process holds it: UserError(message) when one is given, else False."""
+        if self.path is None or self._stream:
+            return True
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        stream = self.path.open("a")
+        for _ in range(6 if message else 1):  # a look by is_free elsewhere holds it for an instant
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(0.05)
+            else:
+                self._stream = stream
+                return True
+        stream.close()
+        if message:
+            raise UserError(message)
+        return False
+
+    def release(self) -> None:
+        if self._stream:
+            self._stream.close()
+            self._stream = None
+
+    def is_free(self) -> bool:
+        """Whether nobody holds it right now."""
+        if not self.path.exists():
+            return True
+        with Lock(self.path) as probe:
+            return probe.acquire()
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

@@ -1,0 +1,148 @@
+"""Save and load a generator; find one by run, file or registry name."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fashion_gan import run as runs
+from fashion_gan.data import CLASSES
+from fashion_gan.errors import UserError, asked, project_root
+from fashion_gan.files import digest, replacing
+from fashion_gan.networks import IMAGE, Discriminator, Generator
+
+FILE, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+SHIPPED = Path("reports") / "showcase" / FILE
+SHAPE = ("latent_dim", "channels", "conditional", "refine")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded generator: the network in evaluation mode, where it came from, and the parameters it was trained with."""
+
+    generator: Generator
+    source: str
+    folder: Path  # of the run it came from: its discriminator, curves and pictures lie there
+    params: dict[str, Any]
+    digest: str
+    classes: tuple[str, ...]
+
+    @property
+    def asked(self) -> bool:
+        """Whether it can be asked for a class."""
+        return self.generator.conditional and len(self.classes) > 1
+
+
+def save_network(
+    path: Path, network: nn.Module, params: dict[str, Any], half: bool = False
+) -> None:
+    """Write weights and parameters as safetensors; `params` has `shape` and `classes` too where the data set is not Fashion-MNIST. `half` stores float16: half the size, at most a grey level off."""
+    from safetensors.torch import save_file
+
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    with replacing(path) as temporary:
+        # One entry: safetensors writes several in a random order, and equal networks shall have equal digests.
+        save_file(
+            tensors,
+            temporary,
+            metadata={"params": json.dumps({"schema": 1} | params, sort_keys=True)},
+        )
+
+
+def _read_network(
+    path: Path, make: Callable[[dict[str, Any]], nn.Module]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that save_network wrote, and its parameters. Raises UserError where the file is none, or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stored:
+            params = json.loads((stored.metadata() or {})["params"])
+            params.pop("schema", None)
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+        network = make(params)
+        network.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+        )
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(
+            f"{path} is no model of fashion-gan, or it is damaged ({reason}); give a run, or a {FILE}"
+        ) from None
+    return network.eval().requires_grad_(False), params
+
+
+def load_generator(path: Path, source: str = "") -> Model:
+    """Read a generator. Raises UserError where the file is no model, or damaged."""
+    generator, params = _read_network(
+        path, lambda p: Generator(**{name: p[name] for name in SHAPE}, **_of_data(p))
+    )
+    return Model(
+        generator,
+        source or str(path),
+        path.parent,
+        params,
+        digest(path),
+        tuple(params.get("classes", CLASSES)),
+    )
+
+
+def _of_data(params: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "shape": tuple(params.get("shape", IMAGE)),
+        "class_count": len(params.get("classes", CLASSES)),
+    }
+
+
+def load_discriminator(folder: Path) -> Discriminator:
+    """The discriminator beside a generator. Raises UserError where there is none."""
+    path = folder / DISCRIMINATOR
+    if not path.exists():
+        raise UserError(
+            f"there is no {DISCRIMINATOR} in {folder}; give a run, or a registered model, which keep both"
+        )
+    return _read_network(
+        path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"], **_of_data(p))
+    )[0]
+
+
+def find(where: str, own: Path | None = None) -> Model:
+    """A generator by `where`: a run's name or path, a file, models:/fashion-gan@champion, or "auto". "auto" is the
+    folder `own` if it holds one, else the newest finished run, else the one shipped with the project. Raises
+    UserError where there is none."""
+    if where == "auto":
+        return _find_auto(own)
+    if where.startswith("models:/"):
+        return load_generator(Path(asked("store.py", where, FILE).splitlines()[-1]), source=where)
+    path = Path(where)
+    if path.is_file():
+        return load_generator(path)
+    if path.is_dir() and (path / FILE).exists():
+        return load_generator(path / FILE)
+    try:
+        folder = runs.find(where).folder
+    except UserError as error:
+        raise UserError(
+            f"no model {where!r}: no file, no models:/fashion-gan@champion, and {error}; auto takes what is there"
+        ) from None
+    if not (folder / FILE).exists():
+        raise UserError(
+            f"run {folder.name} has no generator yet; go on with: fashion-gan resume {folder.name}"
+        )
+    return load_generator(folder / FILE, source=f"run {folder.name}")
+
+
+def _find_auto(own: Path | None) -> Model:
+    if own and (own / FILE).exists():
+        return load_generator(own / FILE, source=f"this run, {own.name}")
+    newest = runs.newest_finished()
+    if newest:
+        return load_generator(
+            newest.folder / FILE, source=f"the newest finished run, {newest.name}"
+        )
+    return load_generator(project_root() / SHIPPED, source="the generator shipped with the project")

@@ -1,0 +1,114 @@
+"""Figures, each with a sentence for those who do not see it."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+from PIL import Image
+
+COLOURS = ("#3465a4", "#d9822b", "#4e9a06", "#a40000")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its alternative text, as a notebook cell shows it. `width` in page pixels; None: its own. `svg`: the same as
+    a vector drawing, for the report, where that is smaller."""
+
+    png: bytes
+    alt: str
+    width: int | None = None
+    svg: bytes = b""
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
+        about = {"alt": self.alt} | ({"width": self.width} if self.width else {})
+        return {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}, {
+            "image/png": about
+        }
+
+    def save(self, path: Path) -> None:
+        from fashion_gan.files import replacing
+
+        for target, content in ((path, self.png), (path.with_suffix(".svg"), self.svg)):
+            if content:
+                with replacing(target) as temporary:
+                    temporary.write_bytes(content)
+            else:
+                target.unlink(
+                    missing_ok=True
+                )  # an earlier attempt's drawing would be shown in place of this picture
+
+
+def picture(figure: Figure, alt: str) -> Picture:
+    """A figure as a picture of twice the pixels that the page gives it, so that it is sharp on any screen."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    drawing = io.BytesIO()
+    with rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "fashion-gan",
+            "font.sans-serif": ["DejaVu Sans", "sans-serif"],
+        }
+    ):
+        figure.savefig(
+            drawing, format="svg", bbox_inches="tight", facecolor="white", metadata={"Date": None}
+        )
+    smaller = len(drawing.getvalue()) < len(stream.getvalue())
+    return Picture(
+        stream.getvalue(),
+        alt,
+        int(figure.get_figwidth() * 80),
+        drawing.getvalue() if smaller else b"",
+    )
+
+
+def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2) -> Picture:
+    """Images uint8 (N, C, H, W) in rows of `columns`, at their own pixels; the page shows them `scale` times larger."""
+    from torchvision.utils import make_grid
+
+    sheet = make_grid(
+        images, columns, padding=1, pad_value=64
+    )  # of three colours, whatever came in
+    stream = io.BytesIO()
+    Image.fromarray((sheet[0] if images.shape[1] == 1 else sheet.permute(1, 2, 0)).numpy()).save(
+        stream, format="png", optimize=True
+    )
+    return Picture(stream.getvalue(), alt, width=sheet.shape[2] * scale)
+
+
+def axes_of(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:
+    """A figure and its axes, sizes in inches; not pyplot's, so a cell shows it only when it is asked to."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def curves(lines: dict[str, tuple[list, list]], title: str, ylabel: str, levels: dict[str, float] | None = None, xlabel: str = "images seen", log: bool = False) -> Picture:  # fmt: skip
+    """Series over images seen, or something else, and dashed horizontal levels to compare with. An empty series is left out."""
+    figure, axes = axes_of()
+    said = []
+    for (name, (steps, values)), colour in zip(lines.items(), COLOURS, strict=False):
+        if steps:
+            axes.plot(steps, values, label=name, color=colour, marker="o", markersize=3)
+            said.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
+    for name, level in (levels or {}).items():
+        axes.axhline(
+            level, linestyle="--", color="#777777", linewidth=1, label=f"{name} ({level:.3g})"
+        )
+    axes.set(
+        title=title, xlabel=xlabel, ylabel=ylabel, xlim=(0, None), yscale="log" if log else "linear"
+    )
+    axes.xaxis.set_major_formatter(
+        StrMethodFormatter("{x:,.0f}" if xlabel == "images seen" else "{x:g}")
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return picture(
+        figure,
+        f"{title} up to {max((s[-1] for s, _ in lines.values() if s), default=0):,} ({xlabel}): {'; '.join(said)}",
+    )

@@ -1,0 +1,302 @@
+"""The run folder and its record: the truth that reports and trackers are copies of. Never imports mlflow."""
+
+import datetime
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from fashion_gan.errors import UserError, asked, project_root, settings
+from fashion_gan.files import Lock, read_json, write_json
+from fashion_gan.params import Params
+from fashion_gan.provenance import provenance
+
+SCHEMA = 1
+RUN_VARIABLE = "FASHION_GAN_RUN"  # the pipeline tells its kernels which run they belong to
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+
+
+class Run:
+    """One run folder: its description (run.json), metrics, figures. A context manager that sets the final status."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.lock = Lock(folder / "run.lock")
+        self._known: set[tuple[str, int]] | None = None
+
+    @classmethod
+    def create(
+        cls,
+        params: Params,
+        *,
+        name: str = "",
+        profile: str = "",
+        notebooks: tuple[str, ...] = (),
+        command: str = "",
+        **tags: str,
+    ) -> "Run":
+        """A new run folder under reports/, locked by this process. Raises UserError where the name is taken or bad."""
+        from fashion_gan import data, features
+
+        root = project_root()
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        name = (
+            check_name(name) if name else f"{stamp}-{profile or 'notebook'}-{uuid.uuid4().hex[:4]}"
+        )
+        folder = root / "reports" / name
+        if folder.exists():
+            raise UserError(
+                f"run {name!r} is there already; choose another --name, or go on with: fashion-gan resume {name}"
+            )
+        run = cls(folder)
+        run.lock.acquire(f"run {name} is being made by another process")
+        tags |= provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}")
+        told = {
+            "schema": SCHEMA,
+            "uuid": uuid.uuid4().hex,
+            "name": name,
+            "profile": profile,
+            "notebooks": list(notebooks),
+        }
+        told |= {
+            "params": params.model_dump(),
+            "status": "RUNNING",
+            "created": time.time(),
+            "attempts": 1,
+            "tags": tags,
+        }
+        where = data.place(params)
+        told |= {
+            "host": platform.node(),
+            "datasets": data.described(where, params.subset),
+            "data": features.told(where),
+        }
+        write_json(folder / "run.json", told)
+        return run
+
+    @classmethod
+    def open(cls, params: Params, kind: str) -> "Run":
+        """The run that a notebook writes to. Under the pipeline: its run. By hand: for kind "train" a new tracked run;
+        for the others the scratch folder reports/scratch/<kind>, replaced each time, or the run that `params.run`
+        names. Says folder, device and link."""
+        if os.environ.get(RUN_VARIABLE):
+            run = cls(Path(os.environ[RUN_VARIABLE]))
+        elif kind == "train":
+            made = {
+                "profile": "notebook",
+                "notebooks": ("02_train",),
+                "command": "open notebooks/02_train.ipynb",
+            }
+            run = find(params.run) if params.run else cls.create(params, **made)
+            run.lock.acquire(
+                f"run {run.name} is being worked on by another process; wait for it, or stop it"
+            )
+            run.update(status="RUNNING")
+            run.follow()
+        elif params.run:
+            run = find(params.run)
+        else:
+            run = cls(project_root() / "reports" / "scratch" / kind)
+            shutil.rmtree(run.folder, ignore_errors=True)
+            told = {
+                "schema": SCHEMA,
+                "name": f"scratch/{kind}",
+                "params": params.model_dump(),
+                "status": "SCRATCH",
+            }
+            write_json(run.folder / "run.json", told)
+        while (
+            run.mlflow_url.startswith("being made")
+            and time.time() < run.info.get("followed", 0) + 8
+        ):
+            time.sleep(0.2)  # the copier needs some seconds to make the run in MLflow
+        print(
+            f"run folder: {os.path.relpath(run.folder, project_root())}\nMLflow: {run.mlflow_url}"
+        )
+        return run
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return read_json(self.folder / "run.json")
+
+    def update(self, **values: Any) -> None:
+        write_json(self.folder / "run.json", self.info | values)
+
+    @property
+    def params(self) -> Params:
+        return Params.checked(self.info["params"])
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where the run can be seen in MLflow; the copier writes it once it has made the run there."""
+        if self.info["status"] == "SCRATCH":
+            return "not tracked (scratch)"
+        copy = self.copy()
+        if copy.get("trouble") and "url" not in copy:
+            return f"not reached yet ({copy['trouble']}); later: fashion-gan sync {self.name}"
+        return copy.get("url", "being made (see mlflow.json in the folder)")
+
+    @property
+    def copies(self) -> dict[str, dict[str, Any]]:
+        """What the copier remembers of each MLflow store that has a copy, by the store's address."""
+        return (self.read_json("mlflow") or {}).get("copies", {})
+
+    def copy(self, store: str = "") -> dict[str, Any]:
+        """What the copier remembers of one store (default: the last one): how far it is, where the run is seen."""
+        return self.copies.get(store or (self.read_json("mlflow") or {}).get("last"), {})
+
+    def log_metrics(self, values: dict[str, float], step: int) -> None:
+        """Append points to metrics.jsonl; of a (name, step) the first one counts. Raises ValueError for NaN or infinity."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise ValueError(f"metric {name} is {value} at step {step}")
+        if self._known is None:
+            self._known = {(point["name"], point["step"]) for point in self.metrics(mend=True)}
+        now = time.time()
+        new = [(name, value) for name, value in values.items() if (name, step) not in self._known]
+        lines = [
+            json.dumps({"name": n, "step": step, "time": now, "value": float(v)}) + "\n"
+            for n, v in new
+        ]
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write("".join(lines))
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._known |= {(name, step) for name, _ in new}
+
+    def metrics(self, mend: bool = False) -> list[dict[str, Any]]:
+        """All points, in the order they were logged. A torn last line is ignored, and with `mend` cut off."""
+        path = self.folder / "metrics.jsonl"
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if mend and len(whole) < len(content):
+            with path.open("rb+") as stream:
+                stream.truncate(len(whole))
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one metric."""
+        points = [(p["step"], p["value"]) for p in self.metrics() if p["name"] == name]
+        return [s for s, _ in points], [v for _, v in points]
+
+    def last(self) -> dict[str, float]:
+        """The last value of each metric."""
+        return {p["name"]: p["value"] for p in self.metrics()}
+
+    def log_figure(self, picture: Any, name: str) -> Any:
+        """Save a plots.Picture as images/<name>.png with its alternative text and width; gives it back, so that a cell shows it."""
+        picture.save(self.folder / "images" / f"{name}.png")
+        known, about = (
+            self.read_json("images/descriptions") or {},
+            {"alt": picture.alt, "width": picture.width},
+        )
+        if known.get(name) != about:
+            self.log_json(known | {name: about}, "images/descriptions")
+        return picture
+
+    def log_json(self, value: Any, name: str) -> None:
+        """Save <name>.json in the folder."""
+        write_json(self.folder / f"{name}.json", value)
+
+    def read_json(self, name: str) -> Any:
+        """What log_json(…, name) saved, or None."""
+        path = self.folder / f"{name}.json"
+        return read_json(path) if path.exists() else None
+
+    def follow(self) -> None:
+        """Start the copier to MLflow, a process of its own session; it waits for one that is still closing."""
+        if self.info["status"] != "SCRATCH":
+            self.update(followed=time.time())
+            with (self.folder / "sync.log").open("a") as log:
+                subprocess.Popen(
+                    [sys.executable, "-m", "fashion_gan.cli", "sync", str(self.folder), "--follow"],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=project_root(),
+                )  # fmt: skip
+
+    def finish(self, status: str = "FINISHED", reason: str = "") -> None:
+        """Write the final status (FINISHED, FAILED or KILLED) and free the run for the copier's last look."""
+        self.update(status=status, reason=reason, ended=time.time())
+        self.lock.release()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End a run that a notebook was given by hand; under the pipeline, or in scratch, the caller decides."""
+        if self.info["status"] == "RUNNING" and not os.environ.get(RUN_VARIABLE):
+            status = (
+                "KILLED"
+                if isinstance(error, KeyboardInterrupt)
+                else "FAILED"
+                if error
+                else "FINISHED"
+            )
+            self.finish(status, f"{type(error).__name__}: {error}" if error else "")
+            print(f"run {self.name} is {status}; MLflow: {self.mlflow_url}")
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.close(error)
+
+
+def check_name(name: str) -> str:
+    """Raises UserError for a name that is no plain folder name."""
+    if not NAME.match(name) or ".." in name or name in ("scratch", "showcase", "latest"):
+        raise UserError(
+            f"run name {name!r} is not allowed; use letters, digits, '.', '_', '-', no '..', not scratch, showcase or latest"
+        )
+    return name
+
+
+def all_runs() -> list[Run]:
+    """Every run under reports/, oldest first; scratch and the showcase are none."""
+    folders = [
+        p.parent
+        for p in (project_root() / "reports").glob("*/run.json")
+        if p.parent.name not in ("scratch", "showcase")
+    ]
+    return sorted((Run(f) for f in folders), key=lambda run: (run.info.get("created", 0), run.name))
+
+
+def find(name: str, tracked: bool = False) -> Run:
+    """A run by name, by path or `latest`, fetched if RUNS_URI alone has it; `tracked`: one that goes to MLflow. Raises UserError for none."""
+    runs = all_runs()
+    if name == "latest":
+        if runs:
+            return runs[-1]
+        raise UserError("there is no run yet; make one with: make run PARAMS=params/smoke.yaml")
+    for folder in (project_root() / "reports" / name, Path(name)):
+        if name and (folder / "run.json").is_file():
+            run = Run(folder.resolve())
+            if tracked and ("uuid" not in run.info or run.name == "showcase"):
+                raise UserError(
+                    f"{run.name} is no run that is tracked, or can go on; take one of reports/"
+                )
+            return run
+    if settings().get("RUNS_URI"):
+        asked("remote.py", name)
+        return find(name, tracked)
+    names = ", ".join(run.name for run in runs[-5:]) or "none yet"
+    raise UserError(f"no run {name!r} in reports/; the newest are: {names}")
+
+
+def newest_finished() -> Run | None:
+    return next(
+        (
+            r
+            for r in reversed(all_runs())
+            if r.info["status"] == "FINISHED" and (r.folder / "generator.safetensors").exists()
+        ),
+        None,
+    )
