@@ -68,7 +68,7 @@ def trainer_of(project, name):
         return None
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if name in words and any(word.endswith("run.py") for word in words):
+        if name in words and "fashion_gan" in words:
             return process
     return None
 
