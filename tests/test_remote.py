@@ -24,6 +24,7 @@ from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import GENERATOR, save_network
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking import fetch, storage, storage_sync
+from fashion_gan.tracking.following import SupersededError
 from fashion_gan.training import loop
 from fashion_gan.training.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from fashion_gan.training.state import TrainingState
@@ -313,25 +314,25 @@ def test_a_pass_that_ends_after_another_machine_has_taken_over(uri, other, monke
     (run.folder / "02_train.html").write_text("the old page")
     (run.folder / "late.md").write_text("of the old attempt")
     with monkeypatch.context() as blind:
-        blind.setattr(storage_sync.Mirror, "claim", lambda _: None)
+        blind.setattr(storage_sync.Mirror, "acquire", lambda _: None)
         late.copy()
-        late.beaten = 0.0
-        late.beat()
+        late.last_heartbeat = 0.0
+        late.heartbeat()
     assert there("n") != here(again)
     storage_sync.push(again)
     assert there("n") == here(again)
-    with pytest.raises(storage_sync.TakenError):
+    with pytest.raises(SupersededError):
         late.copy()
 
 
 def test_two_machines(uri, other, monkeypatch):
     """One that lives keeps the run; where it is silent another goes on with it, and the first one
     sees that and stops. Back on the first, what the other did is fetched."""
-    monkeypatch.setattr(storage_sync, "BEAT", 0.2)
+    monkeypatch.setattr(storage_sync, "HEARTBEAT", 0.2)
     monkeypatch.setattr(storage_sync, "SILENCE", 1.0)
     monkeypatch.setattr(storage_sync, "EVERY", 0.1)
     run, done, said = filled(), threading.Event(), []
-    first = threading.Thread(target=storage_sync.follow, args=(run, done, said.append))
+    first = threading.Thread(target=storage_sync.follow_storage, args=(run, done, said.append))
     first.start()
     try:
         wait_until(lambda: "run.json" in there("n"), 20)
@@ -347,7 +348,7 @@ def test_two_machines(uri, other, monkeypatch):
         epoch(run, 40)
         wait_until(lambda: any("0000000040" in name for name in there("n")), 20)
         with monkeypatch.context() as silent:
-            silent.setattr(storage_sync.Mirror, "beat", lambda *_, **__: None)
+            silent.setattr(storage_sync.Mirror, "heartbeat", lambda *_, **__: None)
             again = storage_sync.ensure_latest(find_run("n"))
         # not the older copy that had been read
         assert load_latest(again.folder / "checkpoints")["images"] == 40
@@ -431,7 +432,7 @@ def test_a_store_that_stops_in_the_middle_stops_nothing_and_is_caught_up(
 
     def stops(run):
         followers.append(
-            threading.Thread(target=storage_sync.follow, args=(run, done, said.append))
+            threading.Thread(target=storage_sync.follow_storage, args=(run, done, said.append))
         )
         followers[0].start()
         wait_until(lambda: "run.json" in there("n"), 30, "the first pass")
@@ -464,7 +465,7 @@ def test_a_place_that_is_gone_for_good_is_told_with_what_to_do(uri, project, mon
         away.setenv("RUNS_URI", f"{project}/not-mounted")
         done = threading.Event()
         done.set()
-        storage_sync.follow(run, done, said.append)
+        storage_sync.follow_storage(run, done, said.append)
         storage_sync.wait_for_mirror(run, said.append)
     assert said[0].endswith("there is no such folder; make it, or name another")
     assert said[1:] == [

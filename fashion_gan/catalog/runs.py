@@ -10,6 +10,7 @@ from fashion_gan.config.settings import project_root, read_settings, working_roo
 from fashion_gan.errors import UserError
 from fashion_gan.files import write_json
 from fashion_gan.runs.run import RUN_VARIABLE, SCHEMA, Run, all_runs
+from fashion_gan.waiting import wait_until
 
 
 def find_run(name: str, tracked: bool = False) -> Run:
@@ -50,10 +51,8 @@ def open_run(params: Params, kind: str) -> Run:
     else:
         run = _scratch_run(params, kind)
     # the copier needs some seconds to make the run in MLflow
-    while run.mlflow_url.startswith("being made"):
-        if time.time() > run.info.get("followed", 0) + 8:
-            break
-        time.sleep(0.2)
+    seconds = run.info.get("followed", 0) + 8 - time.time()
+    wait_until(lambda: not run.mlflow_url.startswith("being made"), seconds)
     print(f"run folder: {os.path.relpath(run.folder, project_root())}")
     print(f"MLflow: {run.mlflow_url}")
     return run

@@ -1,6 +1,7 @@
 """fashion-gan sync"""
 
 import os
+import time
 
 import click
 
@@ -10,6 +11,10 @@ from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
 from fashion_gan.runs.run import all_runs
 from fashion_gan.tracking import mlflow_sync, storage_sync
+
+
+def log(message: str) -> None:
+    print(time.strftime("%H:%M:%S"), message, flush=True)
 
 
 @make_command("sync")
@@ -29,6 +34,6 @@ def command(run: str, every: bool, to: str, follow: bool) -> None:
     if to:
         os.environ["MLFLOW_TRACKING_URI"] = to
     for each in all_runs() if every else [find_run(run, tracked=True)]:
-        with storage_sync.mirrored(each, follow):
-            mlflow_sync.sync(each, follow=follow)
+        with storage_sync.mirrored(each, follow, log):
+            mlflow_sync.sync(each, follow=follow, log=log)
         print(f"run {each.name} is level; MLflow: {each.mlflow_url}")

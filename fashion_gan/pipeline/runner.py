@@ -4,15 +4,13 @@ fails."""
 import os
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fashion_gan.config.settings import closing_seconds, project_root
+from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
-from fashion_gan.files import Lock
 from fashion_gan.pipeline import engine
 from fashion_gan.pipeline.progress import Progress
 from fashion_gan.report import pages
@@ -129,8 +127,7 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
     except Exception as error:
         say(f"the report was not written ({type(error).__name__}: {error})")
     run.finish(status, reason)
-    if not wait_for_copier(run, say):
-        say(f"MLflow is not level: {mlflow_sync.left(run)}")
+    mlflow_sync.wait_for_copier(run, say)
     storage_sync.wait_for_mirror(run, say)
     shown = run.folder.relative_to(project_root())
     say(f"MLflow: {run.mlflow_url}")
@@ -141,24 +138,3 @@ def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int
     if "UserError: " in reason:  # said by the program, for a person, from inside a cell
         raise UserError(reason.replace("UserError: ", ""))
     return 130 if status == "KILLED" else 1
-
-
-def wait_for_copier(run: Run, say: Callable[[str], None]) -> bool:
-    """Wait for the copier's last look. False where it did not come to an end, or ended with MLflow
-    not level."""
-    lock, ended, told = Lock(run.folder / "sync.lock"), run.info["ended"], False
-    until = free_until = time.monotonic() + closing_seconds() + 30
-    while time.monotonic() < min(until, free_until):
-        copy = run.copy()
-        if copy.get("closed") == ended:
-            return True
-        if copy.get("trouble") and not told:
-            told = True
-            say(
-                f"MLflow: {copy['trouble']}; trying for {closing_seconds():.0f} s (what is"
-                " not sent by then stays in the run folder)"
-            )
-        # one may be about to start
-        free_until = min(free_until, time.monotonic() + 15) if lock.is_free() else until
-        time.sleep(0.2)
-    return False

@@ -15,6 +15,7 @@ from typing import Any
 from ray import tune
 
 from fashion_gan.runs.run import Run
+from fashion_gan.waiting import wait_until
 
 
 def as_by_hand() -> None:
@@ -62,9 +63,8 @@ class Trial(tune.Trainable):
         self._start(["resume", self.run.name] if begun else ["run", *words], about["root"])
 
     def _start(self, words: list[str], root: str) -> None:
-        until = time.monotonic() + PATIENCE
-        while self.run.folder.exists() and not self.run.lock.is_free() and time.monotonic() < until:
-            time.sleep(0.5)  # the attempt before this one is still closing
+        # the attempt before this one may still be closing
+        wait_until(lambda: not self.run.folder.exists() or self.run.lock.is_free(), PATIENCE)
         cores = str(int(self.trial_resources.required_resources.get("CPU", 1)))
         with self.log.open("a") as log:
             self.process = subprocess.Popen(

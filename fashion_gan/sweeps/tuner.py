@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from fashion_gan.signals import ENDING, on_signals
 from fashion_gan.sweeps.spec import Sweep, base_of, points_of, space_of
 from fashion_gan.sweeps.trial import PATIENCE, STOPPING
 from fashion_gan.tracking import storage_sync
+from fashion_gan.waiting import wait_until
 
 
 def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
@@ -102,11 +102,8 @@ def go_on(run: Run, sweep: Sweep, say: Callable[[str], None] = print) -> int:
         found = None if interrupts else tuner.fit()
         ray.shutdown()
         # Ray gives what it stops at its end 10 s; a run takes longer to close
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and not all(
-            trial.lock.is_free() for trial in comparison.trials(run)
-        ):
-            time.sleep(0.5)
+        trials = comparison.trials(run)
+        wait_until(lambda: all(trial.lock.is_free() for trial in trials), PATIENCE)
     if interrupts:
         return runner.close(run, "KILLED", "interrupted", say)
     storage_sync.pull_trials(run, say)

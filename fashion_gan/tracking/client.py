@@ -2,7 +2,6 @@
 
 import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -10,6 +9,7 @@ from urllib.parse import urlparse
 from fashion_gan.config.settings import is_server, read_settings, shown_uri, tracking_uri
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock
+from fashion_gan.waiting import wait_until
 
 EXPERIMENT = MODEL_NAME = "fashion-gan"
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -87,8 +87,7 @@ def make_client() -> Any:
     if not uri.startswith("sqlite:"):
         return mlflow.MlflowClient(uri, uri)
     with Lock(Path(uri.removeprefix("sqlite:///") + ".lock")) as lock:
-        while not lock.acquire():
-            time.sleep(0.1)
+        wait_until(lock.acquire)
         client = mlflow.MlflowClient(uri, uri)
         client.search_experiments(max_results=1)
     return client

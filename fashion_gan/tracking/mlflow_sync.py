@@ -7,19 +7,21 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from fashion_gan.config.settings import closing_seconds, is_server, shown_uri
+from fashion_gan.config.settings import is_server, shown_uri
 from fashion_gan.errors import UserError
-from fashion_gan.files import Lock, digest, file_stamp, write_json
+from fashion_gan.files import file_stamp, write_json
 from fashion_gan.models.serialization import GENERATOR
 from fashion_gan.report import pages
 from fashion_gan.runs.run import Run, all_runs
-from fashion_gan.tracking import registry, system_metrics
+from fashion_gan.tracking import following, registry, system_metrics
 from fashion_gan.tracking.client import experiment, make_client, short_message
+from fashion_gan.tracking.following import Ledger
 
 RUN_TAG = "fashion_gan.uuid"
 # folders that are copied whole; of checkpoints only the final and the best
@@ -32,7 +34,6 @@ FILES = (
     "discriminator.safetensors",
 )
 POINTS = ("metrics.jsonl", "system.jsonl")
-LONGEST_PAUSE = 30.0  # seconds between two tries
 
 
 def files_of(run: Run, final: bool) -> list[Path]:
@@ -80,21 +81,24 @@ class Copier:
         self.run, self.client, self.progress = run, client, progress
         self.experiment_id = experiment(client).experiment_id
         self.run_id = self._find_or_make()
-        known = run.copy(shown_uri())
-        known = known if known.get("run_id") == self.run_id else {}
-        self.offsets, self.sent, self.closed = known.get("offsets", {}), known.get("sent", {}), None
+        noted = run.copy(shown_uri())
+        if noted.get("run_id") != self.run_id:
+            noted = {}
+        self.offsets = noted.get("offsets", {})
+        self.ledger = Ledger(noted.get("sent", {}))
+        self.closed: float | None = None
         self._remember()
 
     def _remember(self) -> None:
-        known = {
+        noted = {
             "run_id": self.run_id,
             "url": self.url,
             "offsets": self.offsets,
-            "sent": self.sent,
+            "sent": self.ledger.sent,
             "closed": self.closed,
             "trouble": "",
         }
-        remember(self.run, known)
+        remember(self.run, noted)
 
     @property
     def url(self) -> str:
@@ -115,52 +119,54 @@ class Copier:
 
     def _find_or_make(self) -> str:
         info = self.run.info
-        if found := self._copy_of(info["uuid"]):
-            if found.info.status != "RUNNING" and info["status"] == "RUNNING":
-                self.client.update_run(found.info.run_id, status="RUNNING")
-            return found.info.run_id
-        begun, tags = int(info["created"] * 1000), {RUN_TAG: info["uuid"]}
-        return self.client.create_run(self.experiment_id, begun, tags, info["name"]).info.run_id
+        if copy := self._copy_of(info["uuid"]):
+            if copy.info.status != "RUNNING" and info["status"] == "RUNNING":
+                self.client.update_run(copy.info.run_id, status="RUNNING")
+            return copy.info.run_id
+        started, tags = int(info["created"] * 1000), {RUN_TAG: info["uuid"]}
+        return self.client.create_run(self.experiment_id, started, tags, info["name"]).info.run_id
 
     def copy_description(self) -> None:
         """Parameters and data sets once, as they were first; tags as they are now (a resume may
         change free parameters)."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-        info, there = self.run.info, self.client.get_run(self.run_id)
-        known, context = there.data, "mlflow.data.context"
-        params = [Param(k, str(v)) for k, v in info["params"].items() if k not in known.params]
-        changed = {
-            f"resumed.{k}": str(v)
-            for k, v in info["params"].items()
-            if known.params.get(k, str(v)) != str(v)
-        }
-        told = {
+        info, copy = self.run.info, self.client.get_run(self.run_id)
+        logged, tags = copy.data.params, self._tags(copy.data)
+        params = [Param(k, str(v)) for k, v in info["params"].items() if k not in logged]
+        new = [RunTag(k, str(v)) for k, v in tags.items() if copy.data.tags.get(k) != str(v)]
+        if params or new:
+            self.client.log_batch(self.run_id, params=params, tags=new)
+        if not copy.inputs.dataset_inputs:
+            for record in info.get("datasets", []):
+                dataset = Dataset(
+                    record["name"],
+                    record["digest"],
+                    "local",
+                    record["source"],
+                    profile=json.dumps(record["profile"]),
+                )
+                tag = InputTag("mlflow.data.context", record["context"])
+                self.client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
+
+    def _tags(self, logged: Any) -> dict[str, Any]:
+        """The tags as they are to be, beside what the copy has (`logged`)."""
+        info = self.run.info
+        tags = info["tags"] | {
             "reason": info.get("reason", ""),
             "attempts": info.get("attempts", 1),
             "host": info.get("host", ""),
         }
-        tags = info["tags"] | changed | told
-        if (
-            "within" in tags
-            and "mlflow.parentRunId" not in known.tags
-            and (parent := self._copy_of(tags["within"]))
-        ):
+        for name, value in info["params"].items():
+            if logged.params.get(name, str(value)) != str(value):
+                tags[f"resumed.{name}"] = value
+        is_nested = "within" in tags and "mlflow.parentRunId" not in logged.tags
+        if is_nested and (parent := self._copy_of(tags["within"])):
             tags["mlflow.parentRunId"] = parent.info.run_id
         # scores of another version of the program
         with contextlib.suppress(KeyError, TypeError, jinja2.TemplateError):
             tags["mlflow.note.content"] = pages.note(self.run)
-        new = [RunTag(k, str(v)) for k, v in tags.items() if known.tags.get(k) != str(v)]
-        if params or new:
-            self.client.log_batch(self.run_id, params=params, tags=new)
-        if info.get("datasets") and not there.inputs.dataset_inputs:
-            for d in info["datasets"]:
-                told = Dataset(
-                    d["name"], d["digest"], "local", d["source"], profile=json.dumps(d["profile"])
-                )
-                self.client.log_inputs(
-                    self.run_id, [DatasetInput(told, [InputTag(context, d["context"])])]
-                )
+        return tags
 
     def copy_points(self, name: str) -> None:
         """Whole new lines of metrics.jsonl or system.jsonl, with the time stamps of the record, so
@@ -188,15 +194,17 @@ class Copier:
     def copy_files(self, final: bool) -> None:
         """Files that are new, or whose content has another digest than what was sent."""
         for path in files_of(self.run, final):
-            name, mark = path.relative_to(self.run.folder).as_posix(), file_stamp(path)
-            known = self.sent.get(name, ["", ""])
-            if known[0] == mark:
-                continue
-            if known[1] != (now := digest(path)):
-                parent = Path(name).parent.as_posix()
-                self.client.log_artifact(self.run_id, str(path), None if parent == "." else parent)
-            self.sent[name] = [mark, now]
-            self.progress(1)
+            relative, stamp = path.relative_to(self.run.folder), file_stamp(path)
+            if not self.ledger.has(relative.as_posix(), stamp):
+                parent = relative.parent.as_posix()
+                upload = partial(
+                    self.client.log_artifact,
+                    self.run_id,
+                    str(path),
+                    None if parent == "." else parent,
+                )
+                self.ledger.send(relative.as_posix(), stamp, path, upload)
+                self.progress(1)
 
     def copy(self, final: bool = False) -> None:
         try:
@@ -228,27 +236,20 @@ def remember(run: Run, known: dict[str, Any]) -> None:
 
 
 def sync(
-    run: Run, follow: bool = False, say: Callable[[str], None] = print, every: float = 2.0
+    run: Run, follow: bool = False, log: Callable[[str], None] = print, every: float = 2.0
 ) -> None:
     """Bring MLflow level with the run folder; with `follow` keep it level until the run has ended.
-    A store that does not answer is tried again while following, and never stops anything else.
     Raises UserError where it did not become level."""
-    with Lock(run.folder / "sync.lock") as lock:
-        while not lock.acquire():  # the copier of an earlier attempt may still be closing
-            if not follow:
-                raise UserError(
-                    f"another process is copying run {run.name} already; look again in a minute"
-                )
-            time.sleep(0.3)
-        if follow:
-            _follow(run, say, every)
-            return
+    with following.lock_of(run, "sync") as lock:
+        if not follow:
+            lock.acquire(
+                f"another process is copying run {run.name} already; look again in a minute"
+            )
         try:
-            _once(run)
+            _follow(run, log, every) if follow else _once(run)
         except Exception as error:  # any fault of a store or network
-            raise UserError(
-                f"MLflow at {shown_uri()}: {short_message(error)}; {left(run)}"
-            ) from None
+            reason = short_message(error)
+            raise UserError(f"MLflow at {shown_uri()}: {reason}; {left(run)}") from None
 
 
 def _once(run: Run) -> None:
@@ -262,34 +263,38 @@ def _once(run: Run) -> None:
         copier.copy() if run.info["status"] == "RUNNING" else copier.close()
 
 
-def _follow(run: Run, say: Callable[[str], None], every: float) -> None:
-    """Copy until the run's lock is free, then close. After a fault the pauses grow; after the end
-    there is a last limit."""
-    ended, copier, pause, until, closing = threading.Event(), None, every, None, closing_seconds()
+def _follow(run: Run, log: Callable[[str], None], every: float) -> None:
+    ended = threading.Event()
     threading.Thread(target=system_metrics.watch, args=(run, ended), daemon=True).start()
-    while True:
-        running = not run.lock.is_free()
-        if not running and until is None:
+
+    def has_ended() -> bool:
+        if run.lock.is_free() and not ended.is_set():
             ended.set()
-            close_vanished(say, [run])
-            pause, until = every, time.monotonic() + closing
-        try:
-            copier = copier or Copier(run, make_client())
-            if not running:
-                copier.close()
-                return
-            copier.copy()
-            pause = every
-        except Exception as error:  # any fault of a store or network
-            reason = short_message(error)
-            remember(run, {"trouble": reason})
-            if until and time.monotonic() + pause > until:
-                raise UserError(f"MLflow at {shown_uri()}: {reason}; {left(run)}") from None
-            pause = min(2 * pause, LONGEST_PAUSE)
-            say(f"{time.strftime('%H:%M:%S')} MLflow: {reason}; trying again in {pause:.0f} s")
-        wake = time.monotonic() + pause
-        while time.monotonic() < wake and (until or not run.lock.is_free()):
-            time.sleep(0.2)
+            close_vanished(log, [run])
+        return run.lock.is_free()
+
+    following.follow(
+        run,
+        copy="sync",
+        name="MLflow",
+        connect=lambda: Copier(run, make_client()),
+        has_ended=has_ended,
+        note_fault=lambda reason: remember(run, {"trouble": reason}),
+        log=log,
+        interval=every,
+    )
+
+
+def wait_for_copier(run: Run, log: Callable[[str], None]) -> None:
+    """Wait for the copier's last pass; say where it did not make MLflow level."""
+
+    def state() -> tuple[float | None, str]:
+        copy = run.copy()
+        return copy.get("closed"), copy.get("trouble", "")
+
+    # the copier may be about to start
+    if not following.wait_until_level(run, "sync", state, 15, lambda text: log(f"MLflow: {text}")):
+        log(f"MLflow is not level: {left(run)}")
 
 
 def close_vanished(say: Callable[[str], None], runs: list[Run] | None = None) -> list[Run]:

@@ -14,182 +14,179 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
-from fashion_gan.config.settings import closing_seconds, project_root, read_settings
+from fashion_gan.config.settings import project_root, read_settings
 from fashion_gan.errors import UserError
-from fashion_gan.files import Lock, digest, file_stamp
+from fashion_gan.files import file_stamp
 from fashion_gan.runs.run import Run
-from fashion_gan.tracking import fetch, storage
-from fashion_gan.tracking.client import short_message
+from fashion_gan.tracking import fetch
+from fashion_gan.tracking.following import (
+    Ledger,
+    SupersededError,
+    follow,
+    lock_of,
+    wait_until_level,
+)
+from fashion_gan.tracking.storage import OWNER, OutOfReachError, RunStorage, open_storage
 
 EVERY = 5.0  # seconds between two passes
-BEAT = 10.0  # seconds between two signs of life
+HEARTBEAT = 10.0  # seconds between two signs of life
 SILENCE = 60.0  # seconds without one after which a machine counts as gone
-
-
-class TakenError(UserError):
-    """What lies there is not this folder's to write."""
 
 
 class Mirror:
     """Brings what lies under RUNS_URI level with one run folder. What was sent is remembered in
     mirror.json, beside an `id` by which this folder knows what it has written itself."""
 
-    def __init__(self, run: Run, found: storage.RunStorage):
-        self.run, self.place, self.beaten = run, found, 0.0
-        known = run.read_json("mirror") or {}
-        known = known if known.get("uri") == found.uri else {}
-        sent = known.get("sent", {})
-        there = fetch.in_order(found.listed(run.name, recursive=True))
-        self.id = known.get("id") or uuid.uuid4().hex
-        self.sent = {name: sent.get(name, ["", ""]) for name in there}
+    def __init__(self, run: Run, storage: RunStorage):
+        self.run, self.storage, self.last_heartbeat = run, storage, 0.0
+        noted = run.read_json("mirror") or {}
+        if noted.get("uri") != storage.uri:
+            noted = {}
+        self.id = noted.get("id") or uuid.uuid4().hex
+        self.ledger = Ledger({})
+        self._count_as_sent(noted.get("sent", {}))
+
+    def _count_as_sent(self, sent: dict[str, list[str]]) -> None:
+        """Every file that lies there is in the ledger: one of unknown content is written over."""
+        names = fetch.in_order(self.storage.listed(self.run.name, recursive=True))
+        self.ledger.sent = {name: sent.get(name, ["", ""]) for name in names}
 
     def remember(self, level: float | None = None) -> None:
         """In mirror.json; `level`: when the run ended whose end lies there."""
-        told = {"uri": self.place.uri, "id": self.id, "sent": self.sent, "level": level}
-        if told != self.run.read_json("mirror"):
-            self.run.log_json(told, "mirror")
+        noted = {"uri": self.storage.uri, "id": self.id, "sent": self.ledger.sent, "level": level}
+        if noted != self.run.read_json("mirror"):
+            self.run.log_json(noted, "mirror")
 
-    def claim(self) -> None:
-        """Raises TakenError where another folder has gone on with the run since, or another run has
-        the name. Two that begin in the same instant both pass; the first one to look again then
-        stops."""
-        owner, info = self.place.owner(self.run.name), self.run.info
+    def acquire(self) -> None:
+        """Take the lease. Raises SupersededError where another folder has gone on with the run
+        since, or another run has the name. Two that begin in the same instant both pass; the first
+        one to read the lease again then stops."""
+        owner, info = self.storage.owner(self.run.name), self.run.info
         if owner and owner["id"] != self.id:
             if owner["uuid"] != info["uuid"]:
-                raise TakenError(
-                    f"another run named {self.run.name} lies in {self.place.uri}; this one stays"
+                raise SupersededError(
+                    f"another run named {self.run.name} lies in {self.storage.uri}; this one stays"
                     " here"
                 )
             if owner["attempt"] >= info.get("attempts", 1):
-                raise TakenError(
+                raise SupersededError(
                     f"run {self.run.name} went on on {owner['host']}, and is mirrored from there;"
                     " this copy stays here"
                 )
             # From here on it is this folder's. The other one may have written since it was last
             # read, or be at it still.
-            self.beaten = 0.0
-            self.beat()
-            self.sent = {
-                name: ["", ""]
-                for name in fetch.in_order(self.place.listed(self.run.name, recursive=True))
-            }
+            self.last_heartbeat = 0.0
+            self.heartbeat()
+            self._count_as_sent({})
         if (self.run.read_json("mirror") or {}).get("id") != self.id:
             self.remember()
-        self.beat()
+        self.heartbeat()
 
-    def beat(self, ended: bool = False) -> None:
+    def heartbeat(self, ended: bool = False) -> None:
         """Sign that this machine is at it, or has ended."""
         now, info = time.time(), self.run.info
-        if ended or now - self.beaten > BEAT:
-            told = {
+        if ended or now - self.last_heartbeat > HEARTBEAT:
+            lease = {
                 "uuid": info["uuid"],
                 "attempt": info.get("attempts", 1),
                 "host": info.get("host", ""),
                 "id": self.id,
+                "time": 0 if ended else now,
             }
-            told["time"] = 0 if ended else now
-            self.place.put(f"{self.run.name}/{storage.OWNER}", json.dumps(told).encode())
-            self.beaten = now
+            self.storage.put(f"{self.run.name}/{OWNER}", json.dumps(lease).encode())
+            self.last_heartbeat = now
 
     def copy(self) -> None:
         """One pass."""
-        self.place.check()
-        self.claim()
-        folder, ended, level = self.run.folder, self.run.info.get("ended"), None
-        # so that a checkpoint that is removed meanwhile is still read
-        with contextlib.ExitStack() as held:
-            streams = {"run.json": held.enter_context((folder / "run.json").open("rb"))}
-            names = fetch.in_order(
-                [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-            )
-            streams |= {
-                name: held.enter_context((folder / name).open("rb"))
-                for name in names
-                if name.startswith("checkpoints/")
-            }
+        self.storage.check()
+        self.acquire()
+        level, ended = None, self.run.info.get("ended")
+        with contextlib.ExitStack() as stack:
+            names, streams = self._snapshot(stack)
             try:
                 for name in names:
-                    with (
-                        contextlib.suppress(FileNotFoundError),
-                        streams.get(name) or (folder / name).open("rb") as stream,
-                    ):
-                        self._send(name, file_stamp(stream.fileno()), stream)
-                for name in self.sent.keys() - set(names):
-                    self.place.remove(f"{self.run.name}/{name}")
-                    del self.sent[name]
+                    with contextlib.suppress(FileNotFoundError):
+                        self._send(name, streams.get(name) or (self.run.folder / name).open("rb"))
+                for name in self.ledger.sent.keys() - set(names):
+                    self.storage.remove(f"{self.run.name}/{name}")
+                    del self.ledger.sent[name]
                 level = ended
             finally:
                 self.remember(level)
 
-    def _send(self, name: str, mark: str, stream: Any) -> None:
-        known = self.sent.get(name, ["", ""])
-        if known[0] == mark:
-            return
-        content = stream.read()
-        if known[1] != (now := digest(content)):
-            self.beat()
-            self.place.put(f"{self.run.name}/{name}", content)
-        self.sent[name] = [mark, now]
+    def _snapshot(self, stack: contextlib.ExitStack) -> tuple[list[str], dict[str, BinaryIO]]:
+        """The names of the files now, and run.json and the checkpoints, open: one that is removed
+        during the pass is still read. Listed again where one goes before it is open."""
+        folder = self.run.folder
+        for _ in range(5):
+            with contextlib.ExitStack() as opened, contextlib.suppress(FileNotFoundError):
+                streams = {"run.json": opened.enter_context((folder / "run.json").open("rb"))}
+                paths = [path for path in folder.rglob("*") if path.is_file()]
+                names = fetch.in_order([path.relative_to(folder).as_posix() for path in paths])
+                for name in names:
+                    if name.startswith("checkpoints/"):
+                        streams[name] = opened.enter_context((folder / name).open("rb"))
+                stack.enter_context(opened.pop_all())
+                return names, streams
+        raise FileNotFoundError(f"the checkpoints of run {self.run.name} change too fast")
+
+    def _send(self, name: str, stream: BinaryIO) -> None:
+        with stream:
+            stamp = file_stamp(stream.fileno())
+            if not self.ledger.has(name, stamp):
+                content = stream.read()
+                self.ledger.send(name, stamp, content, lambda: self._put(name, content))
+
+    def _put(self, name: str, content: bytes) -> None:
+        self.heartbeat()
+        self.storage.put(f"{self.run.name}/{name}", content)
+
+    def close(self) -> None:
+        """The last pass: the lease says that the run has ended."""
+        self.copy()
+        self.heartbeat(ended=True)
 
 
 def push(run: Run) -> None:
-    """One pass, whether the run goes on or not. Raises UserError where the place is none or out of
+    """One pass, whether the run goes on or not. Raises UserError where RUNS_URI is wrong or out of
     reach; a copy that went on elsewhere is left alone. Nothing where RUNS_URI is not set."""
-    with Lock(run.folder / "mirror.lock") as lock, contextlib.suppress(TakenError):
-        if found := storage.open_storage():
+    with lock_of(run, "mirror") as lock, contextlib.suppress(SupersededError):
+        if storage := open_storage():
             lock.acquire(
                 f"another process is mirroring run {run.name} already; look again in a minute"
             )
-            mirror = Mirror(run, found)
-            mirror.copy()
-            mirror.beat(ended=run.info["status"] != "RUNNING")
+            mirror = Mirror(run, storage)
+            mirror.copy() if run.info["status"] == "RUNNING" else mirror.close()
 
 
-def follow(run: Run, done: threading.Event, say: Callable[[str], None]) -> None:
-    """Mirror until the run has ended and `done` is set. A place that is out of reach is said once
-    and tried again."""
-    mirror, trouble, until = None, "", None
-    with Lock(run.folder / "mirror.lock") as lock:
-        while not lock.acquire():  # that of an earlier attempt is still closing
-            time.sleep(0.3)
-        while (run.folder / "run.json").exists():
-            last = done.is_set() and run.lock.is_free()
-            until = until or (time.monotonic() + closing_seconds() if last else None)
-            try:
-                mirror = mirror or Mirror(run, storage.open_storage())
-                mirror.copy()
-                if trouble:
-                    say(f"{mirror.place.uri} is level again")
-                trouble = ""
-                if last:
-                    mirror.beat(ended=True)
-                    return
-            except FileNotFoundError:
-                # a checkpoint went between the listing and the opening; the next pass has the one
-                # after it
-                pass
-            except Exception as error:  # any fault of a store, a network or a disk
-                if not trouble or isinstance(error, TakenError):
-                    say(short_message(error))
-                trouble = short_message(error)
-                run.log_json((run.read_json("mirror") or {}) | {"trouble": trouble}, "mirror")
-                if isinstance(error, TakenError) or (until and time.monotonic() > until):
-                    return
-            time.sleep(1) if done.is_set() else done.wait(EVERY)
+def follow_storage(run: Run, done: threading.Event, log: Callable[[str], None]) -> None:
+    """Mirror until the run has ended and `done` is set. What went wrong at the end stands in
+    mirror.json."""
+
+    def note_fault(reason: str) -> None:
+        run.log_json((run.read_json("mirror") or {}) | {"trouble": reason}, "mirror")
+
+    with contextlib.suppress(UserError):
+        follow(
+            run,
+            copy="mirror",
+            name=read_settings()["RUNS_URI"],
+            connect=lambda: Mirror(run, open_storage()),
+            has_ended=lambda: done.is_set() and run.lock.is_free(),
+            note_fault=note_fault,
+            log=log,
+            interval=EVERY,
+        )
 
 
 @contextlib.contextmanager
-def mirrored(run: Run, follows: bool) -> Iterator[None]:
+def mirrored(run: Run, follows: bool, log: Callable[[str], None]) -> Iterator[None]:
     """Around the copy to MLflow: that to RUNS_URI. While a run is followed in a thread of its own,
     so that neither waits for the other."""
     done = threading.Event()
-    thread = threading.Thread(
-        target=follow,
-        args=(run, done, lambda words: print(time.strftime("%H:%M:%S"), words, flush=True)),
-        daemon=True,
-    )
+    thread = threading.Thread(target=follow_storage, args=(run, done, log), daemon=True)
     if follows and read_settings().get("RUNS_URI"):
         thread.start()
     try:
@@ -199,20 +196,17 @@ def mirrored(run: Run, follows: bool) -> Iterator[None]:
         thread.join() if thread.ident else push(run)
 
 
-def wait_for_mirror(run: Run, say: Callable[[str], None]) -> None:
+def wait_for_mirror(run: Run, log: Callable[[str], None]) -> None:
     """Wait for the last pass; say where it did not make the mirror level."""
-    lock, until = Lock(run.folder / "mirror.lock"), time.monotonic() + closing_seconds()
-    while uri := read_settings().get("RUNS_URI"):
-        known = run.read_json("mirror") or {}
-        if known.get("level") == run.info["ended"]:
-            return
-        if lock.is_free() or time.monotonic() > until:
-            say(
-                f"{uri} is not level ({known.get('trouble', 'no pass yet')}); later: fashion-gan"
-                f" sync {run.name}"
-            )
-            return
-        time.sleep(0.2)
+
+    def state() -> tuple[float | None, str]:
+        noted = run.read_json("mirror") or {}
+        return noted.get("level"), noted.get("trouble", "")
+
+    uri = read_settings().get("RUNS_URI")
+    if uri and not wait_until_level(run, "mirror", state, 0, lambda _: None):
+        fault = state()[1] or "no pass yet"
+        log(f"{uri} is not level ({fault}); later: fashion-gan sync {run.name}")
 
 
 def ensure_latest(run: Run) -> Run:
@@ -220,36 +214,38 @@ def ensure_latest(run: Run) -> Run:
     moved to reports/scratch. Raises UserError where it goes on elsewhere now. Nothing where
     RUNS_URI is not set or out of reach, or the run goes on here."""
     try:
-        found = storage.open_storage() if run.lock.is_free() else None
-        owner = found.owner(run.name) if found else {}
-    except storage.OutOfReachError as error:
+        storage = open_storage() if run.lock.is_free() else None
+        owner = storage.owner(run.name) if storage else {}
+    except OutOfReachError as error:
         print(f"{error}; going on from what is here", flush=True)
         return run
-    known = run.read_json("mirror") or {}
-    if not owner or owner["uuid"] != run.info["uuid"] or owner["id"] == known.get("id"):
+    noted = run.read_json("mirror") or {}
+    if not owner or owner["uuid"] != run.info["uuid"] or owner["id"] == noted.get("id"):
         return run
-    owner = wait_for_lease(found, run.name, owner)
+    owner = wait_for_lease(storage, run.name, owner)
     further = owner["attempt"] - run.info.get("attempts", 1)
-    # the latter was fetched to be read
-    if further > 0 or (further == 0 and "id" not in known and owner != known.get("seen")):
-        fresh, aside = (
-            project_root() / "reports" / "scratch" / f"{run.name}-{part}"
-            for part in ("fetched", "before")
-        )
-        for old in (fresh, aside):
-            shutil.rmtree(old, ignore_errors=True)
-        fetch.fetch_run(run.name, fresh)
-        run.folder.rename(aside)
-        fresh.rename(run.folder)
+    only_read = "id" not in noted  # it was fetched to be read
+    if further > 0 or (further == 0 and only_read and owner != noted.get("seen")):
+        _replace_by_latest(run)
         print(
             f"run {run.name} went on on {owner['host']}: fetched again; what was here is in"
-            f" reports/scratch/{aside.name}",
+            f" reports/scratch/{run.name}-before",
             flush=True,
         )
     return Run(run.folder)
 
 
-def wait_for_lease(found: storage.RunStorage, run: str, owner: dict[str, Any]) -> dict[str, Any]:
+def _replace_by_latest(run: Run) -> None:
+    scratch = project_root() / "reports" / "scratch"
+    fetched, before = scratch / f"{run.name}-fetched", scratch / f"{run.name}-before"
+    for folder in (fetched, before):
+        shutil.rmtree(folder, ignore_errors=True)
+    fetch.fetch_run(run.name, fetched)
+    run.folder.rename(before)
+    fetched.rename(run.folder)
+
+
+def wait_for_lease(storage: RunStorage, run: str, owner: dict[str, Any]) -> dict[str, Any]:
     """The owner, once it has ended or shown no sign of life for a while (no clocks are compared).
     Raises UserError where it lives."""
     until = time.monotonic() + SILENCE
@@ -260,8 +256,8 @@ def wait_for_lease(found: storage.RunStorage, run: str, owner: dict[str, Any]) -
             flush=True,
         )
     while owner["time"] and time.monotonic() < until:
-        time.sleep(min(1.0, BEAT))
-        before, owner = owner, found.owner(run)
+        time.sleep(min(1.0, HEARTBEAT))
+        before, owner = owner, storage.owner(run)
         if owner["time"] and owner != before:
             raise UserError(
                 f"run {run} goes on on {owner['host']}; stop it there, then resume it here"
@@ -269,25 +265,28 @@ def wait_for_lease(found: storage.RunStorage, run: str, owner: dict[str, Any]) -
     return owner
 
 
-def push_sweep(sweep: Run, say: Callable[[str], None]) -> None:
+def push_sweep(sweep: Run, log: Callable[[str], None]) -> None:
     """Put a sweep where machines that share no folder with this one fetch it from, before its
     trials begin there."""
     try:
         push(sweep)
     except UserError as error:
-        say(str(error))
+        log(str(error))
 
 
-def pull_trials(sweep: Run, say: Callable[[str], None]) -> None:
+def pull_trials(sweep: Run, log: Callable[[str], None]) -> None:
     """Bring the trials of a sweep here that ran, or went on, on machines that share no folder with
     this one."""
     try:
-        found = storage.open_storage()
-        for name in found.listed() if found else []:
-            if re.fullmatch(rf"{re.escape(sweep.name)}-\d{{3,}}", name):
-                folder = project_root() / "reports" / name
-                ensure_latest(Run(folder)) if (folder / "run.json").exists() else fetch.fetch_run(
-                    name, folder
-                )
+        storage = open_storage()
+        names = storage.listed() if storage else []
+        for name in names:
+            if not re.fullmatch(rf"{re.escape(sweep.name)}-\d{{3,}}", name):
+                continue
+            folder = project_root() / "reports" / name
+            if (folder / "run.json").exists():
+                ensure_latest(Run(folder))
+            else:
+                fetch.fetch_run(name, folder)
     except UserError as error:
-        say(str(error))
+        log(str(error))
