@@ -56,7 +56,7 @@ def claiming(width: int, height: int) -> bytes:
 def test_a_photo_is_cut_out_light_on_black():
     made = inversion.prepare_photo(packed(shirt()))
     assert made.negative
-    assert made.said == ""
+    assert made.notes == ""
     assert [words for words, _ in made.steps] == [
         "as it is",
         "light on black",
@@ -103,7 +103,7 @@ def test_a_photo_is_cut_out_light_on_black():
 )
 def test_what_a_file_is_like_is_said_and_the_garment_is_the_same(content, negative, said):
     made, plain = inversion.prepare_photo(content), inversion.prepare_photo(packed(shirt()))
-    assert (made.negative, made.said) == (negative, said)
+    assert (made.negative, made.notes) == (negative, said)
     assert ((made.image > 100) == (plain.image > 100)).mean() > 0.95
 
 
@@ -229,7 +229,7 @@ def test_a_photo_for_pictures_in_colour_keeps_its_colours_and_its_ground():
     assert not made.negative
     said = inversion.prepare_photo(
         packed(shirt("CMYK", (0, 0, 0, 0), (90, 80, 10, 100)), "jpeg"), shape=(3, 48, 64)
-    ).said
+    ).notes
     assert said == "It is in printing colours (CMYK): its colours are about right."
 
 

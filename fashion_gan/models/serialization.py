@@ -36,6 +36,22 @@ class Model:
         return self.generator.conditional and len(self.classes) > 1
 
 
+def make_generator(params: dict[str, Any]) -> Generator:
+    """A new generator of parameters as save_network takes them."""
+    return Generator(**{name: params[name] for name in GENERATOR_PARAMS}, **_sizes(params))
+
+
+def make_discriminator(params: dict[str, Any]) -> Discriminator:
+    """A new discriminator of such parameters."""
+    norm = params["d_norm"]
+    return Discriminator(params["channels"], params["conditional"], norm, **_sizes(params))
+
+
+def _sizes(params: dict[str, Any]) -> dict[str, Any]:
+    classes = params.get("classes", CLASSES)
+    return {"shape": tuple(params.get("shape", IMAGE)), "class_count": len(classes)}
+
+
 def save_network(
     path: Path, network: nn.Module, params: dict[str, Any], half: bool = False
 ) -> None:
@@ -47,14 +63,11 @@ def save_network(
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     if half:
         tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    # One entry: safetensors writes several in a random order, and equal networks shall have equal
+    # digests.
+    metadata = {"params": json.dumps({"schema": 1} | params, sort_keys=True)}
     with replacing(path) as temporary:
-        # One entry: safetensors writes several in a random order, and equal networks shall have
-        # equal digests.
-        save_file(
-            tensors,
-            temporary,
-            metadata={"params": json.dumps({"schema": 1} | params, sort_keys=True)},
-        )
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def _read_network(
@@ -84,24 +97,9 @@ def _read_network(
 
 def load_generator(path: Path, source: str = "") -> Model:
     """Read a generator. Raises UserError where the file is no model, or damaged."""
-    generator, params = _read_network(
-        path, lambda p: Generator(**{name: p[name] for name in GENERATOR_PARAMS}, **_of_data(p))
-    )
-    return Model(
-        generator,
-        source or str(path),
-        path.parent,
-        params,
-        digest(path),
-        tuple(params.get("classes", CLASSES)),
-    )
-
-
-def _of_data(params: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "shape": tuple(params.get("shape", IMAGE)),
-        "class_count": len(params.get("classes", CLASSES)),
-    }
+    generator, params = _read_network(path, make_generator)
+    classes = tuple(params.get("classes", CLASSES))
+    return Model(generator, source or str(path), path.parent, params, digest(path), classes)
 
 
 def load_discriminator(folder: Path) -> Discriminator:
@@ -112,6 +110,4 @@ def load_discriminator(folder: Path) -> Discriminator:
             f"there is no {DISCRIMINATOR} in {folder}; give a run, or a registered model, which"
             " keep both"
         )
-    return _read_network(
-        path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"], **_of_data(p))
-    )[0]
+    return _read_network(path, make_discriminator)[0]
