@@ -14,11 +14,6 @@ def world_size() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def rank() -> int:
-    """Which of them this one is, 0 to world_size() - 1."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
-
-
 class _Sum(torch.autograd.Function):
     """The sum over all processes; so is its gradient, of any order. (PyTorch's own, in
     torch.distributed.nn, is deprecated.)"""
@@ -36,7 +31,7 @@ class _Sum(torch.autograd.Function):
 
 def shard(rows: torch.Tensor) -> torch.Tensor:
     """This process's rows of a whole batch."""
-    return rows if world_size() == 1 else rows.chunk(world_size())[rank()]
+    return rows if world_size() == 1 else rows.chunk(world_size())[distributed.get_rank()]
 
 
 def all_reduce_mean(value: torch.Tensor) -> torch.Tensor:

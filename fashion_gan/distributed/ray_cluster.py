@@ -32,8 +32,7 @@ def import_ray(what: str) -> Any:
 
 
 def checked_address(address: str = "") -> str:
-    """`address`, else RAY_ADDRESS; "" for a Ray of one's own. Raises UserError where nothing
-    answers there."""
+    """`address`, else RAY_ADDRESS, else "". Raises UserError where nothing answers there."""
     address = address or os.environ.get("RAY_ADDRESS", "")
     if address not in ("", "auto", "local"):
         host, _, port = address.rpartition(":")
@@ -46,8 +45,7 @@ def checked_address(address: str = "") -> str:
 
 
 def connect(what: str, address: str = "") -> Any:
-    """Start Ray on this machine, or join the cluster at `address`, else at RAY_ADDRESS. Raises
-    UserError where there is none."""
+    """Join the cluster at `address`, else at RAY_ADDRESS, else start Ray on this machine."""
     ray = import_ray(what)
     address = checked_address(address)
     paths = os.pathsep.join([str(project_root()), os.environ.get("PYTHONPATH", "")])
@@ -66,8 +64,7 @@ def connect(what: str, address: str = "") -> Any:
 
 
 def check_room(ray: Any, what: str, processes: int, cores: int, gpus: float = 0) -> None:
-    """Raises UserError where the cluster's machines have no room for so many processes beside each
-    other, each on one machine."""
+    """Raises UserError where so many processes, each on one machine, do not fit in at once."""
     room = 0
     machines = []
     for node in ray.nodes():

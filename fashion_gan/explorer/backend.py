@@ -12,12 +12,7 @@ from fashion_gan.data.datasets import Split
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import inversion
 from fashion_gan.metrics.neighbours import knn
-from fashion_gan.models.feature_network import (
-    FeatureNetwork,
-    extract_cached,
-    extract_features,
-    load_feature_network,
-)
+from fashion_gan.models import feature_network
 from fashion_gan.models.serialization import Model
 
 
@@ -34,17 +29,17 @@ class Backend:
     folder: Path
 
     @property
-    def network(self) -> FeatureNetwork:
-        return load_feature_network("dev", folder=self.folder)
+    def network(self) -> feature_network.FeatureNetwork:
+        return feature_network.load_feature_network("dev", folder=self.folder)
 
     @functools.cached_property
     def train_features(self) -> torch.Tensor:
-        return extract_cached("dev", self.train.images, self.folder)[0]
+        return feature_network.extract_cached("dev", self.train.images, self.folder)[0]
 
     @functools.cached_property
     def usual_distance(self) -> float:
         """How far unseen real images lie from their nearest training image, at the median."""
-        features, _ = extract_features(self.network, self.fresh.images)
+        features, _ = feature_network.extract_features(self.network, self.fresh.images)
         return knn(features, self.train_features)[0].median().item()
 
     def __call__(self, request: dict[str, Any], buffers: list[Any]) -> dict[str, Any]:
@@ -76,7 +71,7 @@ class Backend:
         return {"c": c, "z": z, "distance": distance, "real": real, "seconds": seconds}
 
     def near(self, image: torch.Tensor) -> dict[str, Any]:
-        features, _ = extract_features(self.network, image[None])
+        features, _ = feature_network.extract_features(self.network, image[None])
         distances, indices = knn(features, self.train_features, 6)
         nearest = []
         for distance, i in zip(distances[0].tolist(), indices[0].tolist(), strict=True):

@@ -1,5 +1,4 @@
-"""The latent explorer's state as a short code, and the picture that a code stands for. explorer.js
-does the same in the page."""
+"""The latent explorer's state as a short code, and the picture of a code, as explorer.js does."""
 
 import base64
 import binascii
@@ -90,8 +89,7 @@ def _letters(packed: bytes) -> str:
 
 
 def decode(code: str, model: int, latent_dim: int, class_count: int = CLASS_COUNT) -> ExplorerState:
-    """The state of a code. Raises UserError, in one sentence, where it is none, or another model's,
-    or of a class that this has not."""
+    """The state of a code. Raises UserError where it is none, or of another model."""
     packed = _unpacked(code, longest=56 - (-16 * latent_dim // 5))
     bits, flags, seed, truncation = struct.unpack(HEADER, packed[:8])
     if bits != model:
@@ -134,8 +132,7 @@ def _unpacked(code: str, longest: int) -> bytes:
 def _read_state(
     body: bytes, flags: int, seed: int, truncation: int, latent_dim: int
 ) -> ExplorerState:
-    """The state of a code's bytes after the header. Raises struct.error where there are too few or
-    too many."""
+    """The state of the bytes after the header. Raises struct.error at too few or too many."""
     stream = io.BytesIO(body)
 
     def take(form: str) -> tuple:
@@ -154,8 +151,7 @@ def _read_state(
 
 
 def _latent_of(state: ExplorerState | Blend, latent_dim: int) -> np.ndarray:
-    """The latent (latent_dim,) at (x, y) on a seed's plane, which goes through the state's own
-    latent where it has one."""
+    """The latent (latent_dim,) at (x, y) on the plane of the state's seed, or of its latent."""
     z, across, down = (latent_from_seed(state.seed, latent_dim, stream) for stream in range(3))
     if state.latent:
         z = np.array(state.latent) / inversion.GRID
@@ -167,8 +163,7 @@ def _latent_of(state: ExplorerState | Blend, latent_dim: int) -> np.ndarray:
 def draw_state(
     state: ExplorerState, model: Model, directions: np.ndarray | None = None
 ) -> torch.Tensor:
-    """The picture uint8 (C, H, W) of a state. `directions`: find_directions of the generator, where
-    they are at hand."""
+    """The picture uint8 (C, H, W) of a state. `directions`: find_directions, where at hand."""
     generator = model.generator.cpu()
     z = _latent_of(state, generator.latent_dim)
     shares = torch.zeros(1, generator.class_count)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.utils import make_grid
 
 from fashion_gan.data.datasets import CLASSES, Split
 from fashion_gan.errors import UserError
@@ -41,12 +42,15 @@ MEASURED = 1000  # samples on which a direction is measured
 # the same figure, of clothes and of other pictures
 SLEEVES, SIDES = ("less sleeve", "more sleeve"), ("darker sides", "brighter sides")
 
+Record = dict[str, Any]  # for the page, as JSON
+Tensors = dict[str, torch.Tensor]  # by name
 
-def fold_batch_norms(layers: nn.Sequential) -> list[dict[str, Any]]:
+
+def fold_batch_norms(layers: nn.Sequential) -> list[Record]:
     """Convolutions with the batch norm after them folded in: kind, act, weight (taps, cin, cout),
     bias (cout,)."""
     acts = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.SiLU: "silu"}
-    folded: list[dict[str, Any]] = []
+    folded: list[Record] = []
     for module in layers:
         if isinstance(module, (nn.ConvTranspose2d, nn.Conv2d)):
             folded.append(_convolution(module))
@@ -60,7 +64,7 @@ def fold_batch_norms(layers: nn.Sequential) -> list[dict[str, Any]]:
     return folded
 
 
-def _convolution(module: nn.ConvTranspose2d | nn.Conv2d) -> dict[str, Any]:
+def _convolution(module: nn.ConvTranspose2d | nn.Conv2d) -> Record:
     if isinstance(module, nn.ConvTranspose2d):  # its weight is (cin, cout, y, x)
         kind = "up"
         weight = module.weight.permute(2, 3, 0, 1)
@@ -73,7 +77,7 @@ def _convolution(module: nn.ConvTranspose2d | nn.Conv2d) -> dict[str, Any]:
 
 def payload(
     model: Model, train: Split, fresh: Split, folder: Path = WEIGHTS
-) -> tuple[dict[str, Any], bytes]:
+) -> tuple[Record, bytes]:
     """The description (JSON) and the packed numbers that the page needs for a model; `train` gives
     the real images, `fresh` the unseen ones that say how near to those a real image lies; `folder`
     is theirs. Beside a wide generator there is ROOM for fewer real images. Raises UserError where
@@ -87,9 +91,8 @@ def payload(
     network = load_feature_network("dev", folder=folder)
     layers, weights = export_layers(generator, network)
     for count in TILES:
-        tiles, scales, features = export_tiles(
-            network, train, fresh, count // generator.class_count
-        )
+        per_class = count // generator.class_count
+        tiles, scales, features = export_tiles(network, train, fresh, per_class)
         tensors = weights | scales
         numbers = pack_numbers(tensors, features)
         if len(numbers) * 4 / 3 + len(tiles["sprite"]) < ROOM:
@@ -110,7 +113,7 @@ def payload(
     return layers | tiles | info | _positions(tensors), numbers
 
 
-def _positions(tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+def _positions(tensors: Tensors) -> Record:
     """How many numbers the page reads, and where each tensor begins in them, and its size."""
     start = 0
     positions = {}
@@ -120,9 +123,7 @@ def _positions(tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     return {"numbers": start, "tensors": positions}
 
 
-def export_layers(
-    generator: Generator, network: FeatureNetwork
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def export_layers(generator: Generator, network: FeatureNetwork) -> tuple[Record, Tensors]:
     """The layers of both networks, their weights by name, and those weights."""
     scale, shift = batch_norm_affine(generator.layers[0])
     positions = math.prod(generator.plan)
@@ -155,7 +156,7 @@ def export_layers(
 
 def export_tiles(
     network: FeatureNetwork, train: Split, fresh: Split, count: int
-) -> tuple[dict[str, Any], dict[str, torch.Tensor], torch.Tensor]:
+) -> tuple[Record, Tensors, torch.Tensor]:
     """`count` training images of each class: what the page shows of them, the scales of their
     features, and those as uint8."""
     by_class = [(train.labels == c).nonzero().flatten()[:count] for c in range(len(train.classes))]
@@ -174,7 +175,7 @@ def export_tiles(
     return tiles, {"tile_least": least, "tile_step": step}, features
 
 
-def pack_numbers(tensors: dict[str, torch.Tensor], features: torch.Tensor) -> bytes:
+def pack_numbers(tensors: Tensors, features: torch.Tensor) -> bytes:
     """All numbers as float16, all high bytes before all low ones, then the tiles' features uint8,
     deflated: the high bytes repeat themselves, which saves a seventh."""
     halves = [t.detach().contiguous().numpy().astype("<f2").reshape(-1) for t in tensors.values()]
@@ -189,11 +190,7 @@ def sprite(images: torch.Tensor, columns: int = 50) -> str:
     themselves."""
     colours, height, width = images.shape[1:]
     images = torch.cat([images, images.new_zeros(-len(images) % columns, colours, height, width)])
-    sheet = (
-        images.unflatten(0, (-1, columns))
-        .permute(0, 3, 1, 4, 2)
-        .reshape(-1, columns * width, colours)
-    )
+    sheet = make_grid(images, columns, padding=0)[:colours].permute(1, 2, 0)
     stream = io.BytesIO()
     Image.fromarray(sheet.squeeze(2).numpy()).save(stream, format="webp", quality=60, method=6)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
@@ -222,11 +219,10 @@ def traits(
 
 def name_directions(
     generator: Generator, sides: tuple[str, str] = SLEEVES, sigma: float = 2.0, clear: float = 0.25
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """The directions' names: the words for the trait that changes most where some MEASURED samples
     are moved by `sigma`, in standard deviations of that trait within a class; the clearest gets a
-    trait first. A number where no change is `clear`, which is some eight times the standard
-    error."""
+    trait first. A number where no change is `clear`, some eight times the standard error."""
     directions = find_directions(generator)
     means, spreads, effects = _measure_directions(generator, directions, sides, sigma)
     named = {}
@@ -251,7 +247,7 @@ def name_directions(
 
 def _measure_directions(
     generator: Generator, directions: np.ndarray, sides: tuple[str, str], sigma: float
-) -> tuple[dict, dict, list[tuple[float, int, tuple[str, str]]]]:
+) -> tuple[dict, dict, list]:
     """The samples' mean of each trait and its standard deviation within a class; how each direction
     changes each trait: (effect in those deviations, the direction's number, the trait)."""
     classes = range(generator.class_count)

@@ -20,22 +20,20 @@ GRID = 32  # a found latent is kept in 1/32 sigma, a byte an entry, so that a co
 
 @dataclass(frozen=True)
 class Photo:
-    """The steps from a photo to `image`, uint8 (H, W), or (H, W, 3) in colour: words and levels of
-    each, most larger; whether it was turned to its negative; what there is to say about the
-    file."""
+    """A photo as a picture of the data's kind."""
 
-    steps: list[tuple[str, np.ndarray]]
-    negative: bool
-    notes: str
+    steps: list[tuple[str, np.ndarray]]  # words and levels (H, W) or (H, W, 3), most larger
+    negative: bool  # whether it was turned to its negative
+    notes: str  # what there is to say about the file
 
     @property
     def image(self) -> np.ndarray:
+        """uint8 (H, W), or (H, W, 3) in colour."""
         return self.steps[-1][1]
 
 
 def _open(content: bytes, mode: str) -> tuple[Image.Image, str]:
-    """The first picture of a file on white ground, grey (mode L) or RGB, and what there is to say
-    about it. Raises UserError."""
+    """The first picture of a file on white ground, of mode L or RGB, and notes about the file."""
     if not content:
         raise UserError("this file is empty; choose a picture")
     if len(content) > MOST_BYTES:

@@ -33,6 +33,7 @@ FEWEST = 50  # images of a class below which nothing is said about it
 
 Features = tuple[torch.Tensor, torch.Tensor]  # of images: features (N, d), predicted classes (N,)
 Neighbours = dict[str, torch.Tensor]  # see Evaluator.nearest_neighbours
+Scores = dict[str, Any]  # figures by name, as scores.json has them
 
 
 class Evaluator:
@@ -70,7 +71,7 @@ class Evaluator:
 
     def scores(
         self, draws: Iterable[tuple[torch.Tensor, torch.Tensor | None]]
-    ) -> tuple[dict[str, Any], Neighbours]:
+    ) -> tuple[Scores, Neighbours]:
         """The scores of one or several draws (images, labels) of one generator, and the first
         draw's nearest neighbours. Single figures are means over the draws with their standard
         deviations under `spread`; lists and memorisation are the first draw's; `real` and `copies`
@@ -101,9 +102,8 @@ class Evaluator:
         scores["warnings"] = warnings(scores)
         return scores, nearest
 
-    def figures(self, images: Features, labels: torch.Tensor | None = None) -> dict[str, Any]:
-        """Figures of the features of N images against the first N real ones. `labels`: the classes
-        that the generator was given."""
+    def figures(self, images: Features, labels: torch.Tensor | None = None) -> Scores:
+        """Figures of N images against the first N real ones. `labels`: what the generator got."""
         features, predicted = images
         count, class_count = len(features), len(self.classes)
         real = self.features[self.against][0][:count]
@@ -165,7 +165,7 @@ class Evaluator:
             "own_index": other_index[:, 1],
         }
 
-    def reference(self, count: int) -> dict[str, Any]:
+    def reference(self, count: int) -> Scores:
         """What `count` real images score: `real` never trained on (validation), `copies` of
         training images; distances of the blurred and the noisy (the ladder); points of the real
         ones' own nearness. Shipped for 10,000, else kept."""
@@ -180,7 +180,7 @@ class Evaluator:
             write_json(path, reference)
         return reference
 
-    def _measure_reference(self, name: str, count: int) -> dict[str, Any]:
+    def _measure_reference(self, name: str, count: int) -> Scores:
         control, train = self.splits[self.control], self.splits["train"]
         images = control.images[:count]
         features = tuple(part[:count] for part in self.features[self.control])
@@ -232,7 +232,7 @@ def _nearest_column(
     return nearest, indices.gather(1, column[:, None]).squeeze(1)
 
 
-def _mean_and_spread(figures: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+def _mean_and_spread(figures: list[Scores]) -> tuple[dict[str, float], dict[str, float]]:
     """Means of single figures over the draws, and, of several, their standard deviations."""
     means, spread = {}, {}
     for name, value in figures[0].items():
@@ -255,8 +255,7 @@ def _noisy(images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
 
 
 def blur_equivalent(distance: float, floor: float, ladder: list[float]) -> str:
-    """What a distance means: how much real images, which have `floor` as they are, must be blurred
-    to have it."""
+    """How much real images, whose distance is `floor`, must be blurred to have this distance."""
     if distance <= floor:
         return "other real images"
     steps = itertools.pairwise(zip([0.0, *BLUR], [floor, *ladder], strict=True))
@@ -267,7 +266,7 @@ def blur_equivalent(distance: float, floor: float, ladder: list[float]) -> str:
     return f"real images blurred by more than {BLUR[-1]} px"
 
 
-def warnings(scores: dict[str, Any]) -> list[str]:
+def warnings(scores: Scores) -> list[str]:
     """What is wrong with a generator beside its distance, a sentence each; [] where nothing is."""
     shares = {}
     for name in ("close_train", "memorised", "repeated"):

@@ -43,8 +43,7 @@ ROLES = {
 
 
 class FeatureNetwork(nn.Module):
-    """Images (N, C, H, W) in -1..1 to class logits (N, classes); `features` gives the layer before,
-    (N, 64), scaled."""
+    """Images (N, C, H, W) in -1..1 to class logits; `features`: the layer before, (N, 64)."""
 
     def __init__(self, config: FeatureNetworkConfig, info: DatasetInfo):
         super().__init__()
@@ -69,8 +68,7 @@ class FeatureNetwork(nn.Module):
         return self.body(images) * self.scale
 
     def features_and_halfway(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`features`, and the channel means of the layer halfway, (N, HALFWAY_COUNT) in the `train`
-        network."""
+        """`features`, and the means (N, HALFWAY_COUNT) of the `train` network's layer halfway."""
         halfway = self.body[:HALFWAY](images)
         return self.body[HALFWAY:](halfway) * self.scale, halfway.mean(dim=(2, 3))
 
@@ -105,9 +103,8 @@ def dataset_record(folder: Path) -> dict[str, Any]:
 
 
 def load_feature_network(role: str, device: str = "cpu", folder: Path = WEIGHTS) -> FeatureNetwork:
-    """A feature network for the data of `folder`, frozen, in evaluation mode. Its weights are
-    checked against their digest. Raises UserError where they are missing or damaged; RuntimeError
-    for the judge while a training goes on."""
+    """A feature network for the data of `folder`, frozen, in evaluation mode. Raises UserError if
+    its weights are missing or damaged; RuntimeError for the judge while a training goes on."""
     if role == "judge" and _training:
         advice = "use dev to choose, train in an objective"
         raise RuntimeError(f"the judge takes part in no training and no choice; {advice}")
@@ -133,8 +130,7 @@ def _load_feature_network(role: str, device: str, folder: Path) -> FeatureNetwor
 
 
 def network_id(role: str, folder: Path = WEIGHTS) -> str:
-    """Names a feature network's exact weights, so that scores are compared only where they mean the
-    same."""
+    """Names a feature network's exact weights, without which scores do not compare."""
     return f"{role}-{_recorded_digest(role, folder)[:12]}"
 
 
@@ -164,8 +160,7 @@ def extract_features(
 def extract_cached(
     role: str, images: torch.Tensor, folder: Path
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """extract_features by a network for the data of `folder`, kept there under the images' digest:
-    a split is worked through once."""
+    """extract_features by a network of `folder`, kept there under the images' digest."""
     from safetensors.torch import load_file, save_file
 
     name = f"{network_id(role, folder)}-{digest(images.numpy())[:12]}.safetensors"

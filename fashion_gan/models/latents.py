@@ -21,11 +21,10 @@ def balanced_labels(count: int, classes: list[int] | range = range(10)) -> torch
 def sample_latents(
     count: int, latent_dim: int, source: int | torch.Generator, truncation: float = 1.0
 ) -> torch.Tensor:
-    """Latents (count, latent_dim) from N(0, truncation^2): smaller is nearer to the mean garment,
-    safer, less varied.
+    """Latents (count, latent_dim) from N(0, truncation^2): smaller is safer and less varied.
 
-    `source`: a seed, whose first latents are the same whatever the count; or a generator, of which
-    they are the next numbers.
+    `source`: a seed, whose first latents are the same whatever the count; or a generator, whose
+    next numbers they are.
     """
     rows = count
     if not isinstance(source, torch.Generator):

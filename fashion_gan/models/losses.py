@@ -1,7 +1,4 @@
-"""GAN losses and gradient penalties: a few lines of arithmetic each, nothing else.
-
-Every loss takes logits of real and fake images (N,) and gives scalars to minimise.
-"""
+"""GAN losses, of logits of real and fake images (N,), and gradient penalties, all to minimise."""
 
 import torch
 from torch.nn.functional import relu, softplus

@@ -8,8 +8,7 @@ IMAGE, CLASS_COUNT = (1, 28, 28), 10  # Fashion-MNIST's: colours, height, width
 
 
 def _init_weights(module: nn.Module) -> None:
-    """DCGAN's start: weights from N(0, 0.02), batch norm's scale from N(1, 0.02) (Radford et al.
-    2016, section 4)."""
+    """N(0, 0.02), batch norm's scale N(1, 0.02) (DCGAN, Radford et al. 2016, section 4)."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

@@ -20,13 +20,12 @@ GENERATOR_PARAMS = ("latent_dim", "channels", "conditional", "extra_conv")
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded generator: the network in evaluation mode, where it came from, and the parameters it
-    was trained with."""
+    """A loaded generator."""
 
-    generator: Generator
-    source: str
+    generator: Generator  # in evaluation mode
+    source: str  # the run, file or registered model, for people
     folder: Path  # of the run it came from: its discriminator, curves and pictures lie there
-    params: dict[str, Any]
+    params: dict[str, Any]  # that it was trained with
     digest: str
     classes: tuple[str, ...]
 
@@ -56,8 +55,7 @@ def save_network(
     path: Path, network: nn.Module, params: dict[str, Any], half: bool = False
 ) -> None:
     """Write weights and parameters as safetensors; `params` has `shape` and `classes` too where the
-    data set is not Fashion-MNIST. `half` stores float16: half the size, at most a grey level
-    off."""
+    data set is not Fashion-MNIST. `half`: float16, half the size, at most a grey level off."""
     from safetensors.torch import save_file
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -73,8 +71,7 @@ def save_network(
 def _read_network(
     path: Path, make: Callable[[dict[str, Any]], nn.Module]
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The network that save_network wrote, and its parameters. Raises UserError where the file is
-    none, or damaged."""
+    """What save_network wrote. Raises UserError where the file is another one, or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -59,16 +59,14 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path, kind: str) -> list[Path]:
-    """The checkpoints of a kind ("last" or "best") in a folder, newest first; by images seen, then
-    by time."""
+    """The checkpoints of a kind ("last", "best"), newest first: by images seen, then by time."""
     paths = [path for path in folder.glob(f"{kind}-*.pt") if NAME.match(path.name)]
     return sorted(paths, key=lambda p: (NAME.match(p.name)[2], p.stat().st_mtime_ns), reverse=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content: "params", "images", "state". No pickled code is ever run. Raises
-    UserError: no such file, damaged (its digest differs), a pickle with code, another version, no
-    checkpoint."""
+    UserError where it is missing, damaged, a pickle with code, or of another version."""
     if not path.is_file():
         raise UserError(f"no checkpoint {path}; a run keeps its own in <run>/checkpoints/")
     match = NAME.match(path.name)
@@ -100,8 +98,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_latest(
     folder: Path, say: Callable[[str], None] = print, kind: str = "last"
 ) -> dict[str, Any] | None:
-    """The newest checkpoint of a kind that is whole, or None where there is none. Falls back past
-    damaged ones and says so."""
+    """The newest whole checkpoint of a kind, or None where there is none. Says which damaged ones
+    it passes over; raises UserError where all of the last ones are damaged."""
     paths = list_checkpoints(folder, kind)
     for path in paths:
         try:
@@ -126,8 +124,7 @@ def assert_resumable(stored: dict[str, Any], params: dict[str, Any]) -> None:
 
 
 def rewind(folder: Path, path: Path) -> None:
-    """Make the checkpoint `path` the newest in `folder`; the ones after it are kept, renamed to
-    aside-..."""
+    """Make the checkpoint `path` the newest in `folder`; later ones are renamed to aside-..."""
     images = load_checkpoint(path)["images"]
     target = folder / f"last-{images:010d}-{digest(path)[:12]}.pt"
     with replacing(folder / "rewound.pt") as temporary:

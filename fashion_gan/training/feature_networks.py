@@ -22,6 +22,8 @@ from fashion_gan.models.feature_network import ROLES, FeatureNetwork, extract_fe
 MOST_IMAGES, MOST_EPOCHS = 300_000, 20  # that a packed data set's networks are trained on
 PROGRESS_SECONDS = 10  # between two lines that say how far it is
 
+Say = Callable[[str], None]
+
 
 def rotate(images: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Each image (N, C, H, W) turned by a random one of four turns, and which (Gidaris et al.
@@ -35,11 +37,7 @@ def rotate(images: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, to
 
 
 def train_feature_network(
-    role: str,
-    train: Split,
-    epochs: int,
-    say: Callable[[str], None] = print,
-    info: DatasetInfo | None = None,
+    role: str, train: Split, epochs: int, say: Say = print, info: DatasetInfo | None = None
 ) -> FeatureNetwork:
     """Train one classifier: cross entropy, AdamW, one-cycle, images moved by up to 2 pixels and, of
     Fashion-MNIST, mirrored. Without labels it learns which way an image was turned, with a head
@@ -61,12 +59,7 @@ def train_feature_network(
 
 
 def _fit(
-    role: str,
-    network: FeatureNetwork,
-    train: Split,
-    epochs: int,
-    mirrored: bool,
-    say: Callable[[str], None],
+    role: str, network: FeatureNetwork, train: Split, epochs: int, mirrored: bool, say: Say
 ) -> None:
     seed = ROLES[role].seed
     rng = torch.Generator().manual_seed(seed)
@@ -99,12 +92,11 @@ def train_all(
     train: Split,
     test: Split,
     epochs: int = 10,
-    say: Callable[[str], None] = print,
+    say: Say = print,
     folder: Path = feature_network.WEIGHTS,
     info: DatasetInfo | None = None,
 ) -> None:
-    """Train and write the three feature networks, then features.json: their digests and test
-    accuracies."""
+    """Train and write the three networks, then features.json: their digests, test accuracies."""
     record = {}
     for role, config in ROLES.items():
         network = train_feature_network(role, train, epochs, say, info)
@@ -136,8 +128,7 @@ def image_sets(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Te
 
 
 def compare_networks(data_dir: Path, count: int = 5000) -> dict:
-    """How far the three networks agree: rank correlation of the Fréchet distances that they give to
-    the twelve sets."""
+    """How far the three networks agree: rank correlation of their distances of the twelve sets."""
     distances = {}
     for role in ROLES:
         evaluator = Evaluator(data_dir, role=role)
@@ -151,7 +142,7 @@ def compare_networks(data_dir: Path, count: int = 5000) -> dict:
     return {"images": count, "sets": list(sets), "distances": distances, "spearman": spearman}
 
 
-def train_for(data_dir: Path, say: Callable[[str], None] = print) -> None:
+def train_for(data_dir: Path, say: Say = print) -> None:
     """The feature networks of a packed data set, and how far they agree; nothing where they are
     there. features.json is written last but one, agreement.json last."""
     folder = feature_network.networks_dir(data_dir)

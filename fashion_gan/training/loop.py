@@ -28,14 +28,13 @@ PROGRESS_SECONDS = 2.0  # between two writings of progress.json
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What an epoch left: `epoch` (epochs finished), `metrics` by name, `grid` uint8 (N, C, H, W)
-    of fixed latents."""
+    """What an epoch left."""
 
-    epoch: int
+    epoch: int  # epochs finished
     metrics: dict[str, float]
-    grid: torch.Tensor
-    images: int
-    total_images: int
+    grid: torch.Tensor  # uint8 (N, C, H, W), of fixed latents
+    images: int  # real images seen in all
+    total_images: int  # that the whole training takes
 
     def __str__(self) -> str:
         metrics = self.metrics
@@ -55,8 +54,7 @@ def train(
     params: Params,
     folder: Path | None = None,
 ) -> Iterator[EpochResult]:
-    """Train to `params.epochs`, yielding an EpochResult an epoch: in this process, or in several
-    that Ray starts. See train_in_process."""
+    """As train_in_process, which it calls, or several processes that Ray starts."""
     if params.processes == 1:
         yield from train_in_process(state, train_split, validation, params, folder)
         return
@@ -106,8 +104,7 @@ def train_in_process(
 
 @dataclass
 class Trainer:
-    """The steps of a training; its checkpoints and its progress file, each when its time has
-    come."""
+    """The steps of a training; its checkpoints and progress file, each when its time has come."""
 
     state: TrainingState
     train_split: Split
@@ -168,8 +165,8 @@ class Trainer:
     def finish_epoch(
         self, validation: Split, reference: dict[str, torch.Tensor]
     ) -> tuple[EpochResult, bool]:
-        """Validate, and move the position to the next epoch's start. Returns the result, and
-        whether it is the best so far."""
+        """Validate, and move on to the next epoch's start. The result, and whether it is the best
+        so far."""
         self.check_finite()
         position, losses = self.state.position, self.state.losses
         loss_d, loss_g, right_real, right_fake = (losses / position.batch).tolist()
@@ -241,8 +238,7 @@ class Trainer:
 
 
 def start_or_resume(params: Params, folder: Path) -> TrainingState:
-    """A state at the run's last whole checkpoint, else at `params.checkpoint`, else at the
-    beginning."""
+    """A state at the run's last whole checkpoint, else at `params.checkpoint`, else new."""
     state = TrainingState(params)
     latest = checkpoints.load_latest(folder / "checkpoints")
     content = latest

@@ -1,6 +1,5 @@
-"""A training by several processes: Ray Train places them, and starts them again where one of them
-died. train_distributed starts the driver, a process of its own, and reads the file of each epoch's
-record from its standard output."""
+"""A training by several processes: Ray Train places them, and starts them again where one died.
+train_distributed starts the driver, a process, which prints the file of each epoch's record."""
 
 import json
 import os
@@ -54,8 +53,7 @@ def train_distributed(params: Params, folder: Path) -> Iterator[dict]:
 
 
 def work(job: dict[str, Any]) -> None:
-    """One worker: the plain loop, with its part of each batch. The first one keeps checkpoints and
-    records."""
+    """One worker: the plain loop, with its part of each batch. The first keeps what is written."""
     import ray.train
     import torch
 

@@ -14,6 +14,8 @@ from fashion_gan.models.serialization import make_discriminator, make_generator
 from fashion_gan.rng import rng
 from fashion_gan.training.device import pick_device
 
+Batch = tuple[torch.Tensor, torch.Tensor]  # images (N, C, H, W) and their labels (N,)
+
 
 @dataclass
 class LoopState:
@@ -51,8 +53,7 @@ class RunningMoments(torch.nn.Module):
 
 
 class TrainingState:
-    """Everything that the next step depends on, saved and loaded whole: a resume gives the same
-    bits."""
+    """All that the next step depends on, saved and loaded whole: a resume gives the same bits."""
 
     # by attribute: the name in a checkpoint
     PARTS = {  # noqa: RUF012

@@ -21,9 +21,7 @@ from fashion_gan.models.feature_network import (
 )
 from fashion_gan.models.latents import sample_inputs
 from fashion_gan.models.losses import LOSSES, balance_gradients, frechet_loss, gradient_penalty
-from fashion_gan.training.state import RunningMoments, TrainingState
-
-Batch = tuple[torch.Tensor, torch.Tensor]  # images (N, C, H, W) and their labels (N,)
+from fashion_gan.training.state import Batch, RunningMoments, TrainingState
 
 
 class FrechetObjective:

@@ -13,7 +13,7 @@ from fashion_gan.models.latents import balanced_labels, sample_inputs, sample_la
 from fashion_gan.models.losses import LOSSES
 from fashion_gan.models.networks import Generator
 from fashion_gan.rng import rng
-from fashion_gan.training.state import TrainingState
+from fashion_gan.training.state import Batch, TrainingState
 
 # networks by the metric that is taken through them: dev chooses, an objective may use train
 DISTANCES = {"validation_distance": "dev", "validation_distance_train": "train"}
@@ -56,28 +56,25 @@ def validate(
     labels = balanced_labels(len(z), range(generator.class_count)).to(state.device)
     parts = zip(z.split(500), labels.split(500), strict=True)
     images = torch.cat([generator(*part) for part in parts])
-    metrics = _discriminator_metrics(state, validation, images[:count], labels[:count], params)
+    fake = (images[:count], labels[:count])
+    metrics = _discriminator_metrics(state, validation, fake, params)
     for name, role in DISTANCES.items():
         network = load_feature_network(role, str(state.device), dataset_dir(params))
-        features, _ = extract_features(network, images[:count])
+        features, _ = extract_features(network, fake[0])
         metrics[name] = frechet_distance(reference[role], features)
     by_class = torch.arange(10 * rows).view(10, rows).T.flatten()  # row c: class c
     return metrics, to_uint8(images[: 10 * rows][by_class].cpu())
 
 
 def _discriminator_metrics(
-    state: TrainingState,
-    validation: Split,
-    fake: torch.Tensor,
-    fake_labels: torch.Tensor,
-    params: Params,
+    state: TrainingState, validation: Split, fake: Batch, params: Params
 ) -> dict[str, float]:
     """The discriminator's loss and accuracy on as many real images as fakes."""
-    count = len(fake)
+    count = len(fake[0])
     real = make_transform()(validation.images[:count].to(state.device))
     labels = validation.labels[:count].to(state.device)
     D = state.discriminator.eval()
-    real_logits, fake_logits = D(real, labels), D(fake, fake_labels)
+    real_logits, fake_logits = D(real, labels), D(*fake)
     D.train()
     threshold = 0.0
     if params.loss == "relativistic":
