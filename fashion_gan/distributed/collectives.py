@@ -1,9 +1,5 @@
-"""One training shared by several processes, each with its rows of every batch.
-
-All draw what the whole batch needs and keep their rows, so the recipe does not depend on how many
-there are: only the order in which sums are made does. In one process, every function here gives
-back what it was given.
-"""
+"""One training shared by several processes. All draw what the whole batch needs, then keep their
+own rows, so only the order of sums depends on how many there are; one alone changes nothing."""
 
 import torch
 from torch import distributed, nn

@@ -202,9 +202,12 @@ def traits(
     """What can be measured on images uint8 (N, C, H, W), each a figure an image (N,), by the words
     for less and more; `sides`: those for the share of brightness in the outer quarters. Of colours
     the mean counts."""
-    x, quarter = images.double().mean(dim=1) / 255, images.shape[3] // 4
-    ink, lit = x.sum(dim=(1, 2)).clamp(min=1e-9), x > 0.1
-    size, rows = lit.sum(dim=(1, 2)).clamp(min=1), torch.arange(float(images.shape[2]))
+    x = images.double().mean(dim=1) / 255
+    ink = x.sum(dim=(1, 2)).clamp(min=1e-9)
+    lit = x > 0.1
+    size = lit.sum(dim=(1, 2)).clamp(min=1)
+    quarter = images.shape[3] // 4
+    rows = torch.arange(float(images.shape[2]))
     steps = (x[:, :, 1:] - x[:, :, :-1]).abs() * (lit[:, :, 1:] & lit[:, :, :-1])
     return {
         ("darker", "brighter"): (x * lit).sum(dim=(1, 2)) / size,

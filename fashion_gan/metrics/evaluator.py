@@ -49,8 +49,11 @@ class Evaluator:
         against: str = "test",
         say: Callable[[str], None] = print,
     ):
-        self.role, self.folder, self.say = role, data_dir, say
-        self.against, self.control = against, "validation" if against == "test" else "test"
+        self.role = role
+        self.folder = data_dir
+        self.say = say
+        self.against = against
+        self.control = "validation" if against == "test" else "test"
         sizes = {"train": subset, "validation": None, "test": None}
         self.splits = {name: load_split(data_dir, name, size, say) for name, size in sizes.items()}
         self.features = {
@@ -59,7 +62,8 @@ class Evaluator:
         }
         # images that as many real ones can be held against
         self.most = min(len(self.splits["validation"]), len(self.splits["test"]))
-        self.subset, self.classes = len(self.splits["train"]), self.splits["train"].classes
+        self.subset = len(self.splits["train"])
+        self.classes = self.splits["train"].classes
 
     def metric_id(self, count: int) -> str:
         """Names the network and the count: scores compare only where it is equal."""

@@ -31,9 +31,8 @@ def save_checkpoint(
     keep: int,
     best: bool = False,
 ) -> Path:
-    """Write a checkpoint `last-IMAGES-DIGEST.pt`, and a copy as `best-...` when asked; keep the
-    last `keep`. Whole or not at all: written beside, flushed to disk, renamed. Older ones go only
-    when the new one stands. Raises UserError where the disk is full."""
+    """Write a checkpoint `last-IMAGES-DIGEST.pt`, whole or not at all, and a copy as `best-...` if
+    it is; then remove all but the last `keep`. Raises UserError where the disk is full."""
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / "new.pt"
     checkpoint = {"schema": SCHEMA, "params": params, "images": images, "state": content}

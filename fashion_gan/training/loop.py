@@ -73,8 +73,7 @@ def train_in_process(
     folder: Path | None = None,
     stop_file: Path | None = None,
 ) -> Iterator[EpochResult]:
-    """Train to `params.epochs`, yielding an EpochResult an epoch; saves checkpoints to
-    `folder`/checkpoints if one is given.
+    """Train to `params.epochs`, yielding an EpochResult an epoch; saves checkpoints in `folder`.
 
     Each result is yielded before its checkpoint is written, so one that was not logged is made
     again on resume. Stops after a step once the `stop_file` exists. Raises KeyboardInterrupt after

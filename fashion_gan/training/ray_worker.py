@@ -28,8 +28,7 @@ FAILURE = "failure.txt"  # another: why no further attempt is made, for a person
 
 def train_distributed(params: Params, folder: Path) -> Iterator[dict]:
     """Train with `params.processes` processes; yields what each epoch left, of an earlier attempt
-    too. Raises UserError, in the words of the driver, where it fails; an interruption is passed on
-    to it and waited for."""
+    too. Raises the driver's UserError; an interruption is passed on to it and waited for."""
     job = {"params": params.model_dump(), "folder": str(folder), "root": str(project_root())}
     command = [sys.executable, "-m", "fashion_gan.training.ray_worker", json.dumps(job)]
     log = folder / "workers.log"

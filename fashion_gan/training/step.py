@@ -73,8 +73,8 @@ class FrechetObjective:
 def discriminator_loss(
     state: TrainingState, real: Batch, fake: Batch, params: Params
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The adversarial loss with the gradient penalties that are due, and what is recorded of D: the
-    adversarial loss, and the shares of right verdicts on real and on fake."""
+    """The adversarial loss with the gradient penalties that are due, and for the record: the
+    adversarial loss alone, and the shares of right verdicts on real and on fake."""
     D = state.ddp_discriminator
     loss_d, _ = LOSSES[params.loss]
     # penalties are taken every `interval` batches, and weigh as much as that many
@@ -139,8 +139,7 @@ def step(
 
 def update_ema(state: TrainingState, params: Params) -> None:
     """Move the averaged generator towards the running one. The half-life is at most 5 % of the
-    images seen: the ramp lets go of the first, bad generators early (Karras et al. 2020,
-    StyleGAN2-ADA's training loop)."""
+    images seen: a ramp that soon forgets the first, bad generators (StyleGAN2-ADA, 2020)."""
     half_life = min(params.ema_half_life, 0.05 * state.position.images)
     decay = 0.5 ** (params.batch_size / half_life) if half_life > 0 else 0.0
     average = list(state.ema_generator.parameters())
