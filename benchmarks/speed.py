@@ -34,15 +34,14 @@ TURNS, STEPS = 9, 25
 def whole_loop(state, split, params, folder):
     """One call runs STEPS steps of the real loop: batches by index, schedules, average, checkpoint
     clock, progress."""
-    keeper = loop.Checkpointer(state, params, folder, 10**9)
+    images = STEPS * params.batch_size
+    few = Split(split.images[:images], split.labels[:images])
+    trainer = loop.Trainer(state, few, params, folder)
 
     def turn():
-        few = Split(
-            split.images[: STEPS * params.batch_size], split.labels[: STEPS * params.batch_size]
-        )
         state.position.batch = 0
         state.position.epoch += 1
-        loop.run_epoch(state, few, params, None, keeper, loop.Stop([]))
+        trainer.run_epoch()
 
     return turn
 

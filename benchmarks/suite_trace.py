@@ -34,7 +34,7 @@ WATCHED = {  # functions whose seconds are added up, by the module that defines 
     "fashion_gan.training.step": {"step": "training"},
     "fashion_gan.metrics.evaluator": {
         "Evaluator.scores": "measuring",
-        "Evaluator.look": "measuring",
+        "Evaluator.extract_features": "measuring",
     },
     "fashion_gan.training.validation": {"validate": "validating"},
 }

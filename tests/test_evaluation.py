@@ -32,8 +32,8 @@ def noise(images, level):
 def strokes(count):
     """Images of bright strokes, as written digits have: a thick line through three random
     points."""
-    random = torch.Generator().manual_seed(2)
-    points = 4 + 20 * torch.rand(count, 3, 2, generator=random)
+    rng = torch.Generator().manual_seed(2)
+    points = 4 + 20 * torch.rand(count, 3, 2, generator=rng)
     t = torch.linspace(0, 1, 60)[:, None]
     paths = (
         ((1 - t) ** 2)[None] * points[:, :1]
@@ -119,16 +119,16 @@ LADDERS = {  # by name: the change, its strengths, the scores that must rise, th
 @pytest.mark.parametrize("name", LADDERS)
 def test_each_ladder_moves_what_it_should(evaluator, real, name):
     change, strengths, rising, falling = LADDERS[name]
-    found = []
+    figures = []
     for strength in strengths:
         images, labels = change(*real, strength)
-        found.append(evaluator.figures(evaluator.look(images), labels))
+        figures.append(evaluator.figures(evaluator.extract_features(images), labels))
     for key in rising:
-        values = [each[key] for each in found]
+        values = [scores[key] for scores in figures]
         assert values == sorted(values), f"{key}: {values}"
         assert values[-1] > values[0]
     for key in falling:
-        values = [each[key] for each in found]
+        values = [scores[key] for scores in figures]
         assert values == sorted(values, reverse=True), f"{key}: {values}"
         assert values[-1] < values[0]
 
@@ -138,19 +138,20 @@ def test_copies_are_caught_by_memorisation_alone(evaluator, real):
     noise."""
     train, unseen = evaluator.splits["train"], real[0]
     again = torch.randperm(len(train), generator=torch.Generator().manual_seed(3))[:COUNT]
-    reference, found = evaluator.reference(COUNT), []
+    reference, rows = evaluator.reference(COUNT), []
     for strength in (0.0, 0.1, 0.3, 1.0):
         count = int(strength * COUNT)
         copies = train.images[again[:count]]
         disguised = noise(F.pad(copies, (1, 0, 0, 0))[..., :28].flip(-1), 4) if count else copies
         images = torch.cat([disguised, unseen[count:]])
-        signs = evaluator.signs(
-            evaluator.near(images, evaluator.look(images)[0]), reference["nearness"]
+        signs = evaluator.memorization_scores(
+            evaluator.nearest_neighbours(images, evaluator.extract_features(images)[0]),
+            reference["nearness"],
         )
         exact = torch.cat([copies, unseen[count:]])
-        distance = evaluator.figures(evaluator.look(exact))["distance"]
-        found.append((signs["close_train"][0], signs["memorised"][0], distance))
-    close, memorised, distances = zip(*found, strict=True)
+        distance = evaluator.figures(evaluator.extract_features(exact))["distance"]
+        rows.append((signs["close_train"][0], signs["memorised"][0], distance))
+    close, memorised, distances = zip(*rows, strict=True)
     assert list(close) == sorted(close)
     assert list(memorised) == sorted(memorised)
     assert close[0] == pytest.approx(0.05, abs=0.01)
@@ -166,12 +167,12 @@ def test_beside_a_small_training_set_the_nearest_training_image_is_one(data_dir,
     """Of 20 training images and 10,000 test ones none of the former may be among the nearest."""
     few = Evaluator(data_dir, subset=20)
     images, train = real[0][:50], few.splits["train"].images
-    near = few.near(images, few.look(images)[0])
-    assert near["index"].max() < 20
-    assert not near["pulled"].all()
-    apart = (images.float() - train[near["index"]].float()).square().mean(dim=(1, 2, 3)).sqrt()
-    assert (near["train"] <= apart + 1e-3).all()  # at the best of nine moves, or mirrored
-    assert near["train"].isfinite().all()
+    nearest = few.nearest_neighbours(images, few.extract_features(images)[0])
+    assert nearest["index"].max() < 20
+    assert not nearest["pulled"].all()
+    apart = (images.float() - train[nearest["index"]].float()).square().mean(dim=(1, 2, 3)).sqrt()
+    assert (nearest["train"] <= apart + 1e-3).all()  # at the best of nine moves, or mirrored
+    assert nearest["train"].isfinite().all()
 
 
 def scores_of(evaluator, images, labels=None):
@@ -179,13 +180,13 @@ def scores_of(evaluator, images, labels=None):
 
 
 def test_who_copies_and_who_repeats_is_told(evaluator, real):
-    train, random = evaluator.splits["train"], torch.Generator().manual_seed(4)
+    train, rng = evaluator.splits["train"], torch.Generator().manual_seed(4)
     assert scores_of(evaluator, *real)["warnings"] == []
     copier = noise(train.images[20_000 : 20_000 + COUNT].flip(-1), 4)
     assert [words.split(":")[0] for words in scores_of(evaluator, copier)["warnings"]] == [
         "It memorises"
     ]
-    few = noise(real[0][torch.randint(0, 20, (COUNT,), generator=random)], 3)
+    few = noise(real[0][torch.randint(0, 20, (COUNT,), generator=rng)], 3)
     assert "It repeats itself" in [
         words.split(":")[0] for words in scores_of(evaluator, few)["warnings"]
     ]
@@ -195,24 +196,24 @@ def test_scores_stand_beside_real_images(evaluator):
     split = evaluator.splits["validation"]
     # of fewer the copies' distance is mostly chance
     real = split.images[:2000], split.labels[:2000]
-    found = scores_of(evaluator, *real)
-    for key, value in found["real"].items():
-        assert found[key] == pytest.approx(value), key
-    assert found["like"] == "other real images"
-    assert found["copies"]["distance"] < 0.05
-    assert found["blur"] == sorted(found["blur"])
-    assert found["noise"] == sorted(found["noise"])
+    scores = scores_of(evaluator, *real)
+    for key, value in scores["real"].items():
+        assert scores[key] == pytest.approx(value), key
+    assert scores["like"] == "other real images"
+    assert scores["copies"]["distance"] < 0.05
+    assert scores["blur"] == sorted(scores["blur"])
+    assert scores["noise"] == sorted(scores["noise"])
     several, _ = evaluator.scores([real, (noise(real[0], 3), real[1])])
     assert several["draws"] == 2
     assert several["spread"]["distance"] > 0
 
 
 def test_the_same_network_is_named_and_reference_is_kept(evaluator):
-    assert evaluator.measure(COUNT) == f"{network_id('judge')}-{COUNT}"
+    assert evaluator.metric_id(COUNT) == f"{network_id('judge')}-{COUNT}"
     shipped = read_json(SHIPPED)
-    assert shipped["name"] == f"{VERSION}-{evaluator.measure(10_000)}-50000"
+    assert shipped["name"] == f"{VERSION}-{evaluator.metric_id(10_000)}-50000"
     assert shipped["real"]["distance"] == pytest.approx(
-        evaluator.figures(evaluator.seen["validation"], evaluator.splits["validation"].labels)[
+        evaluator.figures(evaluator.features["validation"], evaluator.splits["validation"].labels)[
             "distance"
         ],
         rel=1e-3,
@@ -227,7 +228,7 @@ def test_three_networks_agree_on_the_order(data_dir):
     assert min(shipped["spearman"].values()) >= 0.95
     dev = Evaluator(data_dir, role="dev")
     images = gaussian_blur(dev.splits["validation"].images[:5000], [9, 9], [0.6, 0.6])
-    assert dev.figures(dev.look(images))["distance"] == pytest.approx(
+    assert dev.figures(dev.extract_features(images))["distance"] == pytest.approx(
         shipped["distances"]["dev"][shipped["sets"].index("blur 0.6")], rel=1e-2
     )
 

@@ -454,7 +454,7 @@ def test_directions_are_at_right_angles_and_do_what_they_say():
     found = load_generator(ROOT / SHIPPED)
     moves = torch.from_numpy(find_directions(found.generator))
     assert (moves @ moves.T - torch.eye(len(moves))).abs().max() < 2e-3
-    named = export.named(found.generator)
+    named = export.name_directions(found.generator)
     assert sum(bool(d["less"]) for d in named) >= 3
     # other samples than it was named on
     z, labels = sample_latents(1000, found.generator.latent_dim, 99), balanced_labels(1000)

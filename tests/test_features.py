@@ -72,11 +72,7 @@ def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
 def test_training_one_is_seeded(splits):
     from fashion_gan.training import feature_networks
 
-    shape = ROLES["dev"]
-    a, b = (
-        feature_networks.train_feature_network(shape, splits[0], 1, lambda _: None)
-        for _ in range(2)
-    )
+    a, b = (feature_networks.train_feature_network("dev", splits[0], 1) for _ in range(2))
     assert all(
         torch.equal(x, y)
         for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)

@@ -4,7 +4,13 @@ import torch
 from PIL import Image
 
 from fashion_gan.cli import sample
-from fashion_gan.models.latents import balanced_labels, sample_images, sample_latents, slerp
+from fashion_gan.models.latents import (
+    balanced_labels,
+    sample_images,
+    sample_inputs,
+    sample_latents,
+    slerp,
+)
 from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import load_generator, save_network
 
@@ -44,6 +50,21 @@ def test_the_arc_keeps_the_length_and_meets_its_ends():
 
 def test_truncation_scales(generator):
     assert torch.allclose(sample_latents(4, 8, 0, 0.5), 0.5 * sample_latents(4, 8, 0))
+
+
+def test_a_seeds_first_latents_do_not_depend_on_the_count():
+    many = sample_latents(100, 7, 3)
+    for count in (1, 5, 16, 33):
+        assert torch.equal(sample_latents(count, 7, 3), many[:count])
+
+
+def test_a_generator_gives_its_next_numbers(generator):
+    rng = torch.Generator().manual_seed(3)
+    expected = torch.Generator().manual_seed(3)
+    assert torch.equal(sample_latents(5, 8, rng), torch.randn(5, 8, generator=expected))
+    latents, labels = sample_inputs(5, generator, rng, torch.device("cpu"))
+    assert torch.equal(latents, torch.randn(5, 8, generator=expected))
+    assert torch.equal(labels, torch.randint(0, 10, (5,), generator=expected))
 
 
 @pytest.fixture

@@ -54,18 +54,18 @@ def claiming(width: int, height: int) -> bytes:
 
 @pytest.mark.fast
 def test_a_photo_is_cut_out_light_on_black():
-    made = inversion.prepare_photo(packed(shirt()))
-    assert made.negative
-    assert made.said == ""
-    assert [words for words, _ in made.steps] == [
+    photo = inversion.prepare_photo(packed(shirt()))
+    assert photo.negative
+    assert photo.notes == ""
+    assert [words for words, _ in photo.steps] == [
         "as it is",
         "light on black",
         "cut out",
         "28×28 pixels",
     ]
-    assert made.image.shape == (28, 28)
-    assert made.image[0, 0] == 0
-    across, down = made.image.max(axis=0) > 100, made.image.max(axis=1) > 100
+    assert photo.image.shape == (28, 28)
+    assert photo.image[0, 0] == 0
+    across, down = photo.image.max(axis=0) > 100, photo.image.max(axis=1) > 100
     assert across.all()  # the longer side fills it
     assert 22 <= down.sum() <= 27  # 220 to 200
     assert not down[0]
@@ -102,9 +102,9 @@ def test_a_photo_is_cut_out_light_on_black():
     ids=["jpeg", "light on black", "transparent", "CMYK", "animated GIF", "animated WebP"],
 )
 def test_what_a_file_is_like_is_said_and_the_garment_is_the_same(content, negative, said):
-    made, plain = inversion.prepare_photo(content), inversion.prepare_photo(packed(shirt()))
-    assert (made.negative, made.said) == (negative, said)
-    assert ((made.image > 100) == (plain.image > 100)).mean() > 0.95
+    photo, plain = inversion.prepare_photo(content), inversion.prepare_photo(packed(shirt()))
+    assert (photo.negative, photo.notes) == (negative, said)
+    assert ((photo.image > 100) == (plain.image > 100)).mean() > 0.95
 
 
 @pytest.mark.fast
@@ -137,9 +137,9 @@ def test_what_a_file_is_like_is_said_and_the_garment_is_the_same(content, negati
     ids=["empty", "text", "cut off", "50 MB", "900 million pixels", "100 million", "one grey"],
 )
 def test_a_bad_file_gets_one_sentence(content, words):
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         inversion.prepare_photo(content)
-    assert str(told.value) == words
+    assert str(error.value) == words
 
 
 @pytest.mark.fast
@@ -204,32 +204,32 @@ def test_the_kernels_answers(splits, tmp_path):
 @pytest.mark.fast
 @pytest.mark.parametrize("shape", [(1, 16, 16), (1, 48, 32), (1, 16, 64)])
 def test_a_photo_fits_into_grey_pictures_of_any_sides(shape):
-    made = inversion.prepare_photo(packed(shirt()), shape=shape)
-    assert made.steps[-1][0] == f"{shape[1]}×{shape[2]} pixels"
-    assert made.image.shape == shape[1:]
-    across, down = made.image.max(axis=0) > 100, made.image.max(axis=1) > 100
+    photo = inversion.prepare_photo(packed(shirt()), shape=shape)
+    assert photo.steps[-1][0] == f"{shape[1]}×{shape[2]} pixels"
+    assert photo.image.shape == shape[1:]
+    across, down = photo.image.max(axis=0) > 100, photo.image.max(axis=1) > 100
     assert across.all() or down.all()
-    assert {large.shape for _, large in made.steps[:-1]} == {
+    assert {large.shape for _, large in photo.steps[:-1]} == {
         tuple(112 * side // max(shape) for side in shape[1:])
     }
 
 
 @pytest.mark.fast
 def test_a_photo_for_pictures_in_colour_keeps_its_colours_and_its_ground():
-    made = inversion.prepare_photo(packed(shirt(ground="beige")), shape=(3, 48, 64))
-    assert [words for words, _ in made.steps] == [
+    photo = inversion.prepare_photo(packed(shirt(ground="beige")), shape=(3, 48, 64))
+    assert [words for words, _ in photo.steps] == [
         "as it is",
         "fitted in, black around",
         "48×64 pixels",
     ]
-    assert made.image.shape == (48, 64, 3)
-    assert made.image[24, 32].tolist() == [0, 0, 128]  # navy
-    assert made.image[2, 32].tolist() == [245, 245, 220]  # beige
-    assert not made.image[:, :13].any()  # a photo of 36 pixels' width in the middle of 64
-    assert not made.negative
+    assert photo.image.shape == (48, 64, 3)
+    assert photo.image[24, 32].tolist() == [0, 0, 128]  # navy
+    assert photo.image[2, 32].tolist() == [245, 245, 220]  # beige
+    assert not photo.image[:, :13].any()  # a photo of 36 pixels' width in the middle of 64
+    assert not photo.negative
     said = inversion.prepare_photo(
         packed(shirt("CMYK", (0, 0, 0, 0), (90, 80, 10, 100)), "jpeg"), shape=(3, 48, 64)
-    ).said
+    ).notes
     assert said == "It is in printing colours (CMYK): its colours are about right."
 
 

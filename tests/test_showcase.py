@@ -77,8 +77,8 @@ def test_the_shipped_generator_scores_what_is_written(data_dir):
         labels,
     )
     evaluator = Evaluator(data_dir)
-    scores = evaluator.figures(evaluator.look(images), labels)
-    assert evaluator.measure(len(images)) == written["measure"]
+    scores = evaluator.figures(evaluator.extract_features(images), labels)
+    assert evaluator.metric_id(len(images)) == written["measure"]
     for key in ("distance", "recall", "label_accuracy"):  # one draw, and the mean of several
         assert scores[key] == pytest.approx(written[key], abs=3 * written["spread"][key]), key
 

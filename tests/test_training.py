@@ -10,7 +10,7 @@ from fashion_gan import UserError
 from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import load_split
 from fashion_gan.models.feature_network import extract_features, load_feature_network
-from fashion_gan.models.latents import draw_latents
+from fashion_gan.models.latents import sample_inputs
 from fashion_gan.models.networks import Generator
 from fashion_gan.training import loop
 from fashion_gan.training.checkpoints import load_latest
@@ -248,11 +248,12 @@ def test_the_averaged_generator_has_statistics_of_its_own_weights(tiny, splits):
     state, _ = run(params, splits)
     network = ema_for_eval(state, params, images=4000)
     assert not network.training
-    z, asked = draw_latents(2000, state.generator, torch.Generator().manual_seed(9), state.device)
+    rng = torch.Generator().manual_seed(9)
+    z, labels = sample_inputs(2000, state.generator, rng, state.device)
     inputs = []
     norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     norm.register_forward_hook(lambda m, i, o: inputs.append(i[0]))
-    network(z, asked)
+    network(z, labels)
     assert torch.allclose(
         norm.running_mean, inputs[0].mean(dim=(0, 2, 3)), atol=0.1 * inputs[0].std().item()
     )

@@ -1,9 +1,5 @@
-"""One training shared by several processes, each with its rows of every batch.
-
-All draw what the whole batch needs and keep their rows, so the recipe does not depend on how many
-there are: only the order in which sums are made does. In one process, every function here gives
-back what it was given.
-"""
+"""One training shared by several processes. All draw what the whole batch needs, then keep their
+own rows, so only the order of sums depends on how many there are; one alone changes nothing."""
 
 import torch
 from torch import distributed, nn
@@ -12,11 +8,6 @@ from torch import distributed, nn
 def world_size() -> int:
     """How many processes train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
-
-
-def rank() -> int:
-    """Which of them this one is, 0 to world_size() - 1."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 class _Sum(torch.autograd.Function):
@@ -36,7 +27,7 @@ class _Sum(torch.autograd.Function):
 
 def shard(rows: torch.Tensor) -> torch.Tensor:
     """This process's rows of a whole batch."""
-    return rows if world_size() == 1 else rows.chunk(world_size())[rank()]
+    return rows if world_size() == 1 else rows.chunk(world_size())[distributed.get_rank()]
 
 
 def all_reduce_mean(value: torch.Tensor) -> torch.Tensor:

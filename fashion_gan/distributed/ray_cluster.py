@@ -1,4 +1,4 @@
-"""Ray: start it here, or join a cluster."""
+"""Ray: start it on this machine, or join a cluster."""
 
 import os
 import socket
@@ -26,62 +26,54 @@ def import_ray(what: str) -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError(
-            f"{what} needs Ray; install it: .venv/bin/python -m pip install -e .[ray]"
-        ) from None
+        install = ".venv/bin/python -m pip install -e .[ray]"
+        raise UserError(f"{what} needs Ray; install it: {install}") from None
     return ray
 
 
 def checked_address(address: str = "") -> str:
-    """`address`, else RAY_ADDRESS; "" for a Ray of one's own. Raises UserError where nothing
-    answers there."""
-    where = address or os.environ.get("RAY_ADDRESS", "")
-    if where not in ("", "auto", "local"):
-        host, _, port = where.rpartition(":")
+    """`address`, else RAY_ADDRESS, else "". Raises UserError where nothing answers there."""
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    if address not in ("", "auto", "local"):
+        host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"no Ray cluster answers at {where} ({error}); start one (ray start --head), or say"
-                " no address"
-            ) from None
-    return where
+            advice = "start one (ray start --head), or say no address"
+            raise UserError(f"no Ray cluster answers at {address} ({error}); {advice}") from None
+    return address
 
 
 def connect(what: str, address: str = "") -> Any:
-    """Start Ray here, or join the cluster at `address`, else at RAY_ADDRESS. Raises UserError where
-    there is none."""
-    ray, where = import_ray(what), checked_address(address)
+    """Join the cluster at `address`, else at RAY_ADDRESS, else start Ray on this machine."""
+    ray = import_ray(what)
+    address = checked_address(address)
     paths = os.pathsep.join([str(project_root()), os.environ.get("PYTHONPATH", "")])
+    # a run that is to stop closes by itself
+    env = {"PYTHONPATH": paths, "RAY_kill_child_processes_on_worker_exit": "false"}
+    options = {"log_to_driver": False, "logging_level": "error", "runtime_env": {"env_vars": env}}
     try:
-        # a run that was told to stop closes by itself
-        env = {"PYTHONPATH": paths, "RAY_kill_child_processes_on_worker_exit": "false"}
-        ray.init(
-            where or "local",
-            log_to_driver=False,
-            logging_level="error",
-            runtime_env={"env_vars": env},
-        )
+        ray.init(address or "local", **options)
     except (ConnectionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
         raise UserError(
-            f"no Ray cluster at {where} ({str(error).splitlines()[0]}); start one (ray start"
-            " --head); if it asks for a token: RAY_AUTH_MODE=token"
+            f"no Ray cluster at {address} ({reason}); start one (ray start --head); if it asks for"
+            " a token: RAY_AUTH_MODE=token"
         ) from None
     return ray
 
 
-def check_room(ray: Any, what: str, many: int, cores: int, gpus: float = 0) -> None:
-    """Raises UserError where the cluster's machines have no room for so `many` processes beside
-    each other, each on one machine."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(
-        min(node.get("CPU", 0) // cores, node.get("GPU", 0) // gpus if gpus else many)
-        for node in nodes
-    )
-    if room < many:
-        has = "; ".join(
-            f"{node.get('CPU', 0):.0f} cores, {node.get('GPU', 0):.0f} GPUs" for node in nodes
-        )
+def check_room(ray: Any, what: str, processes: int, cores: int, gpus: float = 0) -> None:
+    """Raises UserError where so many processes, each on one machine, do not fit in at once."""
+    room = 0
+    machines = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            has_cores, has_gpus = (node["Resources"].get(kind, 0) for kind in ("CPU", "GPU"))
+            room += min(has_cores // cores, has_gpus // gpus if gpus else processes)
+            machines.append(f"{has_cores:.0f} cores, {has_gpus:.0f} GPUs")
+    if room < processes:
+        has = "; ".join(machines)
         raise UserError(
             f"{what} {cores} cores and {gpus:g} GPUs; the cluster's machines have {has}; say fewer"
         )

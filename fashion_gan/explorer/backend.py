@@ -1,4 +1,4 @@
-"""What only a kernel can answer to the explorer's page."""
+"""What the explorer's page asks of a kernel, since it cannot compute it itself."""
 
 import functools
 import time
@@ -12,88 +12,75 @@ from fashion_gan.data.datasets import Split
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import inversion
 from fashion_gan.metrics.neighbours import knn
-from fashion_gan.models.feature_network import (
-    extract_cached,
-    extract_features,
-    load_feature_network,
-)
+from fashion_gan.models import feature_network
 from fashion_gan.models.serialization import Model
 
 
 @dataclass
 class Backend:
-    """The kernel's answers to the page. photo: an own photo's steps. find: its picture. near: the
-    nearest of all training images, by dev's features, which are kept in the data's `folder`.
-    Levels: pixel by pixel, all colours of each. What is wrong is told as `error`, a sentence."""
+    """The kernel's answers to the page, to requests whose `what` is: photo, the steps from an own
+    photo to a picture; find, the latent of a picture; near, the nearest of all training images, by
+    dev's features, which are kept in the data's `folder`. Levels: pixel by pixel, all colours of
+    each. What is wrong is answered as `error`, a sentence."""
 
-    found: Model
+    model: Model
     train: Split
     fresh: Split
     folder: Path
-    network = property(lambda self: load_feature_network("dev", folder=self.folder))
+
+    @property
+    def network(self) -> feature_network.FeatureNetwork:
+        return feature_network.load_feature_network("dev", folder=self.folder)
 
     @functools.cached_property
-    def known(self) -> torch.Tensor:
-        return extract_cached("dev", self.train.images, self.folder)[0]
+    def train_features(self) -> torch.Tensor:
+        return feature_network.extract_cached("dev", self.train.images, self.folder)[0]
 
     @functools.cached_property
-    def usual(self) -> float:
+    def usual_distance(self) -> float:
         """How far unseen real images lie from their nearest training image, at the median."""
-        return (
-            knn(extract_features(self.network, self.fresh.images)[0], self.known)[0].median().item()
-        )
+        features, _ = feature_network.extract_features(self.network, self.fresh.images)
+        return knn(features, self.train_features)[0].median().item()
 
-    def __call__(self, asked: dict[str, Any], buffers: list[Any]) -> dict[str, Any]:
+    def __call__(self, request: dict[str, Any], buffers: list[Any]) -> dict[str, Any]:
+        what = request["what"]
         try:
-            return {"what": asked["what"]} | {
-                "photo": self.prepare,
-                "find": self.find,
-                "near": self.near,
-            }[asked["what"]](asked, buffers)
+            if what == "photo":
+                answer = self.prepare(bytes(buffers[0]), request["negative"])
+            else:
+                answer = {"find": self.find, "near": self.near}[what](self._image(request))
         except UserError as error:
-            return {"what": asked["what"], "error": f"{str(error)[:1].upper()}{str(error)[1:]}."}
+            message = str(error)
+            answer = {"error": f"{message[:1].upper()}{message[1:]}."}
+        return {"what": what} | answer
 
-    def prepare(self, asked: dict[str, Any], buffers: list[Any]) -> dict[str, Any]:
-        made = inversion.prepare_photo(
-            bytes(buffers[0]), asked["negative"], self.found.generator.shape
-        )
+    def prepare(self, content: bytes, negative: bool | None) -> dict[str, Any]:
+        photo = inversion.prepare_photo(content, negative, self.model.generator.shape)
         steps = [
             {"words": words, "width": x.shape[1], "height": len(x), "levels": x.flatten().tolist()}
-            for words, x in made.steps
+            for words, x in photo.steps
         ]
-        return {"steps": steps, "negative": made.negative, "said": made.said}
+        return {"steps": steps, "negative": photo.negative, "said": photo.notes}
 
-    def find(self, asked: dict[str, Any], _: list[Any]) -> dict[str, Any]:
-        began = time.monotonic()
-        c, z, distance = inversion.invert(self.found.generator, self._image(asked), self.network)
-        real = torch.pdist(self.known[self.train.labels == c][:500]).median().item()
-        return {
-            "c": c,
-            "z": z,
-            "distance": distance,
-            "real": real,
-            "seconds": time.monotonic() - began,
-        }
+    def find(self, image: torch.Tensor) -> dict[str, Any]:
+        started = time.monotonic()
+        c, z, distance = inversion.invert(self.model.generator, image, self.network)
+        same_class = self.train_features[self.train.labels == c][:500]
+        real = torch.pdist(same_class).median().item()
+        seconds = time.monotonic() - started
+        return {"c": c, "z": z, "distance": distance, "real": real, "seconds": seconds}
 
-    def near(self, asked: dict[str, Any], _: list[Any]) -> dict[str, Any]:
-        distance, index = knn(
-            extract_features(self.network, self._image(asked)[None])[0], self.known, 6
-        )
-        near = [
-            {
-                "distance": d,
-                "c": int(self.train.labels[i]),
-                "number": i,
-                "levels": self.train.images[i].permute(1, 2, 0).flatten().tolist(),
-            }
-            for d, i in zip(distance[0].tolist(), index[0].tolist(), strict=True)
-        ]
-        return {"near": near, "count": len(self.train), "real": self.usual}
+    def near(self, image: torch.Tensor) -> dict[str, Any]:
+        features, _ = feature_network.extract_features(self.network, image[None])
+        distances, indices = knn(features, self.train_features, 6)
+        nearest = []
+        for distance, i in zip(distances[0].tolist(), indices[0].tolist(), strict=True):
+            levels = self.train.images[i].permute(1, 2, 0).flatten().tolist()
+            label = int(self.train.labels[i])
+            nearest.append({"distance": distance, "c": label, "number": i, "levels": levels})
+        return {"near": nearest, "count": len(self.train), "real": self.usual_distance}
 
-    def _image(self, asked: dict[str, Any]) -> torch.Tensor:
-        colours, height, width = self.found.generator.shape
-        return (
-            torch.tensor(asked["levels"], dtype=torch.uint8)
-            .view(height, width, colours)
-            .permute(2, 0, 1)
-        )
+    def _image(self, request: dict[str, Any]) -> torch.Tensor:
+        colours, height, width = self.model.generator.shape
+        levels = torch.tensor(request["levels"], dtype=torch.uint8)
+        return levels.view(height, width, colours).permute(2, 0, 1)

@@ -1,7 +1,8 @@
-"""The latent explorer's state as a short code, and the picture that a code stands for. explorer.js
-does the same in the page."""
+"""The latent explorer's state as a short code, and the picture of a code, as explorer.js does."""
 
+import base64
 import binascii
+import io
 import struct
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,8 @@ from fashion_gan.models.networks import CLASS_COUNT
 from fashion_gan.models.serialization import Model
 
 LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
+STANDARD_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # those of RFC 4648
+MISTYPED = "the code is mistyped or cut off; its checksum does not fit"
 STEP = 1e-2  # length of a step on a seed's plane
 HEADER = ">HBIB"  # of a code: bits of the model, flags and class, seed, truncation
 WALK, BLEND, MOVED, LATENT = 16, 32, 64, 128  # flags beside the class, which has the lowest 4 bits
@@ -51,9 +54,9 @@ class ExplorerState:
     latent: tuple[int, ...] | None = None
 
 
-def model_bits(found: Model) -> int:
+def model_bits(model: Model) -> int:
     """The 16 bits of a model's digest that its codes carry."""
-    return int(found.digest[:4], 16)
+    return int(model.digest[:4], 16)
 
 
 def encode(state: ExplorerState, model: int) -> str:
@@ -77,106 +80,98 @@ def encode(state: ExplorerState, model: int) -> str:
     if blend and blend.latent:
         body += struct.pack(f">{len(blend.latent)}b", *blend.latent)
     packed = struct.pack(HEADER, model, flags, state.seed, state.truncation) + body
-    packed += struct.pack(">H", binascii.crc_hqx(packed, 0))
-    count = -(-8 * len(packed) // 5)
-    number = int.from_bytes(packed) << (5 * count - 8 * len(packed))
-    letters = [LETTERS[number >> 5 * i & 31] for i in reversed(range(count))]
-    return "F1-" + "".join(letters)
+    return "F1-" + _letters(packed + struct.pack(">H", binascii.crc_hqx(packed, 0)))
+
+
+def _letters(packed: bytes) -> str:
+    standard = base64.b32encode(packed).decode().rstrip("=")
+    return standard.translate(str.maketrans(STANDARD_LETTERS, LETTERS))
 
 
 def decode(code: str, model: int, latent_dim: int, class_count: int = CLASS_COUNT) -> ExplorerState:
-    """The state of a code. Raises UserError, in one sentence, where it is none, or another model's,
-    or of a class that this has not."""
+    """The state of a code. Raises UserError where it is none, or of another model."""
     packed = _unpacked(code, longest=56 - (-16 * latent_dim // 5))
     bits, flags, seed, truncation = struct.unpack(HEADER, packed[:8])
     if bits != model:
         raise UserError(f"the code belongs to another model ({bits:04x}); this one is {model:04x}")
-    wrong = UserError("the code is mistyped or cut off; its checksum does not fit")
     try:
         state = _read_state(packed[8:], flags, seed, truncation, latent_dim)
     except struct.error:
-        raise wrong from None
+        raise UserError(MISTYPED) from None
     blend = state.blend
-    if state.class_id >= class_count or truncation > MOST_TRUNCATION:
-        raise wrong
-    if blend and (blend.class_id >= class_count or blend.share > MOST_SHARE):
-        raise wrong
+    is_valid = state.class_id < class_count and truncation <= MOST_TRUNCATION
+    if blend:
+        is_valid = is_valid and blend.class_id < class_count and blend.share <= MOST_SHARE
+    if not is_valid:
+        raise UserError(MISTYPED)
     return state
 
 
 def _unpacked(code: str, longest: int) -> bytes:
-    """The bytes of a code without their checksum, once it was seen to fit."""
+    """The bytes of a code without their checksum, which must fit."""
     text = code.strip().upper()
     if not text.startswith("F1-"):
         raise UserError("this is no code of the explorer; one begins with F1-")
     if len(text) > longest:
         raise UserError(f"the code has {len(text)} characters; the longest has {longest}")
-    number = 0
     letters = text[3:].translate(str.maketrans("OIL", "011"))
     for letter in letters:
         if letter not in LETTERS:
             raise UserError(f"the code holds {letter}, which no code has")
-        number = number << 5 | LETTERS.index(letter)
-    size, rest = divmod(5 * len(letters), 8)
-    packed = (number >> rest).to_bytes(size)
-    fits = size >= 10 and rest <= 4 and not number & ((1 << rest) - 1)
-    if not fits or binascii.crc_hqx(packed[:-2], 0) != int.from_bytes(packed[-2:]):
-        raise UserError("the code is mistyped or cut off; its checksum does not fit")
+    standard = letters.translate(str.maketrans(LETTERS, STANDARD_LETTERS))
+    try:
+        packed = base64.b32decode(standard + "=" * (-len(letters) % 8))
+    except binascii.Error:
+        raise UserError(MISTYPED) from None
+    is_whole = len(packed) >= 10 and _letters(packed) == letters  # the last letter's spare bits
+    if not is_whole or binascii.crc_hqx(packed[:-2], 0) != int.from_bytes(packed[-2:]):
+        raise UserError(MISTYPED)
     return packed[:-2]
 
 
 def _read_state(
     body: bytes, flags: int, seed: int, truncation: int, latent_dim: int
 ) -> ExplorerState:
-    """The state of a code's bytes after the header. Raises struct.error where there are too few or
-    too many."""
-    at = 0
+    """The state of the bytes after the header. Raises struct.error at too few or too many."""
+    stream = io.BytesIO(body)
 
     def take(form: str) -> tuple:
-        nonlocal at
-        values = struct.unpack_from(form, body, at)
-        at += struct.calcsize(form)
-        return values
+        return struct.unpack(form, stream.read(struct.calcsize(form)))
 
     x, y = take(">hh") if flags & WALK else (0, 0)
     blend = Blend(*take(">BIhhB")) if flags & BLEND else None
     directions = take(">8b") if flags & MOVED else (0,) * 8
     latent = take(f">{latent_dim}b") if flags & LATENT else None
     if blend and blend.class_id & 16:
-        own = take(f">{latent_dim}b")
-        blend = replace(blend, class_id=blend.class_id & ~16, latent=own)
-    if at != len(body):
-        raise struct.error("bytes are left")
+        blend_latent = take(f">{latent_dim}b")
+        blend = replace(blend, class_id=blend.class_id & ~16, latent=blend_latent)
+    if stream.read():
+        raise struct.error("there are too many")
     return ExplorerState(flags & 15, seed, truncation, x, y, blend, directions, latent)
 
 
-def _latent_at(
-    seed: int, x: int, y: int, own: tuple[int, ...] | None, latent_dim: int
-) -> np.ndarray:
-    """The latent (latent_dim,) at a place on a seed's plane, which goes through `own` where that is
-    given."""
-    z, across, down = (latent_from_seed(seed, latent_dim, stream) for stream in range(3))
-    if own:
-        z = np.array(own) / inversion.GRID
-    u, v = x * STEP, y * STEP
+def _latent_of(state: ExplorerState | Blend, latent_dim: int) -> np.ndarray:
+    """The latent (latent_dim,) at (x, y) on the plane of the state's seed, or of its latent."""
+    z, across, down = (latent_from_seed(state.seed, latent_dim, stream) for stream in range(3))
+    if state.latent:
+        z = np.array(state.latent) / inversion.GRID
+    u, v = state.x * STEP, state.y * STEP
     return (z + u * across + v * down) / np.sqrt(1 + u * u + v * v)
 
 
 @torch.no_grad()
 def draw_state(
-    state: ExplorerState, found: Model, directions: np.ndarray | None = None
+    state: ExplorerState, model: Model, directions: np.ndarray | None = None
 ) -> torch.Tensor:
-    """The picture uint8 (C, H, W) of a state. `directions`: find_directions of the generator, where
-    they are at hand."""
-    generator = found.generator.cpu()
-    size = generator.latent_dim
-    z = _latent_at(state.seed, state.x, state.y, state.latent, size)
+    """The picture uint8 (C, H, W) of a state. `directions`: find_directions, where at hand."""
+    generator = model.generator.cpu()
+    z = _latent_of(state, generator.latent_dim)
     shares = torch.zeros(1, generator.class_count)
     share = state.blend.share / 100 if state.blend else 0.0
     shares[0, state.class_id] = 1 - share
-    if blend := state.blend:
-        shares[0, blend.class_id] += share
-        second = _latent_at(blend.seed, blend.x, blend.y, blend.latent, size)
+    if state.blend:
+        shares[0, state.blend.class_id] += share
+        second = _latent_of(state.blend, generator.latent_dim)
         z = slerp(torch.from_numpy(z), torch.from_numpy(second), share)[0].numpy()
     if any(state.directions):
         if directions is None:

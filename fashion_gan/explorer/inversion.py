@@ -1,6 +1,7 @@
 """An own photo: made as the data is, then found in a generator's latent space."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,62 +20,50 @@ GRID = 32  # a found latent is kept in 1/32 sigma, a byte an entry, so that a co
 
 @dataclass(frozen=True)
 class Photo:
-    """The steps from a photo to `image`, uint8 (H, W), or (H, W, 3) in colour: words and levels of
-    each, most larger; whether it was turned to its negative; what there is to say about the
-    file."""
+    """A photo as a picture of the data's kind."""
 
-    steps: list[tuple[str, np.ndarray]]
-    negative: bool
-    said: str
+    steps: list[tuple[str, np.ndarray]]  # words and levels (H, W) or (H, W, 3), most larger
+    negative: bool  # whether it was turned to its negative
+    notes: str  # what there is to say about the file
 
     @property
     def image(self) -> np.ndarray:
+        """uint8 (H, W), or (H, W, 3) in colour."""
         return self.steps[-1][1]
 
 
-def _opened(content: bytes, mode: str) -> tuple[Image.Image, str]:
-    """The first picture of a file on white ground, grey (mode L) or RGB, and what there is to say
-    about it. Raises UserError."""
+def _open(content: bytes, mode: str) -> tuple[Image.Image, str]:
+    """The first picture of a file on white ground, of mode L or RGB, and notes about the file."""
     if not content:
         raise UserError("this file is empty; choose a picture")
     if len(content) > MOST_BYTES:
-        raise UserError(
-            f"this file has {len(content) / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are read"
-        )
+        size = f"{len(content) / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are read"
+        raise UserError(f"this file has {size}")
+    notes = []
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
             raise Image.DecompressionBombError
-        said = (
-            ["It moves: its first picture is taken."]
-            if getattr(image, "is_animated", False)
-            else []
-        )
+        if getattr(image, "is_animated", False):
+            notes.append("It moves: its first picture is taken.")
         if image.mode == "CMYK":
-            said.append(
-                f"It is in printing colours (CMYK): its {'greys' if mode == 'L' else 'colours'} are"
-                " about right."
-            )
+            levels = "greys" if mode == "L" else "colours"
+            notes.append(f"It is in printing colours (CMYK): its {levels} are about right.")
         image.draft(mode, (512, 512))  # a large JPEG is read at a fraction of its size
         rgba = ImageOps.contain(ImageOps.exif_transpose(image).convert("RGBA"), (512, 512))
     except Image.DecompressionBombError:  # Pillow's own limit is three times as large
-        raise UserError(
-            f"this picture has more than {MOST_PIXELS / 1e6:.0f} million pixels; make it smaller"
-        ) from None
+        most = f"{MOST_PIXELS / 1e6:.0f} million pixels"
+        raise UserError(f"this picture has more than {most}; make it smaller") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        raise UserError(
-            f"this file is no picture that can be read, or it is damaged; {', '.join(FORMATS)}"
-            " can be"
-        ) from None
-    said += (
-        ["What is transparent is taken for white ground."] if rgba.getextrema()[3][0] < 250 else []
-    )
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert(
-        mode
-    ), " ".join(said)
+        problem = "this file is no picture that can be read, or it is damaged"
+        raise UserError(f"{problem}; {', '.join(FORMATS)} can be") from None
+    if rgba.getextrema()[3][0] < 250:
+        notes.append("What is transparent is taken for white ground.")
+    ground = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(ground, rgba).convert(mode), " ".join(notes)
 
 
-def _padded(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+def _pad(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(ImageOps.pad(image, size, color=0))
 
 
@@ -86,36 +75,41 @@ def prepare_photo(
     dark on light; None: its border decides. Raises UserError, one sentence, for a file that is no
     picture, or shows nothing."""
     colours, height, width = shape
-    words = f"{height}×{width} pixels"
-    small = (width, height)
+    final = f"{height}×{width} pixels"
     large = tuple(112 * side // max(height, width) for side in (width, height))
     if colours > 1:
-        image, said = _opened(content, "RGB")
+        image, notes = _open(content, "RGB")
         steps = [
             ("as it is", np.asarray(ImageOps.contain(image, (112, 112)))),
-            ("fitted in, black around", _padded(image, large)),
+            ("fitted in, black around", _pad(image, large)),
+            (final, _pad(image, (width, height))),
         ]
-        return Photo([*steps, (words, _padded(image, small))], False, said)
-    grey, said = _opened(content, "L")
-    levels = np.asarray(grey, dtype=np.float64)
-    ground = float(np.median(np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])))
+        return Photo(steps, False, notes)
+    grey, notes = _open(content, "L")
+    light, negative = _light_on_black(np.asarray(grey, dtype=np.float64), negative)
+    cut = light.crop(light.point(lambda level: 255 * (level > 40)).getbbox())
+    steps = [
+        ("as it is", _pad(grey, large)),
+        ("light on black", _pad(light, large)),
+        ("cut out", _pad(cut, large)),
+        (final, _pad(cut, (width, height))),
+    ]
+    return Photo(steps, negative, notes)
+
+
+def _light_on_black(levels: np.ndarray, negative: bool | None) -> tuple[Image.Image, bool]:
+    """Grey levels (H, W) with their ground at black, and whether that is their negative."""
+    border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
+    ground = float(np.median(border))
     negative = ground > 127 if negative is None else negative
     # what differs little from the ground is ground
     lifted = (ground - levels if negative else levels - ground) - 12
     high = float(np.quantile(lifted, 0.995))
     if high < 20:
-        raise UserError(
-            f"nothing in this picture is {'darker' if negative else 'lighter'} than its ground; try"
-            " the other way round"
-        )
-    light = Image.fromarray((lifted * 255 / high).clip(0, 255).astype(np.uint8))
-    cut = light.crop(light.point(lambda level: 255 * (level > 40)).getbbox())
-    steps = [
-        ("as it is", _padded(grey, large)),
-        ("light on black", _padded(light, large)),
-        ("cut out", _padded(cut, large)),
-    ]
-    return Photo([*steps, (words, _padded(cut, small))], negative, said)
+        kind = "darker" if negative else "lighter"
+        problem = f"nothing in this picture is {kind} than its ground"
+        raise UserError(f"{problem}; try the other way round")
+    return Image.fromarray((lifted * 255 / high).clip(0, 255).astype(np.uint8)), negative
 
 
 def invert(
@@ -129,37 +123,43 @@ def invert(
     the picture that is most like an image uint8 (C, H, W): of 400 latents in each of the two
     classes that the network finds likeliest the `starts` nearest, improved by Adam in `steps` steps
     on the distance in those features and in levels (Zhu et al. 2016)."""
-    x = image[None].float() / 127.5 - 1
-    wanted = network.features(x)
+    target = image[None].float() / 127.5 - 1
+    target_features = network.features(target)
 
-    def apart(z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        made = generator(z, y)
-        return (network.features(made) - wanted).square().sum(dim=1), (made - x).square().mean(
-            dim=(1, 2, 3)
-        )
+    def distances(z: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        fake = generator(z, labels)
+        in_features = (network.features(fake) - target_features).square().sum(dim=1)
+        return in_features, (fake - target).square().mean(dim=(1, 2, 3))
 
-    classes = (
-        network(x)[0].topk(min(2, generator.class_count)).indices.tolist()
-        if generator.conditional
-        else [0]
-    )
-    z = sample_latents(400, generator.latent_dim, 0).repeat(len(classes), 1)
-    y = torch.tensor(classes).repeat_interleave(400)
-    with torch.no_grad():
-        first = (
-            sum(apart(z, y)).view(len(classes), -1).argsort(dim=1)[:, :starts]
-            + 400 * torch.arange(len(classes))[:, None]
-        )
-    z, y = z[first.flatten()].clone().requires_grad_(True), y[first.flatten()]
-    optimiser = torch.optim.Adam([z], lr=0.1)
+    classes = torch.zeros(1, dtype=torch.int64)
+    if generator.conditional:
+        classes = network(target)[0].topk(min(2, generator.class_count)).indices
+    latents = sample_latents(400, generator.latent_dim, 0)
+    z, labels = _nearest_starts(latents, classes, starts, distances)
+    z.requires_grad_(True)
+    optimizer = torch.optim.Adam([z], lr=0.1)
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = 0.1 * (1 - step / steps)
-        seen, grey = apart(z, y)
-        optimiser.zero_grad()
-        (seen + 20 * grey + 0.002 * z.square().sum(dim=1)).sum().backward()
-        optimiser.step()
-    kept = (z.detach() * GRID).round().clamp(-127, 127)
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / steps)
+        in_features, in_levels = distances(z, labels)
+        optimizer.zero_grad()
+        (in_features + 20 * in_levels + 0.002 * z.square().sum(dim=1)).sum().backward()
+        optimizer.step()
+    rounded = (z.detach() * GRID).round().clamp(-127, 127)
     with torch.no_grad():
-        seen, grey = apart(kept / GRID, y)
-    best = int((seen + 20 * grey).argmin())
-    return int(y[best]), tuple(int(v) for v in kept[best]), float(seen[best].sqrt())
+        in_features, in_levels = distances(rounded / GRID, labels)
+    best = int((in_features + 20 * in_levels).argmin())
+    latent = tuple(int(value) for value in rounded[best])
+    return int(labels[best]), latent, float(in_features[best].sqrt())
+
+
+@torch.no_grad()
+def _nearest_starts(
+    latents: torch.Tensor, classes: torch.Tensor, starts: int, distances: Callable
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each class the latents that come nearest to the picture, and their labels."""
+    z = latents.repeat(len(classes), 1)
+    labels = classes.repeat_interleave(len(latents))
+    by_class = sum(distances(z, labels)).view(len(classes), -1)
+    nearest = by_class.argsort(dim=1)[:, :starts]
+    rows = (nearest + len(latents) * torch.arange(len(classes))[:, None]).flatten()
+    return z[rows], labels[rows]

@@ -23,6 +23,6 @@ def widget(
             for kind in (traitlets.Unicode(), traitlets.Bool(False), traitlets.Bool(True))
         )
 
-    made = Explorer(info=info, numbers=numbers, code=code)
-    made.on_msg(lambda _, asked, buffers: made.send(answer(asked, buffers)))
-    return made
+    explorer = Explorer(info=info, numbers=numbers, code=code)
+    explorer.on_msg(lambda _, request, buffers: explorer.send(answer(request, buffers)))
+    return explorer

@@ -31,6 +31,10 @@ NEARNESS = ("train", "train_features", "own")
 MEMORISES = REPEATS = 0.10  # a share surely over this is named: twice that of real images
 FEWEST = 50  # images of a class below which nothing is said about it
 
+Features = tuple[torch.Tensor, torch.Tensor]  # of images: features (N, d), predicted classes (N,)
+Neighbours = dict[str, torch.Tensor]  # see Evaluator.nearest_neighbours
+Scores = dict[str, Any]  # figures by name, as scores.json has them
+
 
 class Evaluator:
     """Scores sets of images uint8 (N, C, H, W) through one feature network, `against` a split that
@@ -45,195 +49,203 @@ class Evaluator:
         against: str = "test",
         say: Callable[[str], None] = print,
     ):
-        self.role, self.folder, self.say = role, data_dir, say
-        self.against, self.control = against, "validation" if against == "test" else "test"
+        self.role = role
+        self.folder = data_dir
+        self.say = say
+        self.against = against
+        self.control = "validation" if against == "test" else "test"
         sizes = {"train": subset, "validation": None, "test": None}
         self.splits = {name: load_split(data_dir, name, size, say) for name, size in sizes.items()}
-        # images that as many real ones can be held against
-        self.most = min(len(self.splits[name]) for name in ("validation", "test"))
-        self.subset, self.classes = len(self.splits["train"]), self.splits["train"].classes
-        self.seen = {
-            name: extract_cached(role, split.images, self.folder)
+        self.features = {
+            name: extract_cached(role, split.images, data_dir)
             for name, split in self.splits.items()
         }
+        # images that as many real ones can be held against
+        self.most = min(len(self.splits["validation"]), len(self.splits["test"]))
+        self.subset = len(self.splits["train"])
+        self.classes = self.splits["train"].classes
 
-    def measure(self, count: int) -> str:
+    def metric_id(self, count: int) -> str:
         """Names the network and the count: scores compare only where it is equal."""
-        network = network_id(self.role, self.folder)
         against = "" if self.against == "test" else f"{self.against}-"
-        return f"{network}-{against}{count}"
+        return f"{network_id(self.role, self.folder)}-{against}{count}"
 
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def extract_features(self, images: torch.Tensor) -> Features:
         return extract_features(load_feature_network(self.role, folder=self.folder), images)
 
     def scores(
         self, draws: Iterable[tuple[torch.Tensor, torch.Tensor | None]]
-    ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    ) -> tuple[Scores, Neighbours]:
         """The scores of one or several draws (images, labels) of one generator, and the first
-        draw's nearness (see `near`). Single figures are means over the draws with their standard
-        deviations under `spread`; lists and signs are the first draw's; `real` and `copies` are
-        what real images get (see `reference`)."""
-        found = []
+        draw's nearest neighbours. Single figures are means over the draws with their standard
+        deviations under `spread`; lists and memorisation are the first draw's; `real` and `copies`
+        are what real images get (see `reference`)."""
+        figures = []
         for images, labels in draws:
-            self.say(f"draw {len(found) + 1}: {len(images):,} images")
-            seen = self.look(images)
-            found.append(self.figures(seen, labels))
-            if len(found) == 1:
-                near, reference = self.near(images, seen[0]), self.reference(len(images))
-        single = [name for name, value in found[0].items() if isinstance(value, float)]
-        values = {
-            name: torch.tensor([each[name] for each in found], dtype=torch.float64)
-            for name in single
-        }
-        scores = (
-            found[0]
-            | {name: value.mean().item() for name, value in values.items()}
-            | self.signs(near, reference["nearness"])
-        )
+            self.say(f"draw {len(figures) + 1}: {len(images):,} images")
+            features = self.extract_features(images)
+            figures.append(self.figures(features, labels))
+            if len(figures) == 1:
+                nearest = self.nearest_neighbours(images, features[0])
+                reference = self.reference(len(images))
+        means, spread = _mean_and_spread(figures)
+        scores = figures[0] | means
+        scores |= self.memorization_scores(nearest, reference["nearness"])
         scores |= {
-            "measure": self.measure(len(images)),
+            "measure": self.metric_id(len(images)),
             "samples": len(images),
-            "draws": len(found),
+            "draws": len(figures),
             "subset": self.subset,
+            "spread": spread,
         }
-        scores["spread"] = (
-            {name: value.std().item() for name, value in values.items()} if len(found) > 1 else {}
-        )
-        scores |= {
-            name: reference[name] for name in ("real", "copies", "blur", "noise", "nearness")
-        } | {"classes": self.classes}
-        return (
-            scores
-            | {
-                "like": blur_equivalent(
-                    scores["distance"], scores["real"]["distance"], scores["blur"]
-                ),
-                "warnings": warnings(scores),
-            },
-            near,
-        )
+        for name in ("real", "copies", "blur", "noise", "nearness"):
+            scores[name] = reference[name]
+        scores["classes"] = self.classes
+        floor = scores["real"]["distance"]
+        scores["like"] = blur_equivalent(scores["distance"], floor, scores["blur"])
+        scores["warnings"] = warnings(scores)
+        return scores, nearest
 
-    def figures(
-        self, seen: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor | None = None
-    ) -> dict[str, Any]:
-        """Figures of N looked-at images against the first N real ones. `labels`: the classes that
-        were asked for."""
-        hidden, classes = seen
-        n, real = len(hidden), self.seen[self.against][0][: len(hidden)]
-        kernel, error = kernel_distance(real, hidden)
-        found = {
-            "distance": frechet_distance(real, hidden),
+    def figures(self, images: Features, labels: torch.Tensor | None = None) -> Scores:
+        """Figures of N images against the first N real ones. `labels`: what the generator got."""
+        features, predicted = images
+        count, class_count = len(features), len(self.classes)
+        real = self.features[self.against][0][:count]
+        kernel, error = kernel_distance(real, features)
+        share = torch.bincount(predicted, minlength=class_count).double() / count
+        figures = {
+            "distance": frechet_distance(real, features),
             "kernel_distance": kernel,
             "kernel_error": error,
-        }
-        found |= prdc(real, hidden)
-        share = torch.bincount(classes, minlength=len(self.classes)).double() / n
-        found |= {
+            **prdc(real, features),
             "class_share": share.tolist(),
-            "unevenness": (share - 1 / len(self.classes)).abs().sum().item() / 2,
+            "unevenness": (share - 1 / class_count).abs().sum().item() / 2,
         }
         if labels is not None:
-            right = classes == labels
-            found["label_accuracy"] = right.double().mean().item()
-            found["class_accuracy"] = [
-                right[labels == c].double().mean().nan_to_num().item()
-                for c in range(len(self.classes))
-            ]
-        return found | self._by_class(hidden, classes if labels is None else labels)
+            right = (predicted == labels).double()
+            by_class = [right[labels == c].mean().nan_to_num().item() for c in range(class_count)]
+            figures["label_accuracy"] = right.mean().item()
+            figures["class_accuracy"] = by_class
+        return figures | self._by_class(features, predicted if labels is None else labels)
 
     def _by_class(
-        self, hidden: torch.Tensor, groups: torch.Tensor
+        self, features: torch.Tensor, labels: torch.Tensor
     ) -> dict[str, list[float | None]]:
         """Kernel distance and recall within each class; None where a class has too few images."""
-        real = self.seen[self.against][0][: len(hidden)]
-        real_labels = self.splits[self.against].labels[: len(hidden)]
-        found: dict[str, list[float | None]] = {"class_kernel_distance": [], "class_recall": []}
+        real = self.features[self.against][0][: len(features)]
+        real_labels = self.splits[self.against].labels[: len(features)]
+        distances: list[float | None] = []
+        recalls: list[float | None] = []
         for c in range(len(self.classes)):
-            ours, theirs = hidden[groups == c], real[real_labels == c]
+            ours, theirs = features[labels == c], real[real_labels == c]
             enough = min(len(ours), len(theirs)) >= FEWEST
-            found["class_kernel_distance"].append(
-                kernel_distance(theirs, ours)[0] if enough else None
-            )
-            found["class_recall"].append(prdc(theirs, ours)["recall"] if enough else None)
-        return found
+            distances.append(kernel_distance(theirs, ours)[0] if enough else None)
+            recalls.append(prdc(theirs, ours)["recall"] if enough else None)
+        return {"class_kernel_distance": distances, "class_recall": recalls}
 
-    def near(self, images: torch.Tensor, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
+    def nearest_neighbours(self, images: torch.Tensor, features: torch.Tensor) -> Neighbours:
         """How near each image lies to others. train_features: to a training image, in features.
         train, index: to a training image, in grey levels (0..255), and which. pulled: whether the
         nearest of training and test split together is a training image. own, own_index: to another
         image of the same set, in grey levels, and which."""
-        known = len(self.splits["train"])
-        distance, index = nearest_images(
-            images, [self.splits[name].images for name in ("train", self.against)]
-        )
-        nearest, place = distance.masked_fill(index >= known, torch.inf).min(dim=1)
-        found = {"train": nearest, "index": index.gather(1, place[:, None]).squeeze(1)}
-        found["pulled"] = nearest <= distance.min(dim=1).values
+        train, unseen = self.splits["train"].images, self.splits[self.against].images
+        distances, indices = nearest_images(images, [train, unseen])
+        to_train = distances.masked_fill(indices >= len(train), torch.inf)
+        nearest, index = _nearest_column(to_train, indices)
+        pulled = nearest <= distances.min(dim=1).values
         # beside a small training set all that is near may be test images
-        if (none := nearest.isinf()).any():
-            distance, index = nearest_images(images[none], [self.splits["train"].images])
-            found["train"][none], place = distance.min(dim=1)
-            found["index"][none] = index.gather(1, place[:, None]).squeeze(1)
-        found["train_features"] = knn(hidden.float(), self.seen["train"][0].float())[0][:, 0]
-        own = images.flatten(1).float()
-        distance, index = knn(own, own, 2)
-        return found | {"own": distance[:, 1] / math.sqrt(own.shape[1]), "own_index": index[:, 1]}
+        none = nearest.isinf()
+        if none.any():
+            nearest[none], index[none] = _nearest_column(*nearest_images(images[none], [train]))
+        in_features, _ = knn(features.float(), self.features["train"][0].float())
+        pixels = images.flatten(1).float()
+        others, other_index = knn(pixels, pixels, 2)  # the nearest is the image itself
+        return {
+            "train": nearest,
+            "index": index,
+            "pulled": pulled,
+            "train_features": in_features[:, 0],
+            "own": others[:, 1] / math.sqrt(pixels.shape[1]),
+            "own_index": other_index[:, 1],
+        }
 
-    def reference(self, count: int) -> dict[str, Any]:
+    def reference(self, count: int) -> Scores:
         """What `count` real images score: `real` never trained on (validation), `copies` of
         training images; distances of the blurred and the noisy (the ladder); points of the real
         ones' own nearness. Shipped for 10,000, else kept."""
-        name = f"{VERSION}-{self.measure(count)}-{self.subset}"
-        kept = self.folder / "features" / f"reference-{name}.json"
-        for path in (SHIPPED, kept):
-            if path.exists() and (found := read_json(path))["name"] == name:
-                return found
+        name = f"{VERSION}-{self.metric_id(count)}-{self.subset}"
+        path = self.folder / "features" / f"reference-{name}.json"
+        for candidate in (SHIPPED, path):
+            if candidate.exists() and (reference := read_json(candidate))["name"] == name:
+                return reference
         self.say(f"measuring {count:,} real images to compare with; kept in {self.folder}")
-        images = self.splits[self.control].images[:count]
-        seen = tuple(part[:count] for part in self.seen[self.control])
-        found = {"name": name, "real": self.figures(seen, self.splits[self.control].labels[:count])}
-        again = torch.arange(count) % self.subset  # a generator that hands out its training images
-        found["copies"] = self.figures(
-            tuple(part[again] for part in self.seen["train"]), self.splits["train"].labels[again]
-        )
-        near = self.near(images, seen[0])
-        steps = torch.linspace(0, 1, 21, dtype=torch.float64)
-        found["nearness"] = {
-            name: near[name].double().quantile(steps).tolist() for name in NEARNESS
-        }
-        found["real"] |= self.signs(near, found["nearness"])
-        found["blur"] = [self.distance(blurred(images, sigma)) for sigma in BLUR]
-        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-        found["noise"] = [
-            self.distance((level * noise).add_(images).round_().clamp_(0, 255).to(torch.uint8))
-            for level in NOISE
-        ]
+        reference = self._measure_reference(name, count)
         with contextlib.suppress(OSError):
-            write_json(kept, found)
-        return found
+            write_json(path, reference)
+        return reference
+
+    def _measure_reference(self, name: str, count: int) -> Scores:
+        control, train = self.splits[self.control], self.splits["train"]
+        images = control.images[:count]
+        features = tuple(part[:count] for part in self.features[self.control])
+        real = self.figures(features, control.labels[:count])
+        again = torch.arange(count) % self.subset  # a generator that hands out its training images
+        copied = tuple(part[again] for part in self.features["train"])
+        nearest = self.nearest_neighbours(images, features[0])
+        points = torch.linspace(0, 1, 21, dtype=torch.float64)
+        nearness = {kind: nearest[kind].double().quantile(points).tolist() for kind in NEARNESS}
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+        return {
+            "name": name,
+            "real": real | self.memorization_scores(nearest, nearness),
+            "copies": self.figures(copied, train.labels[again]),
+            "nearness": nearness,
+            "blur": [self.distance(blurred(images, sigma)) for sigma in BLUR],
+            "noise": [self.distance(_noisy(images, level * noise)) for level in NOISE],
+        }
 
     def distance(self, images: torch.Tensor) -> float:
         """The Fréchet distance alone."""
-        return frechet_distance(self.seen[self.against][0][: len(images)], self.look(images)[0])
+        real = self.features[self.against][0][: len(images)]
+        return frechet_distance(real, self.extract_features(images)[0])
 
-    def signs(
-        self, near: dict[str, torch.Tensor], real: dict[str, list[float]]
+    def memorization_scores(
+        self, nearest: Neighbours, real: dict[str, list[float]]
     ) -> dict[str, list[float]]:
         """Shares, each with its 95 % interval. close_*: nearer to a training image than 95 of 100
         unseen real images are, in grey levels and in features. memorised: copies, if all other
         images lie as near to unseen images as to training images. repeated: nearer to another one
-        of the set than 95 of 100 real images are to another real one."""
-        found = {
-            f"close_{name}": wilson_interval(near[name] < real[name][1])
-            for name in ("train", "train_features")
-        }
-        found["repeated"] = wilson_interval(near["own"] < real["own"][1])
+        of the set than 95 of 100 real images are to another real one. `real`: the points of real
+        images' nearness."""
         chance = self.subset / (self.subset + len(self.splits[self.against]))
-        return found | {
-            "memorised": [
-                (value - chance) / (1 - chance) for value in wilson_interval(near["pulled"])
-            ]
+        pulled = wilson_interval(nearest["pulled"])
+        features = "train_features"
+        return {
+            "close_train": wilson_interval(nearest["train"] < real["train"][1]),
+            "close_train_features": wilson_interval(nearest[features] < real[features][1]),
+            "repeated": wilson_interval(nearest["own"] < real["own"][1]),
+            "memorised": [(value - chance) / (1 - chance) for value in pulled],
         }
+
+
+def _nearest_column(
+    distances: torch.Tensor, indices: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The smallest distance of each row (N, M), and its index."""
+    nearest, column = distances.min(dim=1)
+    return nearest, indices.gather(1, column[:, None]).squeeze(1)
+
+
+def _mean_and_spread(figures: list[Scores]) -> tuple[dict[str, float], dict[str, float]]:
+    """Means of single figures over the draws, and, of several, their standard deviations."""
+    means, spread = {}, {}
+    for name, value in figures[0].items():
+        if isinstance(value, float):
+            values = torch.tensor([draw[name] for draw in figures], dtype=torch.float64)
+            means[name] = values.mean().item()
+            if len(figures) > 1:
+                spread[name] = values.std().item()
+    return means, spread
 
 
 def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -241,46 +253,45 @@ def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return torch.cat([gaussian_blur(part, [9, 9], [sigma, sigma]) for part in images.split(200)])
 
 
+def _noisy(images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    # in place: several float copies of 10,000 images would stand in memory
+    return noise.add_(images).round_().clamp_(0, 255).to(torch.uint8)
+
+
 def blur_equivalent(distance: float, floor: float, ladder: list[float]) -> str:
-    """What a distance means: how much real images, which have `floor` as they are, must be blurred
-    to have it."""
+    """How much real images, whose distance is `floor`, must be blurred to have this distance."""
     if distance <= floor:
         return "other real images"
-    for (low, high), (from_, to) in zip(
-        itertools.pairwise([0.0, *BLUR]), itertools.pairwise([floor, *ladder]), strict=True
-    ):
-        if distance <= to:
-            return (
-                "real images blurred by"
-                f" {low + (high - low) * max(distance - from_, 0) / (to - from_):.1f} px"
-            )
+    steps = itertools.pairwise(zip([0.0, *BLUR], [floor, *ladder], strict=True))
+    for (low, start), (high, end) in steps:
+        if distance <= end:
+            sigma = low + (high - low) * max(distance - start, 0) / (end - start)
+            return f"real images blurred by {sigma:.1f} px"
     return f"real images blurred by more than {BLUR[-1]} px"
 
 
-def warnings(scores: dict[str, Any]) -> list[str]:
+def warnings(scores: Scores) -> list[str]:
     """What is wrong with a generator beside its distance, a sentence each; [] where nothing is."""
-    found, words = [], "{:.0f} of 100 images ({:.0f} to {:.0f})"
-    told = {
-        name: words.format(*(100 * value for value in scores[name]))
-        for name in ("close_train", "memorised", "repeated")
-    }
-    if (
-        scores["close_train"][1] > MEMORISES
-        or scores["memorised"][1] > scores["real"]["memorised"][2]
-    ):
-        found.append(
-            f"It memorises: {told['close_train']} lie as near to a training image as 5 of 100"
-            f" unseen real images do; about {told['memorised']} are drawn to a training image, more"
-            " than chance and real images explain."
+    shares = {}
+    for name in ("close_train", "memorised", "repeated"):
+        share, low, high = (100 * value for value in scores[name])
+        shares[name] = f"{share:.0f} of 100 images ({low:.0f} to {high:.0f})"
+    real = scores["real"]
+    sentences = []
+    if scores["close_train"][1] > MEMORISES or scores["memorised"][1] > real["memorised"][2]:
+        sentences.append(
+            f"It memorises: {shares['close_train']} lie as near to a training image as 5 of 100"
+            f" unseen real images do; about {shares['memorised']} are drawn to a training image,"
+            " more than chance and real images explain."
         )
     if scores["repeated"][1] > REPEATS:
-        found.append(
-            f"It repeats itself: {told['repeated']} are as near to another one as 5 of 100 real"
+        sentences.append(
+            f"It repeats itself: {shares['repeated']} are as near to another one as 5 of 100 real"
             " images are."
         )
-    if scores["unevenness"] > max(0.05, 3 * scores["real"]["unevenness"]):
-        found.append(
+    if scores["unevenness"] > max(0.05, 3 * real["unevenness"]):
+        sentences.append(
             f"Its classes are uneven: {100 * scores['unevenness']:.0f} of 100 images would have to"
             " be of another class."
         )
-    return found
+    return sentences

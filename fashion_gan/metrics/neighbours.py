@@ -21,15 +21,15 @@ def knn(
     distances, indices = [], []
     for part in queries.split(chunk):
         values = []
-        places = []
-        for number, some in enumerate(references.split(block)):
-            distance = torch.cdist(part, some)
-            near = distance.topk(min(count, len(some)), largest=False)
-            values.append(near.values)
-            places.append(near.indices + number * block)
+        rows = []
+        for number, candidates in enumerate(references.split(block)):
+            distance = torch.cdist(part, candidates)
+            nearest = distance.topk(min(count, len(candidates)), largest=False)
+            values.append(nearest.values)
+            rows.append(nearest.indices + number * block)
         best, order = torch.cat(values, dim=1).topk(count, largest=False)
         distances.append(best)
-        indices.append(torch.cat(places, dim=1).gather(1, order))
+        indices.append(torch.cat(rows, dim=1).gather(1, order))
     return torch.cat(distances), torch.cat(indices)
 
 

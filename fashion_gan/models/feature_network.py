@@ -43,36 +43,32 @@ ROLES = {
 
 
 class FeatureNetwork(nn.Module):
-    """Images (N, C, H, W) in -1..1 to class logits (N, classes); `features` gives the layer before,
-    (N, 64), scaled."""
+    """Images (N, C, H, W) in -1..1 to class logits; `features`: the layer before, (N, 64)."""
 
-    def __init__(self, shape: FeatureNetworkConfig, of: DatasetInfo):
+    def __init__(self, config: FeatureNetworkConfig, info: DatasetInfo):
         super().__init__()
-        layers, (width, height, breadth) = [], of.shape
-        # six times faster on 64×64, and each pixel is still looked at
-        stride = halved = 2 if max(height, breadth) > 32 else 1
-        for wider in shape.widths:
-            layers += [
-                nn.Conv2d(width, wider, 3, stride, 1, bias=False),
-                nn.BatchNorm2d(wider),
-                shape.activation(),
-                shape.pool(2),
-            ]
-            width, stride = wider, 1
-        # after three times half of the sides
-        left = width * (height // halved // 8) * (breadth // halved // 8)
-        self.body = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(left, FEATURE_COUNT), shape.activation()
-        )
-        self.head = nn.Linear(FEATURE_COUNT, len(of.classes))
+        channels, height, width = info.shape
+        # six times faster on 64×64, and no pixel is left out
+        stride = first_stride = 2 if max(height, width) > 32 else 1
+        layers: list[nn.Module] = []
+        for out_channels in config.widths:
+            layers.append(nn.Conv2d(channels, out_channels, 3, stride, 1, bias=False))
+            layers.append(nn.BatchNorm2d(out_channels))
+            layers += [config.activation(), config.pool(2)]
+            channels = out_channels
+            stride = 1
+        # the three pools leave an eighth of the sides
+        inputs = channels * (height // first_stride // 8) * (width // first_stride // 8)
+        layers += [nn.Flatten(), nn.Linear(inputs, FEATURE_COUNT), config.activation()]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(FEATURE_COUNT, len(info.classes))
         self.register_buffer("scale", torch.ones(()))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         return self.body(images) * self.scale
 
     def features_and_halfway(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`features`, and the channel means of the layer halfway, (N, HALFWAY_COUNT) in the `train`
-        network."""
+        """`features`, and the means (N, HALFWAY_COUNT) of the `train` network's layer halfway."""
         halfway = self.body[:HALFWAY](images)
         return self.body[HALFWAY:](halfway) * self.scale, halfway.mean(dim=(2, 3))
 
@@ -85,7 +81,7 @@ _training = False
 
 @contextlib.contextmanager
 def judge_out_of_reach() -> Iterator[None]:
-    """While a training goes on the judge is out of reach."""
+    """Within this block, which is a training, the judge cannot be loaded."""
     global _training
     _training = True
     try:
@@ -101,24 +97,17 @@ def networks_dir(folder: Path) -> Path:
 
 def dataset_record(folder: Path) -> dict[str, Any]:
     """What the data of this folder is and where its networks lie, for a run's record."""
-    of = dataset_info(folder)
-    return {
-        "name": of.name,
-        "shape": of.shape,
-        "classes": of.classes,
-        "networks": str(networks_dir(folder)),
-    }
+    info = dataset_info(folder)
+    record = {"name": info.name, "shape": info.shape, "classes": info.classes}
+    return record | {"networks": str(networks_dir(folder))}
 
 
 def load_feature_network(role: str, device: str = "cpu", folder: Path = WEIGHTS) -> FeatureNetwork:
-    """A feature network for the data of `folder`, frozen, in evaluation mode. Its weights are
-    checked against their digest. Raises UserError where they are missing or damaged; RuntimeError
-    for the judge while a training goes on."""
+    """A feature network for the data of `folder`, frozen, in evaluation mode. Raises UserError if
+    its weights are missing or damaged; RuntimeError for the judge while a training goes on."""
     if role == "judge" and _training:
-        raise RuntimeError(
-            "the judge takes part in no training and no choice; use dev to choose, train in an"
-            " objective"
-        )
+        advice = "use dev to choose, train in an objective"
+        raise RuntimeError(f"the judge takes part in no training and no choice; {advice}")
     return _load_feature_network(role, device, folder)
 
 
@@ -126,27 +115,27 @@ def load_feature_network(role: str, device: str = "cpu", folder: Path = WEIGHTS)
 def _load_feature_network(role: str, device: str, folder: Path) -> FeatureNetwork:
     from safetensors.torch import load_file
 
+    info = dataset_info(folder)
     path = networks_dir(folder) / f"{role}.safetensors"
-    if (
-        not path.exists()
-        or digest(path) != read_json(path.with_name("features.json"))[role]["sha256"]
-    ):
-        info = dataset_info(folder)
+    if not path.exists() or digest(path) != _recorded_digest(role, folder):
         advice = f"git checkout {path.name}, or fashion-gan train-features"
         if info.is_packed:
             advice = f"fashion-gan data --dataset {info.source}"
         raise UserError(f"{path} is missing or damaged; get it again: {advice}")
     # a new network draws its weights from the global generator, which belongs to the caller
     with torch.random.fork_rng(devices=[]):
-        network = FeatureNetwork(ROLES[role], dataset_info(folder))
+        network = FeatureNetwork(ROLES[role], info)
     network.load_state_dict(load_file(path))
     return network.to(device).eval().requires_grad_(False)
 
 
 def network_id(role: str, folder: Path = WEIGHTS) -> str:
-    """Names a feature network's exact weights, so that scores are compared only where they mean the
-    same."""
-    return f"{role}-{read_json(networks_dir(folder) / 'features.json')[role]['sha256'][:12]}"
+    """Names a feature network's exact weights, without which scores do not compare."""
+    return f"{role}-{_recorded_digest(role, folder)[:12]}"
+
+
+def _recorded_digest(role: str, folder: Path) -> str:
+    return read_json(networks_dir(folder) / "features.json")[role]["sha256"]
 
 
 @torch.no_grad()
@@ -154,33 +143,28 @@ def extract_features(
     network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (N, 64) float64 and predicted classes (N,) of uint8 or -1..1 float images (N, C, H,
-    W), on CPU; `chunk`: how many of 28×28 are looked at at once, of larger ones fewer."""
-    device, size = network.scale.device, max(1, chunk * 784 // images.shape[2:].numel())
+    W), on CPU; `chunk`: how many of 28×28 are computed at once, of larger ones fewer."""
+    size = max(1, chunk * 784 // images.shape[2:].numel())
     # Written in place: small pieces kept from between large ones would hold the allocator's memory.
     features = torch.empty(len(images), FEATURE_COUNT, dtype=torch.float64)
     classes = torch.empty(len(images), dtype=torch.int64)
-    for part, seen, found in zip(
-        images.split(size), features.split(size), classes.split(size), strict=True
-    ):
-        part = part.to(device)
+    for start in range(0, len(images), size):
+        rows = slice(start, start + size)
+        part = images[rows].to(network.scale.device)
         hidden = network.body(part.float() / 127.5 - 1 if part.dtype == torch.uint8 else part)
-        seen.copy_(hidden * network.scale)
-        found.copy_(network.head(hidden).argmax(dim=1))
+        features[rows] = hidden * network.scale
+        classes[rows] = network.head(hidden).argmax(dim=1)
     return features, classes
 
 
 def extract_cached(
     role: str, images: torch.Tensor, folder: Path
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`extract` by a network for the data of `folder`, kept there under the images' content: a
-    split is looked through once."""
+    """extract_features by a network of `folder`, kept there under the images' digest."""
     from safetensors.torch import load_file, save_file
 
-    path = (
-        folder
-        / "features"
-        / f"{network_id(role, folder)}-{digest(images.numpy())[:12]}.safetensors"
-    )
+    name = f"{network_id(role, folder)}-{digest(images.numpy())[:12]}.safetensors"
+    path = folder / "features" / name
     if path.exists():
         kept = load_file(path)
         return kept["features"].double(), kept["classes"]

@@ -1,5 +1,4 @@
-"""Sample a generator, interpolate between latents, truncate; latents of the explorer's seeds;
-directions."""
+"""Draw latents, sample a generator, interpolate; the explorer's latents; directions."""
 
 import math
 
@@ -10,9 +9,7 @@ from torch import nn
 from fashion_gan.data.batches import to_uint8
 from fashion_gan.models.networks import Generator
 
-# images made at once; always the same, so that how many are asked for changes no bit of the first
-# ones
-CHUNK = 500
+CHUNK = 500  # images made at once; always the same, so that the count changes no bit of the first
 
 
 def balanced_labels(count: int, classes: list[int] | range = range(10)) -> torch.Tensor:
@@ -21,14 +18,29 @@ def balanced_labels(count: int, classes: list[int] | range = range(10)) -> torch
     return chosen[torch.arange(count) % len(chosen)]
 
 
-def sample_latents(count: int, latent_dim: int, seed: int, truncation: float = 1.0) -> torch.Tensor:
-    """Latents (count, latent_dim) from N(0, truncation^2). Smaller is nearer to the mean garment:
-    safer, less varied."""
-    rows = -(-count // 16) * 16  # torch draws a tail that is no multiple of 16 anew
-    return (
-        truncation
-        * torch.randn(rows, latent_dim, generator=torch.Generator().manual_seed(seed))[:count]
-    )
+def sample_latents(
+    count: int, latent_dim: int, source: int | torch.Generator, truncation: float = 1.0
+) -> torch.Tensor:
+    """Latents (count, latent_dim) from N(0, truncation^2): smaller is safer and less varied.
+
+    `source`: a seed, whose first latents are the same whatever the count; or a generator, whose
+    next numbers they are.
+    """
+    rows = count
+    if not isinstance(source, torch.Generator):
+        rows = -(-count // 16) * 16  # torch draws a tail that is no multiple of 16 anew
+        source = torch.Generator().manual_seed(source)
+    return truncation * torch.randn(rows, latent_dim, generator=source)[:count]
+
+
+def sample_inputs(
+    count: int, generator: Generator, rng: torch.Generator, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a training gives a generator: latents (count, latent_dim), and labels (count,), each
+    class equally likely."""
+    latents = sample_latents(count, generator.latent_dim, rng)
+    labels = torch.randint(0, generator.class_count, (count,), generator=rng)
+    return latents.to(device), labels.to(device)
 
 
 @torch.no_grad()
@@ -36,28 +48,26 @@ def generate_images(
     generator: Generator, latents: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
     """Images uint8 (N, C, H, W), on CPU, of latents (N, latent_dim) and labels (N,)."""
-    place = next(generator.parameters()).device
+    device = next(generator.parameters()).device
     parts = zip(latents.split(CHUNK), labels.split(CHUNK), strict=True)
-    return torch.cat([to_uint8(generator(z.to(place), y.to(place))).cpu() for z, y in parts])
+    return torch.cat([to_uint8(generator(z.to(device), y.to(device))).cpu() for z, y in parts])
 
 
 def sample_images(
     generator: Generator, count: int, seed: int, labels: torch.Tensor, truncation: float = 1.0
 ) -> torch.Tensor:
     """Images uint8 (count, C, H, W) of labels (count,); the same seed gives the same images."""
-    return generate_images(
-        generator, sample_latents(count, generator.latent_dim, seed, truncation), labels
-    )
+    latents = sample_latents(count, generator.latent_dim, seed, truncation)
+    return generate_images(generator, latents, labels)
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, steps: int | float) -> torch.Tensor:
     """Latents (steps, latent_dim) from a to b (latent_dim,) along the arc (White 2016): all as
     likely as a and b. `steps` may be one share of the way, 0.0 to 1.0: (1, latent_dim)."""
-    t = (
-        torch.tensor([[steps]], dtype=a.dtype)
-        if isinstance(steps, float)
-        else torch.linspace(0, 1, steps, dtype=a.dtype)[:, None]
-    )
+    if isinstance(steps, float):
+        t = torch.tensor([[steps]], dtype=a.dtype)
+    else:
+        t = torch.linspace(0, 1, steps, dtype=a.dtype)[:, None]
     cosine = (a @ b) / (a.norm() * b.norm()).clamp(min=1e-12)
     angle = torch.arccos(cosine.clamp(-1, 1))
     if angle.sin() < 1e-6:
@@ -73,15 +83,18 @@ def _hash(x: np.ndarray) -> np.ndarray:
 
 
 def latent_from_seed(seed: int, latent_dim: int, stream: int = 0) -> np.ndarray:
-    """The latent (latent_dim,) float64 of a seed, 0 to 2^32 - 1, with the same bits as explorer.js
-    makes: hashes of a counter, and as a normal number the sum of 12 halves of 16 bits (Irwin-Hall:
-    no value beyond 6), which no rounding touches."""
+    """The explorer's latent (latent_dim,) float64 of a seed, 0 to 2^32 - 1, with the same bits as
+    explorer.js makes, so not those of sample_latents.
+
+    Hashes of a counter, and as a normal number the sum of 12 halves of 16 bits (Irwin-Hall: no
+    value beyond 6), which no rounding touches.
+    """
     key = _hash(np.array([(seed + 0x9E3779B9) % 2**32], dtype=np.uint32))
-    counter = 6 * (4096 * stream + np.arange(latent_dim, dtype=np.uint32)[:, None]) + np.arange(
-        6, dtype=np.uint32
-    )
+    entries = 4096 * stream + np.arange(latent_dim, dtype=np.uint32)
+    counter = 6 * entries[:, None] + np.arange(6, dtype=np.uint32)
     words = _hash(key ^ _hash(counter.astype(np.uint32)))
-    return (((words & 0xFFFF).astype(np.int64) + (words >> 16)).sum(axis=1) - 393210) / 65536
+    halves = (words & 0xFFFF).astype(np.int64) + (words >> 16)
+    return (halves.sum(axis=1) - 393210) / 65536
 
 
 def batch_norm_affine(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,15 +113,15 @@ def find_directions(generator: Generator, factors: int = 4, count: int = 8) -> n
     """
     strongest = _strongest_directions(generator)
     principal = _principal_directions(generator)
-    found: list[torch.Tensor] = []
+    directions: list[torch.Tensor] = []
     for v in [*strongest[:factors], *principal, *strongest[factors:]]:
-        if len(found) == count:
+        if len(directions) == count:
             break
-        rest = v / v.norm() - sum((u @ v / v.norm()) * u for u in found)
-        if rest.norm() > 0.5:  # it is no repetition of the ones before
-            sign = rest[rest.abs().argmax()].sign()
-            found.append(rest / rest.norm() * sign)
-    return torch.stack(found).numpy().astype(np.float16).astype(np.float32)
+        residual = v / v.norm() - sum((u @ v / v.norm()) * u for u in directions)
+        if residual.norm() > 0.5:  # it is no repetition of the ones before
+            sign = residual[residual.abs().argmax()].sign()
+            directions.append(residual / residual.norm() * sign)
+    return torch.stack(directions).numpy().astype(np.float16).astype(np.float32)
 
 
 def _strongest_directions(generator: Generator) -> torch.Tensor:
@@ -134,13 +147,3 @@ def _principal_directions(generator: Generator, samples: int = 1000) -> torch.Te
     within = (activations - activations.mean(dim=0)).flatten(0, 1)
     components = torch.linalg.eigh(within @ within.T).eigenvectors[:, -32:].flip(1)
     return components.T @ z.double()
-
-
-def draw_latents(
-    count: int, network: Generator, random: torch.Generator, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents (count, latent_dim) from N(0, 1) for a network, and labels (count,), each class
-    equally likely."""
-    latents = torch.randn(count, network.latent_dim, generator=random)
-    labels = torch.randint(0, network.class_count, (count,), generator=random)
-    return latents.to(device), labels.to(device)

@@ -1,12 +1,9 @@
-"""GAN losses and gradient penalties: a few lines of arithmetic each, nothing else.
-
-Every loss takes logits of real and fake images (N,) and gives scalars to minimise.
-"""
+"""GAN losses, of logits of real and fake images (N,), and gradient penalties, all to minimise."""
 
 import torch
 from torch.nn.functional import relu, softplus
 
-from fashion_gan.distributed import collectives
+from fashion_gan.distributed.collectives import global_norm
 
 
 def non_saturating_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -15,8 +12,7 @@ def non_saturating_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
 
 
 def non_saturating_g(real: torch.Tensor | None, fake: torch.Tensor) -> torch.Tensor:
-    """-log D(G(z)): strong gradients while the discriminator wins (Goodfellow et al. 2014, section
-    3)."""
+    """-log D(G(z)): strong gradients while D wins (Goodfellow et al. 2014, section 3)."""
     return softplus(-fake).mean()
 
 
@@ -68,13 +64,7 @@ def frechet_loss(
     return (mean - real_mean).square().sum() + cov.trace() - 2 * values.clamp(min=1e-8).sqrt().sum()
 
 
-def balance_gradients(
-    adversarial: torch.Tensor, other: torch.Tensor, weight: float
-) -> torch.Tensor:
-    """Two gradients at the same images, the second scaled to `weight` times the first one's
-    norm."""
-    return adversarial + other * (
-        weight
-        * collectives.global_norm(adversarial)
-        / collectives.global_norm(other).clamp(min=1e-12)
-    )
+def balance_gradients(first: torch.Tensor, second: torch.Tensor, weight: float) -> torch.Tensor:
+    """Two gradients at the same images, the second scaled to `weight` times the first's norm."""
+    scale = weight * global_norm(first) / global_norm(second).clamp(min=1e-12)
+    return first + second * scale

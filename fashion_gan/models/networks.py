@@ -7,9 +7,8 @@ from torch.nn import functional as F
 IMAGE, CLASS_COUNT = (1, 28, 28), 10  # Fashion-MNIST's: colours, height, width
 
 
-def _initialise(module: nn.Module) -> None:
-    """DCGAN's start: weights from N(0, 0.02), batch norm's scale from N(1, 0.02) (Radford et al.
-    2016, section 4)."""
+def _init_weights(module: nn.Module) -> None:
+    """N(0, 0.02), batch norm's scale N(1, 0.02) (DCGAN, Radford et al. 2016, section 4)."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):
@@ -37,12 +36,10 @@ class Generator(nn.Module):
         super().__init__()
         self.latent_dim, self.channels, self.conditional = latent_dim, channels, conditional
         self.shape, self.class_count = tuple(shape), class_count
-        self.plan = shape[1] // 4, shape[2] // 4  # rows and columns of the first layer
-        self.project = nn.Linear(
-            latent_dim + class_count * conditional,
-            4 * channels * self.plan[0] * self.plan[1],
-            bias=False,
-        )
+        rows, columns = shape[1] // 4, shape[2] // 4
+        self.plan = rows, columns  # of the first layer
+        inputs = latent_dim + class_count * conditional
+        self.project = nn.Linear(inputs, 4 * channels * rows * columns, bias=False)
         last = [nn.ConvTranspose2d(2 * channels, shape[0], 4, 2, 1)]
         if extra_conv:
             last = [
@@ -61,13 +58,12 @@ class Generator(nn.Module):
             *last,  # all of them
             nn.Tanh(),
         )
-        self.apply(_initialise)
+        self.apply(_init_weights)
 
     def forward(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         if self.conditional:
-            latents = torch.cat(
-                [latents, F.one_hot(labels, self.class_count).to(latents.dtype)], dim=1
-            )
+            one_hot = F.one_hot(labels, self.class_count).to(latents.dtype)
+            latents = torch.cat([latents, one_hot], dim=1)
         return self.grown(self.project(latents))
 
     def grown(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -105,7 +101,7 @@ class Discriminator(nn.Module):
         # A constant input channel under a convolution is a bias (zero padding aside): one bias a
         # class costs less.
         self.class_bias = nn.Embedding(class_count, channels) if conditional else None
-        self.apply(_initialise)
+        self.apply(_init_weights)
         # as 4x4 taps of N(0, 0.02) on a channel of ones add up; at 1 it drowns the image
         if conditional:
             nn.init.normal_(self.class_bias.weight, 0.0, 0.08)

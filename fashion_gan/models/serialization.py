@@ -20,13 +20,12 @@ GENERATOR_PARAMS = ("latent_dim", "channels", "conditional", "extra_conv")
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded generator: the network in evaluation mode, where it came from, and the parameters it
-    was trained with."""
+    """A loaded generator."""
 
-    generator: Generator
-    source: str
+    generator: Generator  # in evaluation mode
+    source: str  # the run, file or registered model, for people
     folder: Path  # of the run it came from: its discriminator, curves and pictures lie there
-    params: dict[str, Any]
+    params: dict[str, Any]  # that it was trained with
     digest: str
     classes: tuple[str, ...]
 
@@ -36,32 +35,43 @@ class Model:
         return self.generator.conditional and len(self.classes) > 1
 
 
+def make_generator(params: dict[str, Any]) -> Generator:
+    """A new generator of parameters as save_network takes them."""
+    return Generator(**{name: params[name] for name in GENERATOR_PARAMS}, **_sizes(params))
+
+
+def make_discriminator(params: dict[str, Any]) -> Discriminator:
+    """A new discriminator of such parameters."""
+    norm = params["d_norm"]
+    return Discriminator(params["channels"], params["conditional"], norm, **_sizes(params))
+
+
+def _sizes(params: dict[str, Any]) -> dict[str, Any]:
+    classes = params.get("classes", CLASSES)
+    return {"shape": tuple(params.get("shape", IMAGE)), "class_count": len(classes)}
+
+
 def save_network(
     path: Path, network: nn.Module, params: dict[str, Any], half: bool = False
 ) -> None:
     """Write weights and parameters as safetensors; `params` has `shape` and `classes` too where the
-    data set is not Fashion-MNIST. `half` stores float16: half the size, at most a grey level
-    off."""
+    data set is not Fashion-MNIST. `half`: float16, half the size, at most a grey level off."""
     from safetensors.torch import save_file
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     if half:
         tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    # One entry: safetensors writes several in a random order, and equal networks shall have equal
+    # digests.
+    metadata = {"params": json.dumps({"schema": 1} | params, sort_keys=True)}
     with replacing(path) as temporary:
-        # One entry: safetensors writes several in a random order, and equal networks shall have
-        # equal digests.
-        save_file(
-            tensors,
-            temporary,
-            metadata={"params": json.dumps({"schema": 1} | params, sort_keys=True)},
-        )
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def _read_network(
     path: Path, make: Callable[[dict[str, Any]], nn.Module]
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The network that save_network wrote, and its parameters. Raises UserError where the file is
-    none, or damaged."""
+    """What save_network wrote. Raises UserError where the file is another one, or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -84,24 +94,9 @@ def _read_network(
 
 def load_generator(path: Path, source: str = "") -> Model:
     """Read a generator. Raises UserError where the file is no model, or damaged."""
-    generator, params = _read_network(
-        path, lambda p: Generator(**{name: p[name] for name in GENERATOR_PARAMS}, **_of_data(p))
-    )
-    return Model(
-        generator,
-        source or str(path),
-        path.parent,
-        params,
-        digest(path),
-        tuple(params.get("classes", CLASSES)),
-    )
-
-
-def _of_data(params: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "shape": tuple(params.get("shape", IMAGE)),
-        "class_count": len(params.get("classes", CLASSES)),
-    }
+    generator, params = _read_network(path, make_generator)
+    classes = tuple(params.get("classes", CLASSES))
+    return Model(generator, source or str(path), path.parent, params, digest(path), classes)
 
 
 def load_discriminator(folder: Path) -> Discriminator:
@@ -112,6 +107,4 @@ def load_discriminator(folder: Path) -> Discriminator:
             f"there is no {DISCRIMINATOR} in {folder}; give a run, or a registered model, which"
             " keep both"
         )
-    return _read_network(
-        path, lambda p: Discriminator(p["channels"], p["conditional"], p["d_norm"], **_of_data(p))
-    )[0]
+    return _read_network(path, make_discriminator)[0]

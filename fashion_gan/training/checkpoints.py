@@ -31,27 +31,26 @@ def save_checkpoint(
     keep: int,
     best: bool = False,
 ) -> Path:
-    """Write a checkpoint `last-IMAGES-DIGEST.pt`, and a copy as `best-...` when asked; keep the
-    last `keep`. Whole or not at all: written beside, flushed to disk, renamed. Older ones go only
-    when the new one stands. Raises UserError where the disk is full."""
+    """Write a checkpoint `last-IMAGES-DIGEST.pt`, whole or not at all, and a copy as `best-...` if
+    it is; then remove all but the last `keep`. Raises UserError where the disk is full."""
     folder.mkdir(parents=True, exist_ok=True)
+    new = folder / "new.pt"
+    checkpoint = {"schema": SCHEMA, "params": params, "images": images, "state": content}
     try:
-        with replacing(folder / "new.pt") as temporary:
-            torch.save(
-                {"schema": SCHEMA, "params": params, "images": images, "state": content}, temporary
-            )
-        name = f"{images:010d}-{digest(folder / 'new.pt')[:12]}.pt"
+        with replacing(new) as temporary:
+            torch.save(checkpoint, temporary)
+        name = f"{images:010d}-{digest(new)[:12]}.pt"
         if best:  # first, so that a kill between the two is mended by doing the epoch again
             (folder / f"best-{name}").unlink(missing_ok=True)
-            os.link(folder / "new.pt", folder / f"best-{name}")
-        os.replace(folder / "new.pt", folder / f"last-{name}")
+            os.link(new, folder / f"best-{name}")
+        os.replace(new, folder / f"last-{name}")
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
         raise UserError(
             f"checkpoint not written to {folder}: {error}; the one before is kept: free some space,"
             " then resume"
         ) from None
     finally:
-        (folder / "new.pt").unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
     for kind, count in (("last", keep), ("best", 1)):
         for old in list_checkpoints(folder, kind)[count:]:
             old.unlink(missing_ok=True)
@@ -59,23 +58,14 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path, kind: str) -> list[Path]:
-    """The checkpoints of a kind ("last" or "best") in a folder, newest first; by images seen, then
-    by time."""
-    matches = [(p, NAME.match(p.name)) for p in folder.glob(f"{kind}-*.pt")]
-    return [
-        p
-        for p, m in sorted(
-            ((p, m) for p, m in matches if m),
-            key=lambda x: (x[1][2], x[0].stat().st_mtime_ns),
-            reverse=True,
-        )
-    ]
+    """The checkpoints of a kind ("last", "best"), newest first: by images seen, then by time."""
+    paths = [path for path in folder.glob(f"{kind}-*.pt") if NAME.match(path.name)]
+    return sorted(paths, key=lambda p: (NAME.match(p.name)[2], p.stat().st_mtime_ns), reverse=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content: "params", "images", "state". No pickled code is ever run. Raises
-    UserError: no such file, damaged (its digest differs), a pickle with code, another version, no
-    checkpoint."""
+    UserError where it is missing, damaged, a pickle with code, or of another version."""
     if not path.is_file():
         raise UserError(f"no checkpoint {path}; a run keeps its own in <run>/checkpoints/")
     match = NAME.match(path.name)
@@ -87,17 +77,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types on a torn or foreign file
-        code = isinstance(error, pickle.UnpicklingError) and re.search(
-            "Unsupported|GLOBAL", str(error)
-        )
-        why = (
-            "holds code, not only weights, and is refused"
-            if code
-            else "is damaged or no checkpoint"
-        )
-        raise UserError(
-            f"{path} {why}; take one that fashion-gan wrote, from <run>/checkpoints/"
-        ) from None
+        reason = "is damaged or no checkpoint"
+        is_pickle = isinstance(error, pickle.UnpicklingError)
+        if is_pickle and re.search("Unsupported|GLOBAL", str(error)):
+            reason = "holds code, not only weights, and is refused"
+        advice = "take one that fashion-gan wrote, from <run>/checkpoints/"
+        raise UserError(f"{path} {reason}; {advice}") from None
     if not isinstance(content, dict) or not {"schema", "params", "state"} <= content.keys():
         raise UserError(f"{path} is no checkpoint of fashion-gan; take one from <run>/checkpoints/")
     if content["schema"] != SCHEMA:
@@ -112,8 +97,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_latest(
     folder: Path, say: Callable[[str], None] = print, kind: str = "last"
 ) -> dict[str, Any] | None:
-    """The newest checkpoint of a kind that is whole, or None where there is none. Falls back past
-    damaged ones and says so."""
+    """The newest whole checkpoint of a kind, or None where there is none. Says which damaged ones
+    it passes over; raises UserError where all of the last ones are damaged."""
     paths = list_checkpoints(folder, kind)
     for path in paths:
         try:
@@ -132,21 +117,20 @@ def load_latest(
 def assert_resumable(stored: dict[str, Any], params: dict[str, Any]) -> None:
     """Refuse to go on with parameters that change the training, naming them."""
     if changed := frozen_changes(stored, params):
-        pairs = ", ".join(
-            f"{name} {stored.get(name)!r} -> {params.get(name)!r}" for name in changed
-        )
-        raise UserError(f"a resume cannot change {pairs}; leave them, or start a new run")
+        pairs = [f"{name} {stored.get(name)!r} -> {params.get(name)!r}" for name in changed]
+        changes = ", ".join(pairs)
+        raise UserError(f"a resume cannot change {changes}; leave them, or start a new run")
 
 
 def rewind(folder: Path, path: Path) -> None:
-    """Make the checkpoint `path` the newest in `folder`; the ones after it are kept, renamed to
-    aside-..."""
-    images, mark = load_checkpoint(path)["images"], digest(path)[:12]
-    target = folder / f"last-{images:010d}-{mark}.pt"
+    """Make the checkpoint `path` the newest in `folder`; later ones are renamed to aside-..."""
+    images = load_checkpoint(path)["images"]
+    target = folder / f"last-{images:010d}-{digest(path)[:12]}.pt"
     with replacing(folder / "rewound.pt") as temporary:
         shutil.copyfile(path, temporary)
     for other in [*list_checkpoints(folder, "last"), *list_checkpoints(folder, "best")]:
-        seen = int(NAME.match(other.name)[2])
-        if seen > images or (seen == images and other.name.startswith("last-") and other != target):
+        kind, count, _ = NAME.match(other.name).groups()
+        is_newer = int(count) > images
+        if is_newer or (int(count) == images and kind == "last" and other != target):
             other.rename(folder / f"aside-{other.name}")
     os.replace(folder / "rewound.pt", target)

@@ -1,6 +1,5 @@
-"""A training by several processes: Ray Train places them, and starts them again where one of them
-died. train_distributed starts the driver, a process of its own, and reads the file of each epoch's
-record from its standard output."""
+"""A training by several processes: Ray Train places them, and starts them again where one died.
+train_distributed starts the driver, a process, which prints the file of each epoch's record."""
 
 import json
 import os
@@ -22,15 +21,16 @@ from fashion_gan.distributed.ray_cluster import check_room, connect
 from fashion_gan.errors import UserError, exit_code_of
 from fashion_gan.files import replacing, write_text
 
+RETRIES = 5  # of all workers together, from the last checkpoint
+STOPPING = "stopping"  # a file in the run folder: the workers stop after their step
+FAILURE = "failure.txt"  # another: why no further attempt is made, for a person
+
 
 def train_distributed(params: Params, folder: Path) -> Iterator[dict]:
     """Train with `params.processes` processes; yields what each epoch left, of an earlier attempt
-    too. Raises UserError, in the words of the driver, where it fails; an
-    interruption is passed on to it and waited for."""
-    words = json.dumps(
-        {"params": params.model_dump(), "folder": str(folder), "root": str(project_root())}
-    )
-    command = [sys.executable, "-m", "fashion_gan.training.ray_worker", words]
+    too. Raises the driver's UserError; an interruption is passed on to it and waited for."""
+    job = {"params": params.model_dump(), "folder": str(folder), "root": str(project_root())}
+    command = [sys.executable, "-m", "fashion_gan.training.ray_worker", json.dumps(job)]
     log = folder / "workers.log"
     with log.open("w") as stream:
         driver = subprocess.Popen(
@@ -47,21 +47,12 @@ def train_distributed(params: Params, folder: Path) -> Iterator[dict]:
         finally:
             driver.wait()
     if driver.returncode:
-        raise UserError(
-            (log.read_text().splitlines() or ["the training's processes did not start"])[
-                -1
-            ].removeprefix("error: ")
-        )
+        lines = log.read_text().splitlines() or ["the training's processes did not start"]
+        raise UserError(lines[-1].removeprefix("error: "))
 
 
-RETRIES = 5  # of all workers together, from the last checkpoint
-STOPPING = "stopping"  # a file in the run folder: the workers stop after their step
-FAILURE = "failure.txt"  # another: why no further attempt is made, for a person
-
-
-def work(told: dict[str, Any]) -> None:
-    """One worker: the plain loop, with its part of each batch. The first one keeps checkpoints and
-    records."""
+def work(job: dict[str, Any]) -> None:
+    """One worker: the plain loop, with its part of each batch. The first keeps what is written."""
     import ray.train
     import torch
 
@@ -70,20 +61,20 @@ def work(told: dict[str, Any]) -> None:
     from fashion_gan.training import loop
     from fashion_gan.training.device import pick_device
 
-    params, folder = Params.checked(told["params"]), Path(told["folder"])
+    params, folder = Params.checked(job["params"]), Path(job["folder"])
     if (folder / FAILURE).exists():
         return
-    os.chdir(told["root"])
-    rank = ray.train.get_context().get_world_rank()
+    os.chdir(job["root"])
+    is_first = ray.train.get_context().get_world_rank() == 0
     try:
         pick_device(params.device)
         data_dir = dataset_dir(params)
         splits = load_split(data_dir, "train", params.subset), load_split(data_dir, "validation")
         state = loop.start_or_resume(params, folder)
-        kept_in = folder if rank == 0 else None
+        kept_in = folder if is_first else None
         results = loop.train_in_process(state, *splits, params, kept_in, folder / STOPPING)
         for result in results:
-            if rank == 0:
+            if is_first:
                 with replacing(folder / "records" / f"{result.epoch:06d}.pt") as temporary:
                     torch.save(vars(result), temporary)
     except KeyboardInterrupt:
@@ -94,64 +85,55 @@ def work(told: dict[str, Any]) -> None:
         raise
 
 
-def fit(told: dict[str, Any], gpu: bool, failed: list[Exception]) -> None:
+def fit(job: dict[str, Any], use_gpu: bool, errors: list[Exception]) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    size, folder = told["params"]["processes"], told["folder"]
-    run = RunConfig(
-        name=f"ray-{time.time_ns()}",
-        storage_path=folder,
-        failure_config=FailureConfig(max_failures=RETRIES),
-    )
+    scaling = ScalingConfig(num_workers=job["params"]["processes"], use_gpu=use_gpu)
+    retries = FailureConfig(max_failures=RETRIES)
+    name = f"ray-{time.time_ns()}"
+    run = RunConfig(name=name, storage_path=job["folder"], failure_config=retries)
     try:
-        TorchTrainer(
-            work,
-            train_loop_config=told,
-            scaling_config=ScalingConfig(num_workers=size, use_gpu=gpu),
-            run_config=run,
-        ).fit()
-    except Exception as error:  # whatever Ray says; told by main
-        failed.append(error)
+        TorchTrainer(work, train_loop_config=job, scaling_config=scaling, run_config=run).fit()
+    except Exception as error:  # whatever Ray says; main raises it
+        errors.append(error)
 
 
 def main() -> int:
-    told = json.loads(sys.argv[1])
-    folder, processes = Path(told["folder"]), told["params"]["processes"]
-    flag, failure = folder / STOPPING, folder / FAILURE
-    for left in (flag, failure):
-        left.unlink(missing_ok=True)
-    given_to = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    job = json.loads(sys.argv[1])
+    folder, processes = Path(job["folder"]), job["params"]["processes"]
+    stopping, failure = folder / STOPPING, folder / FAILURE
+    for path in (stopping, failure):
+        path.unlink(missing_ok=True)
+    records = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Ray writes of dead workers there
     ray = connect(f"processes={processes}")
     for number in (signal.SIGINT, signal.SIGTERM):  # after Ray has set its own
-        signal.signal(number, lambda *_: flag.touch())
-    gpu = any(node["Resources"].get("GPU") for node in ray.nodes()) and told["params"][
-        "device"
-    ] in ("auto", "cuda")
-    check_room(ray, f"{processes} processes take each", processes, 1, float(gpu))
-    failed: list[Exception] = []
-    # elsewhere than here Ray leaves Ctrl-C alone
-    training = threading.Thread(target=fit, args=(told, gpu, failed))
+        signal.signal(number, lambda *_: stopping.touch())
+    has_gpu = any(node["Resources"].get("GPU") for node in ray.nodes())
+    use_gpu = has_gpu and job["params"]["device"] in ("auto", "cuda")
+    check_room(ray, f"{processes} processes take each", processes, 1, float(use_gpu))
+    errors: list[Exception] = []
+    # in a thread, since outside the main one Ray leaves Ctrl-C alone
+    training = threading.Thread(target=fit, args=(job, use_gpu, errors))
     training.start()
-    given: set[Path] = set()
-    while True:
-        ended = not training.is_alive()
-        for path in sorted(set((folder / "records").glob("*.pt")) - given):
-            given.add(path)
-            print(path, file=given_to, flush=True)
-        if ended:
-            break
-        time.sleep(0.2)
+    printed: set[Path] = set()
+    is_alive = True
+    while is_alive:
+        is_alive = training.is_alive()
+        for path in sorted(set((folder / "records").glob("*.pt")) - printed):
+            printed.add(path)
+            print(path, file=records, flush=True)
+        time.sleep(0.2 * is_alive)
     ray.shutdown()
-    for rest in folder.glob("ray-*"):
-        shutil.rmtree(rest, ignore_errors=True)
-    if flag.exists():
+    for path in folder.glob("ray-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    if stopping.exists():
         return 0
-    if failure.exists() or failed:
-        raise UserError(
-            failure.read_text() if failure.exists() else str(failed[0]).strip().splitlines()[-1]
-        )
+    if failure.exists():
+        raise UserError(failure.read_text())
+    if errors:
+        raise UserError(str(errors[0]).strip().splitlines()[-1])
     return 0
 
 

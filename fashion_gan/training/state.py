@@ -10,9 +10,11 @@ from fashion_gan.config.params import Params
 from fashion_gan.data.datasets import dataset_dir, dataset_info
 from fashion_gan.distributed.collectives import all_reduce_mean, wrap_ddp
 from fashion_gan.models.feature_network import FEATURE_COUNT, HALFWAY_COUNT
-from fashion_gan.models.networks import Discriminator, Generator
+from fashion_gan.models.serialization import make_discriminator, make_generator
 from fashion_gan.rng import rng
 from fashion_gan.training.device import pick_device
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # images (N, C, H, W) and their labels (N,)
 
 
 @dataclass
@@ -27,8 +29,7 @@ class LoopState:
 
 
 class RunningMoments(torch.nn.Module):
-    """Running mean and covariance of the generator's features in the `train` network, for the
-    Fréchet loss."""
+    """Running mean and covariance of the generator's features, for the Fréchet loss."""
 
     DECAY = 0.98  # a step; at 0.999 the loss no longer sees a collapse
 
@@ -52,8 +53,7 @@ class RunningMoments(torch.nn.Module):
 
 
 class TrainingState:
-    """Everything that the next step depends on. Saved and loaded whole, so a resume gives the same
-    bits."""
+    """All that the next step depends on, saved and loaded whole: a resume gives the same bits."""
 
     # by attribute: the name in a checkpoint
     PARTS = {  # noqa: RUF012
@@ -67,22 +67,15 @@ class TrainingState:
 
     def __init__(self, params: Params, device: torch.device | None = None):
         self.device = device or pick_device(params.device)
-        self.dataset = dataset_info(dataset_dir(params))
-        shape, class_count = self.dataset.shape, len(self.dataset.classes)
+        dataset = dataset_info(dataset_dir(params))
+        self.network_params = params.model_dump()  # as save_network takes them
+        if dataset.is_packed:
+            self.network_params |= {"shape": dataset.shape, "classes": dataset.classes}
         # the networks' initial weights are drawn from the global generator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(params.seed)
-            generator = Generator(
-                params.latent_dim,
-                params.channels,
-                params.conditional,
-                params.extra_conv,
-                shape,
-                class_count,
-            )
-            discriminator = Discriminator(
-                params.channels, params.conditional, params.d_norm, shape, class_count
-            )
+            generator = make_generator(self.network_params)
+            discriminator = make_discriminator(self.network_params)
         placement = {"device": self.device, "memory_format": torch.channels_last}
         self.generator = generator.to(**placement)
         self.discriminator = discriminator.to(**placement)
@@ -93,7 +86,7 @@ class TrainingState:
         self.optimizer_g = self._adam(self.generator, params.lr_g, params)
         self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
         self.rng = rng(params.seed, "training")
-        width = FEATURE_COUNT + HALFWAY_COUNT + params.conditional * class_count
+        width = FEATURE_COUNT + HALFWAY_COUNT + params.conditional * len(dataset.classes)
         self.moments = RunningMoments(width, self.device)
         self.position = LoopState()
         # sums over the epoch: loss of D, loss of G, share right on real, share right on fake

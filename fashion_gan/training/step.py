@@ -19,16 +19,16 @@ from fashion_gan.models.feature_network import (
     WEIGHTS,
     load_feature_network,
 )
-from fashion_gan.models.latents import draw_latents
+from fashion_gan.models.latents import sample_inputs
 from fashion_gan.models.losses import LOSSES, balance_gradients, frechet_loss, gradient_penalty
-from fashion_gan.training.state import RunningMoments, TrainingState
+from fashion_gan.training.state import Batch, RunningMoments, TrainingState
 
 
 class FrechetObjective:
     """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`): on its
     features, on channel means of a layer halfway, and, where the generator is conditional, on the
-    class that was asked for beside them, so that garment and class must go together as they do in
-    real images (the joint distance of DeVries et al. 2019)."""
+    label beside them, so that garment and class must go together as they do in real images (the
+    joint distance of DeVries et al. 2019)."""
 
     def __init__(
         self, train: Split, conditional: bool, device: torch.device, folder: Path = WEIGHTS
@@ -36,7 +36,7 @@ class FrechetObjective:
         self.network = load_feature_network("train", str(device), folder)
         self.class_count = conditional * len(train.classes)
         self.halfway_scale = 1.0
-        features = self._embed_all(train, device)
+        features = self._embed_split(train, device)
         halfway = slice(FEATURE_COUNT, FEATURE_COUNT + HALFWAY_COUNT)
         # the layer halfway weighs as much as the features
         variance = features[:, halfway].var(dim=0).sum()
@@ -46,9 +46,10 @@ class FrechetObjective:
         self.root = symmetric_root(torch.cov(features.T)).float().to(device)
 
     @torch.no_grad()
-    def _embed_all(self, train: Split, device: torch.device) -> torch.Tensor:
-        transform, parts = make_transform(), []
-        for images, labels in zip(train.images.split(1000), train.labels.split(1000), strict=True):
+    def _embed_split(self, split: Split, device: torch.device) -> torch.Tensor:
+        transform = make_transform()
+        parts = []
+        for images, labels in zip(split.images.split(1000), split.labels.split(1000), strict=True):
             parts.append(self.embed(transform(images.to(device)), labels.to(device)))
         return torch.cat(parts).double().cpu()
 
@@ -69,6 +70,32 @@ class FrechetObjective:
         return torch.autograd.grad(loss, fake)[0]
 
 
+def discriminator_loss(
+    state: TrainingState, real: Batch, fake: Batch, params: Params
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The adversarial loss with the gradient penalties that are due, and for the record: the
+    adversarial loss alone, and the shares of right verdicts on real and on fake."""
+    D = state.ddp_discriminator
+    loss_d, _ = LOSSES[params.loss]
+    # penalties are taken every `interval` batches, and weigh as much as that many
+    interval = params.penalty_interval
+    due = interval if state.position.batch % interval == 0 else 0
+    r1 = due * params.r1
+    r2 = due * params.r2
+    for images, _ in (real, fake):
+        images.requires_grad_(bool(r1 or r2))
+    real_logits = D(*real)
+    fake_logits = D(*fake)
+    loss = adversarial = loss_d(real_logits, fake_logits)
+    if r1:
+        loss = loss + r1 * gradient_penalty(real_logits, real[0])
+    if r2:
+        loss = loss + r2 * gradient_penalty(fake_logits, fake[0])
+    right_real = (real_logits > 0).float().mean()
+    right_fake = (fake_logits <= 0).float().mean()
+    return loss, [adversarial.detach(), right_real, right_fake]
+
+
 def step(
     state: TrainingState,
     real: torch.Tensor,
@@ -76,61 +103,47 @@ def step(
     params: Params,
     frechet: FrechetObjective | None,
 ) -> None:
-    """One step of the discriminator, then one of the generator, on one batch of real images (N, C,
-    H, W) and their labels (N,)."""
-    G, D, rng = state.ddp_generator, state.ddp_discriminator, state.rng
-    loss_d, loss_g = LOSSES[params.loss]
-    z, fake_labels = draw_latents(len(real), state.generator, rng, state.device)
+    """One step of D, then one of G, on a batch of real images (N, C, H, W) and labels (N,)."""
+    rng = state.rng
+    z, fake_labels = sample_inputs(len(real), state.generator, rng, state.device)
     z, fake_labels, real, labels = map(shard, (z, fake_labels, real, labels))
-    fake = G(z, fake_labels)
+    fake = state.ddp_generator(z, fake_labels)
 
     # the discriminator: tell real from fake
-    is_turn = state.position.batch % params.penalty_interval == 0
-    with_penalty = bool(params.r1 or params.r2) and is_turn
-    real_aug = augment(real, params.augment, rng).requires_grad_(with_penalty)
-    fake_aug = augment(fake.detach(), params.augment, rng).requires_grad_(with_penalty)
-    real_logits = D(real_aug, labels)
-    fake_logits = D(fake_aug, fake_labels)
-    adversarial_d = loss_d(real_logits, fake_logits)
-    total_d = adversarial_d
-    if with_penalty and params.r1:
-        penalty = gradient_penalty(real_logits, real_aug)
-        total_d = total_d + params.penalty_interval * params.r1 * penalty
-    if with_penalty and params.r2:
-        penalty = gradient_penalty(fake_logits, fake_aug)
-        total_d = total_d + params.penalty_interval * params.r2 * penalty
-    state.optimizer_d.zero_grad(set_to_none=True)
-    total_d.backward()
+    real_aug = augment(real, params.augment, rng)
+    fake_aug = augment(fake.detach(), params.augment, rng)
+    loss, record_d = discriminator_loss(state, (real_aug, labels), (fake_aug, fake_labels), params)
+    state.optimizer_d.zero_grad()
+    loss.backward()
     state.optimizer_d.step()
 
     # the generator: be taken for real, and have the features of real images
     D = state.discriminator.requires_grad_(False)
     logits = D(augment(fake, params.augment, rng), fake_labels)
-    pairs = D(real_aug.detach(), labels) if params.loss == "relativistic" else None
-    adversarial_g = loss_g(pairs, logits)
+    real_logits = D(real_aug.detach(), labels) if params.loss == "relativistic" else None
+    _, loss_g = LOSSES[params.loss]
+    adversarial_g = loss_g(real_logits, logits)
     (gradient,) = torch.autograd.grad(adversarial_g, fake)
     if frechet and state.position.images >= params.frechet_start:
-        other = frechet.gradient(fake, fake_labels, state.moments)
-        gradient = balance_gradients(gradient, other, params.frechet_weight)
-    state.optimizer_g.zero_grad(set_to_none=True)
+        frechet_gradient = frechet.gradient(fake, fake_labels, state.moments)
+        gradient = balance_gradients(gradient, frechet_gradient, params.frechet_weight)
+    state.optimizer_g.zero_grad()
     fake.backward(gradient)
     state.optimizer_g.step()
     D.requires_grad_(True)
 
-    right_real = (real_logits > 0).float().mean()
-    right_fake = (fake_logits <= 0).float().mean()
-    values = [adversarial_d.detach(), adversarial_g.detach(), right_real, right_fake]
+    adversarial_d, right_real, right_fake = record_d
+    values = [adversarial_d, adversarial_g.detach(), right_real, right_fake]
     state.losses += all_reduce_mean(torch.stack(values))
 
 
 def update_ema(state: TrainingState, params: Params) -> None:
     """Move the averaged generator towards the running one. The half-life is at most 5 % of the
-    images seen: the ramp lets go of the first, bad generators early (Karras et al. 2020,
-    StyleGAN2-ADA's training loop)."""
+    images seen: a ramp that soon forgets the first, bad generators (StyleGAN2-ADA, 2020)."""
     half_life = min(params.ema_half_life, 0.05 * state.position.images)
     decay = 0.5 ** (params.batch_size / half_life) if half_life > 0 else 0.0
-    averaged, running = state.ema_generator.parameters(), state.generator.parameters()
-    torch._foreach_lerp_(list(averaged), list(running), 1 - decay)
+    average = list(state.ema_generator.parameters())
+    torch._foreach_lerp_(average, list(state.generator.parameters()), 1 - decay)
 
 
 def learning_rate_factor(images: int, params: Params) -> float:

@@ -9,14 +9,13 @@ from fashion_gan.data.batches import make_transform, to_uint8
 from fashion_gan.data.datasets import Split, dataset_dir
 from fashion_gan.metrics.distances import frechet_distance, youden_threshold
 from fashion_gan.models.feature_network import extract_features, load_feature_network
-from fashion_gan.models.latents import draw_latents
+from fashion_gan.models.latents import balanced_labels, sample_inputs, sample_latents
 from fashion_gan.models.losses import LOSSES
 from fashion_gan.models.networks import Generator
 from fashion_gan.rng import rng
-from fashion_gan.training.state import TrainingState
+from fashion_gan.training.state import Batch, TrainingState
 
-# networks by the metric that is taken through them: dev chooses, an objective may look through
-# train
+# networks by the metric that is taken through them: dev chooses, an objective may use train
 DISTANCES = {"validation_distance": "dev", "validation_distance_train": "train"}
 
 
@@ -36,7 +35,7 @@ def ema_for_eval(state: TrainingState, params: Params, images: int = 2000) -> Ge
     network.train()
     draws = rng(params.seed, "batch norm")
     for _ in range(max(1, images // 200)):
-        network(*draw_latents(200, network, draws, state.device))
+        network(*sample_inputs(200, network, draws, state.device))
     return network.eval()
 
 
@@ -51,42 +50,38 @@ def validate(
     """
     count = min(params.val_samples, len(validation))
     generator = ema_for_eval(state, params)
-    draws = rng(params.seed, "validation")
     rows = generator.class_count if generator.class_count > 1 else 10
-    z, _ = draw_latents(max(count, 10 * rows), generator, draws, state.device)
-    labels = (torch.arange(len(z)) % generator.class_count).to(state.device)
+    draws = rng(params.seed, "validation")
+    z = sample_latents(max(count, 10 * rows), generator.latent_dim, draws).to(state.device)
+    labels = balanced_labels(len(z), range(generator.class_count)).to(state.device)
     parts = zip(z.split(500), labels.split(500), strict=True)
     images = torch.cat([generator(*part) for part in parts])
-    values = _judge(state, validation, images[:count], labels[:count], params)
-    folder = dataset_dir(params)
+    fake = (images[:count], labels[:count])
+    metrics = _discriminator_metrics(state, validation, fake, params)
     for name, role in DISTANCES.items():
-        network = load_feature_network(role, str(state.device), folder)
-        features, _ = extract_features(network, images[:count])
-        values[name] = frechet_distance(reference[role], features)
+        network = load_feature_network(role, str(state.device), dataset_dir(params))
+        features, _ = extract_features(network, fake[0])
+        metrics[name] = frechet_distance(reference[role], features)
     by_class = torch.arange(10 * rows).view(10, rows).T.flatten()  # row c: class c
-    return values, to_uint8(images[: 10 * rows][by_class].cpu())
+    return metrics, to_uint8(images[: 10 * rows][by_class].cpu())
 
 
-def _judge(
-    state: TrainingState,
-    validation: Split,
-    fake: torch.Tensor,
-    fake_labels: torch.Tensor,
-    params: Params,
+def _discriminator_metrics(
+    state: TrainingState, validation: Split, fake: Batch, params: Params
 ) -> dict[str, float]:
     """The discriminator's loss and accuracy on as many real images as fakes."""
-    count = len(fake)
+    count = len(fake[0])
     real = make_transform()(validation.images[:count].to(state.device))
     labels = validation.labels[:count].to(state.device)
     D = state.discriminator.eval()
-    real_logits, fake_logits = D(real, labels), D(fake, fake_labels)
+    real_logits, fake_logits = D(real, labels), D(*fake)
     D.train()
     threshold = 0.0
     if params.loss == "relativistic":
         threshold = youden_threshold(real_logits.cpu(), fake_logits.cpu())
-    right = torch.cat([real_logits > threshold, fake_logits <= threshold])
+    is_right = torch.cat([real_logits > threshold, fake_logits <= threshold])
     loss_d, _ = LOSSES[params.loss]
     return {
         "validation_loss_d": loss_d(real_logits, fake_logits).item(),
-        "validation_accuracy": right.double().mean().item(),
+        "validation_accuracy": is_right.double().mean().item(),
     }
