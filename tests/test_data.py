@@ -83,7 +83,7 @@ def test_a_damaged_file_is_named_set_aside_and_fetched_again(copy, system_copy, 
 
 
 def test_a_damaged_source_is_never_used(tmp_path, system_copy, monkeypatch):
-    monkeypatch.setattr(download, "_from_torchvision", lambda folder: "not reachable")
+    monkeypatch.setattr(download, "from_torchvision", lambda *_: "not reachable")
     (system_copy / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not gzip")
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte\.gz is damaged"):
         fetch(tmp_path / "new", lambda _: None)
@@ -91,7 +91,7 @@ def test_a_damaged_source_is_never_used(tmp_path, system_copy, monkeypatch):
 
 
 def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_from_torchvision", lambda folder: "not reachable")
+    monkeypatch.setattr(download, "from_torchvision", lambda *_: "not reachable")
     monkeypatch.setattr(download, "SYSTEM_FOLDER", tmp_path / "none")
     with pytest.raises(UserError) as error:
         fetch(tmp_path, lambda _: None)

@@ -82,10 +82,9 @@ def dataset_dir(params: Params, trained: dict[str, Any] | None = None) -> Path:
 
 def dataset_info(folder: Path) -> DatasetInfo:
     """What lies in a data folder: a packed data set, else Fashion-MNIST."""
-    path = folder / RECORD
-    if not path.exists():
+    if not (folder / RECORD).exists():
         return DatasetInfo()
-    record = read_json(path)
+    record = read_json(folder / RECORD)
     return DatasetInfo(
         record["name"],
         tuple(record["shape"]),
@@ -104,13 +103,13 @@ def raw_folder(folder: Path) -> Path:  # torchvision's, so that both share one c
 def verify_files(folder: Path) -> list[str]:
     """What is wrong with Fashion-MNIST's files in a data folder, a line a file; [] where all is
     well."""
-    paths = [raw_folder(folder) / name for name in DIGESTS]
-    missing = [f"{path.name} is missing" for path in paths if not path.exists()]
-    damaged = [
-        f"{path.name} has the wrong content (its digest differs)"
-        for path in paths
-        if path.exists() and digest(path, "md5") != DIGESTS[path.name]
-    ]
+    missing, damaged = [], []
+    for name, md5 in DIGESTS.items():
+        path = raw_folder(folder) / name
+        if not path.exists():
+            missing.append(f"{name} is missing")
+        elif digest(path, "md5") != md5:
+            damaged.append(f"{name} has the wrong content (its digest differs)")
     return missing + damaged
 
 
@@ -121,26 +120,28 @@ def dataset_fingerprints(folder: Path, subset: int) -> list[dict[str, Any]]:
     counts = info.counts
     if info.is_packed:
         source = {"packed from": info.source, "digest": info.digest}
-        return [
-            _fingerprint(info, "training", source, source, 0, min(subset, counts["train"])),
-            _fingerprint(info, "validation", source, source, 0, counts["validation"]),
-            _fingerprint(info, "test", source, source, 0, counts["test"]),
-        ]
-    train = {name: md5 for name, md5 in DIGESTS.items() if name.startswith("train")}
-    test = {name: md5 for name, md5 in DIGESTS.items() if name.startswith("t10k")}
-    return [
-        _fingerprint(info, "training", {"md5": train}, train, 0, subset),
-        _fingerprint(info, "validation", {"md5": train}, train, 50_000, 60_000),
-        _fingerprint(info, "test", {"md5": test}, test, 0, 10_000),
-    ]
+        rows = (
+            ("training", source, source, 0, min(subset, counts["train"])),
+            ("validation", source, source, 0, counts["validation"]),
+            ("test", source, source, 0, counts["test"]),
+        )
+    else:
+        train = {name: md5 for name, md5 in DIGESTS.items() if name.startswith("train")}
+        test = {name: md5 for name, md5 in DIGESTS.items() if name.startswith("t10k")}
+        rows = (
+            ("training", {"md5": train}, train, 0, subset),
+            ("validation", {"md5": train}, train, 50_000, 60_000),
+            ("test", {"md5": test}, test, 0, 10_000),
+        )
+    return [_fingerprint(info.name, *row) for row in rows]
 
 
 def _fingerprint(
-    info: DatasetInfo, context: str, source: dict, files: dict, first: int, last: int
+    name: str, context: str, source: dict, files: dict, first: int, last: int
 ) -> dict[str, Any]:
     rows = {"files": files, "first": first, "last": last}
     return {
-        "name": f"{info.name.lower()}-{context}",
+        "name": f"{name.lower()}-{context}",
         "context": context,
         "digest": digest(json.dumps(rows, sort_keys=True).encode(), "md5"),
         "source": json.dumps(source),

@@ -1,15 +1,16 @@
 """Get Fashion-MNIST: from the data folder itself, a system copy, torchvision's download."""
 
+import contextlib
+import io
 import os
 import socket
 import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fashion_gan.data.datasets import DIGESTS, raw_folder
-from fashion_gan.data.formats import read_unpacked
+from fashion_gan.data.formats import find_file, read_unpacked
 from fashion_gan.errors import UserError
 from fashion_gan.files import digest, replacing
 
@@ -22,36 +23,31 @@ def _from_copy(source: Path, raw: Path, say: Callable[[str], None]) -> str | Non
     for name in DIGESTS:
         if (raw / name).exists():
             continue
-        candidates = [path for path in (source / name, source / f"{name}.gz") if path.is_file()]
-        if not candidates:
+        if (path := find_file(source / name)) is None:
             return "not there"
-        path = candidates[0]
         try:
             content = read_unpacked(path)
-        except (OSError, EOFError, zlib.error) as error:
-            say(f"{path} cannot be unpacked ({error}); not used")
-            return f"{path.name} is damaged"
+        except (OSError, EOFError, zlib.error):
+            content = b""
         if digest(content, "md5") != DIGESTS[name]:
-            say(f"{path} has the wrong content (its digest differs); not used")
+            say(f"{path} is damaged (its digest differs); not used")
             return f"{path.name} is damaged"
         with replacing(raw / name) as temporary:
             temporary.write_bytes(content)
     return None
 
 
-def _from_torchvision(folder: Path) -> str | None:
-    """torchvision's own download. Returns why not, or None."""
-    from torchvision.datasets import FashionMNIST
+def from_torchvision(kind: str, folder: Path) -> str | None:
+    """torchvision's own download of one of its data sets, with 10 s to connect. Returns why not, or
+    None."""
+    from torchvision import datasets
 
-    return hindrance(lambda: FashionMNIST(folder, download=True))
-
-
-def hindrance(download: Callable[[], Any]) -> str | None:
-    """Call a download that then has 10 s to connect. Returns what hindered it, or None."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)
     try:
-        download()
+        with contextlib.redirect_stdout(io.StringIO()):  # it tells of each mirror
+            for train in (True, False):
+                getattr(datasets, kind)(folder, train=train, download=True)
     except Exception as error:  # whatever a mirror answers: the next source is tried
         return " ".join(str(error).split())[:200] or type(error).__name__
     finally:
@@ -79,7 +75,7 @@ def fetch(folder: Path, say: Callable[[str], None] = print) -> Path:
     raw = raw_folder(folder)
     sources = {
         SYSTEM_FOLDER: partial(_from_copy, SYSTEM_FOLDER, raw, say),
-        "torchvision's download": partial(_from_torchvision, folder),
+        "torchvision's download": partial(from_torchvision, "FashionMNIST", folder),
     }
     reasons = [f"{folder}: not there"]
     try:

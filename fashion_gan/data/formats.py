@@ -137,6 +137,12 @@ def stream_npz(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, n
         yield stream, *header
 
 
+def find_file(path: Path) -> Path | None:
+    """A file, or the compressed one (.gz) beside it; None where there is neither."""
+    candidates = (path, path.with_name(f"{path.name}.gz"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
 def read_unpacked(path: Path) -> bytes:
     """A file's content, which may be compressed (.gz)."""
     content = path.read_bytes()

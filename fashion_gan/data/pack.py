@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -175,12 +175,11 @@ def _append_all(
 ) -> bool:
     """Append all images that are not done yet, with a mark in packing.json after each batch. False
     where a coloured image comes and the set was begun as a grey one."""
-    say_progress = _progress(source, state.done, say)
     with contextlib.ExitStack() as stack:
         files = {name: stack.enter_context((begun / name).open("ab")) for name in FILES}
         for name, file in files.items():
             file.truncate(state.bytes[name])  # what was written after the last mark
-        for batch in source.batches(state.done):
+        for batch in _batches(source, state.done, say):
             images = [one if isinstance(one, str) else one_channel_if_grey(one) for one in batch]
             if any(len(one) > state.channels for one in images if not isinstance(one, str)):
                 return False
@@ -191,7 +190,6 @@ def _append_all(
                 state.bytes[name] = os.fstat(file.fileno()).st_size
             state.done += len(batch)
             write_json(begun / STATE, asdict(state))
-            say_progress(state.done)
     return True
 
 
@@ -214,24 +212,23 @@ def _append(
         files[f"{split}-labels.i64"].write(int(source.labels[i]).to_bytes(8, "little"))
 
 
-def _progress(source: Source, begun_at: int, say: Callable[[str], None]) -> Callable[[int], None]:
-    """Says how far a packing is, every SAY_SECONDS at most."""
+def _batches(
+    source: Source, first: int, say: Callable[[str], None]
+) -> Iterator[Sequence[np.ndarray | str]]:
+    """A source's batches; says how far they are, every SAY_SECONDS at most."""
+    done, total = first, len(source.labels)
     start = last = time.monotonic()
-    total = len(source.labels)
-
-    def say_progress(done: int) -> None:
-        nonlocal last
+    for batch in source.batches(first):
+        yield batch
+        done += len(batch)
         now = time.monotonic()
-        if now - last < SAY_SECONDS or done >= total:
-            return
-        last = now
-        rate = (done - begun_at) / (now - start)
-        say(
-            f"{source.name}: {done:,} of {total:,} images, {rate:,.0f} a second,"
-            f" {duration((total - done) / rate)} left"
-        )
-
-    return say_progress
+        if now - last >= SAY_SECONDS and done < total:
+            last = now
+            rate = (done - first) / (now - start)
+            say(
+                f"{source.name}: {done:,} of {total:,} images, {rate:,.0f} a second,"
+                f" {duration((total - done) / rate)} left"
+            )
 
 
 def _finish(source: Source, begun: Path, folder: Path, state: _State) -> None:

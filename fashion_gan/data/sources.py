@@ -4,7 +4,6 @@ line, for what is none."""
 
 import contextlib
 import hashlib
-import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,24 +22,12 @@ BATCH = 1000  # images in memory at once
 
 DIGITS = tuple("0123456789")
 KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
-MNIST_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-QMNIST_FILES = (
-    "qmnist-train-images-idx3-ubyte",
-    "qmnist-train-labels-idx2-int",
-    "qmnist-test-images-idx3-ubyte",
-    "qmnist-test-labels-idx2-int",
-)
-# by name: torchvision's class, which also names its folder; its files; the classes
+# by name: torchvision's class, which also names its folder; what its files are called; the classes
 NAMED = {
-    "fashion-mnist": ("FashionMNIST", MNIST_FILES, ()),
-    "mnist": ("MNIST", MNIST_FILES, DIGITS),
-    "kmnist": ("KMNIST", MNIST_FILES, KUZUSHIJI),
-    "qmnist": ("QMNIST", QMNIST_FILES, DIGITS),
+    "fashion-mnist": ("FashionMNIST", ("train", "t10k", "idx1-ubyte"), ()),
+    "mnist": ("MNIST", ("train", "t10k", "idx1-ubyte"), DIGITS),
+    "kmnist": ("KMNIST", ("train", "t10k", "idx1-ubyte"), KUZUSHIJI),
+    "qmnist": ("QMNIST", ("qmnist-train", "qmnist-test", "idx2-int"), DIGITS),
 }
 
 
@@ -155,7 +142,7 @@ def _decoded(
             try:
                 with formats.open_image(folder / name) as picture:
                     if (picture.height, picture.width) != size:
-                        raise UserError(_mixed_sizes(folder, names))
+                        raise _mixed_sizes(folder, names)
                     batch.append(formats.pixels_of(picture))
             except UserError:
                 raise
@@ -164,8 +151,7 @@ def _decoded(
         yield batch
 
 
-def _mixed_sizes(folder: Path, names: list[str]) -> str:
-    """What to say of images that differ in size."""
+def _mixed_sizes(folder: Path, names: list[str]) -> UserError:
     counts, examples = Counter(), {}
     for name in names:
         if size := _size_of(folder / name):
@@ -174,7 +160,7 @@ def _mixed_sizes(folder: Path, names: list[str]) -> str:
     summary = [f"{n:,} of {width}×{height}" for (height, width), n in counts.most_common(3)]
     if len(counts) > 3:
         summary.append("…")
-    return (
+    return UserError(
         f"{folder}: images differ in size: {', '.join(list(examples.values())[:2])}"
         f" ({', '.join(summary)}); allowed: one size; resize them, or move the others away"
     )
@@ -272,14 +258,14 @@ def _index_names(
 def from_name(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Source:
     """torchvision's files, or others like them, of as many images as their headers say. The last
     sixth of the training file is validation, the other file is test (QMNIST's whole 60,000)."""
-    kind, files, classes = NAMED[dataset]
+    kind, _, classes = NAMED[dataset]
     if dataset == "fashion-mnist":
         from fashion_gan.data.datasets import CLASSES
         from fashion_gan.data.download import fetch
 
         fetch(data_dir, say)
         classes = CLASSES
-    paths = _idx_files(dataset, kind, files, data_dir)
+    paths = _idx_files(dataset, data_dir / kind / "raw")
     train, train_labels, test, test_labels = (formats.read_idx(path) for path in paths)
     if dataset == "qmnist":  # a table, the class first
         train_labels, test_labels = train_labels[:, 0], test_labels[:, 0]
@@ -308,26 +294,25 @@ def from_name(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Sourc
     )
 
 
-def _idx_files(dataset: str, kind: str, names: Sequence[str], data_dir: Path) -> list[Path]:
-    """The files of a data set with a name, compressed or not; downloaded where one is missing."""
-    raw, problem = Path(data_dir) / kind / "raw", None
-    if len(paths := _present(raw, names)) < len(names):
-        from torchvision import datasets
+def _idx_files(dataset: str, raw: Path) -> list[Path]:
+    """The four files of a data set with a name, which may be compressed; downloaded where one is
+    missing."""
+    kind, (train, test, labels), _ = NAMED[dataset]
+    names = [
+        f"{train}-images-idx3-ubyte",
+        f"{train}-labels-{labels}",
+        f"{test}-images-idx3-ubyte",
+        f"{test}-labels-{labels}",
+    ]
+    problem = None
+    if not all(formats.find_file(raw / name) for name in names):
+        from fashion_gan.data.download import from_torchvision
 
-        from fashion_gan.data.download import hindrance
-
-        with contextlib.redirect_stdout(io.StringIO()):  # it tells of each mirror
-            load = partial(getattr(datasets, kind), data_dir, download=True)
-            problem = hindrance(lambda: (load(train=True), load(train=False)))
-        paths = _present(raw, names)
-    if len(paths) < len(names):
+        problem = from_torchvision(kind, raw.parents[1])
+    paths = [formats.find_file(raw / name) for name in names]
+    if not all(paths):
         raise UserError(
             f"no source of {dataset} is reachable (tried {raw}: not all there; torchvision's"
             f" download: {problem}); put {', '.join(names)} (or .gz) into {raw}"
         )
     return paths
-
-
-def _present(raw: Path, names: Sequence[str]) -> list[Path]:
-    paths = [raw / name if (raw / name).is_file() else raw / f"{name}.gz" for name in names]
-    return [path for path in paths if path.is_file()]
