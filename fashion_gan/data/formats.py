@@ -7,7 +7,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -119,6 +119,30 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
             )
         with file:
             return {name: file[name] for name in names if name in keys}
+
+
+def label_indices(
+    labels: np.ndarray, count: int, most: int, index_of: Callable[[str], int], where: Path | str
+) -> np.ndarray:
+    """int64 (count,), 0 to `most`, from integers, or from names by `index_of`. Raises UserError for
+    other labels."""
+    if labels.shape != (count,):
+        raise UserError(
+            f"{where}: labels have the shape {labels.shape}; allowed: ({count},), one for each of"
+            f" the {count:,} images"
+        )
+    if labels.dtype.kind in "US":
+        names, positions = np.unique(labels, return_inverse=True)
+        indices = [index_of(os.fsdecode(name)) for name in names.tolist()]
+        labels = np.array(indices, np.int64)[positions]
+    if labels.dtype.kind not in "iu":
+        raise UserError(f"{where}: labels are {labels.dtype}; allowed: integers from 0, or names")
+    if count and (labels.min() < 0 or labels.max() > most):
+        raise UserError(
+            f"{where}: labels go from {labels.min()} to {labels.max()}; allowed: integers 0 to"
+            f" {most}, or names"
+        )
+    return labels.astype(np.int64)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from fashion_gan.files import Lock, read_json, write_json
 from fashion_gan.text import duration
 
 SCHEMA = 1
-DONE, STATE, BEGUN = "dataset.json", "packing.json", "begun"
+DONE, STATE, STAGING = "dataset.json", "packing.json", "begun"
 SPLITS = ("train", "validation", "test")
 FILES = tuple(f"{split}-{kind}" for split in SPLITS for kind in ("images.u8", "labels.i64"))
 TENTHS = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2)  # the split of each tenth of all contents
@@ -136,14 +136,14 @@ def _unreadable(dataset: str, file: str, reason: str) -> UserError:
 
 
 def _pack(source: Source, folder: Path, say: Callable[[str], None], skip_unreadable: bool) -> None:
-    begun = folder / BEGUN
-    begun.mkdir(parents=True, exist_ok=True)
+    staging = folder / STAGING
+    staging.mkdir(parents=True, exist_ok=True)
     (folder / DONE).unlink(missing_ok=True)
     try:
-        state = _resumed(begun) or _State(source.channels)
+        state = _resumed(staging) or _State(source.channels)
         from_where = f", going on at {state.done:,}" if state.done else ""
         say(f"packing {len(source.labels):,} images of {source.origin} into {folder}{from_where}")
-        if not _append_all(source, begun, state, say, skip_unreadable):
+        while not _append_all(source, staging, state, say, skip_unreadable):
             if state.done:
                 say(
                     f"{source.name}: coloured images after grey ones; begun again with three"
@@ -151,19 +151,18 @@ def _pack(source: Source, folder: Path, say: Callable[[str], None], skip_unreada
                 )
             state = _State(channels=3)
             # or the old mark would be believed of the new files
-            write_json(begun / STATE, asdict(state))
-            _append_all(source, begun, state, say, skip_unreadable)
-        _finish(source, begun, folder, state)
+            write_json(staging / STATE, asdict(state))
+        _finish(source, staging, folder, state)
     except UserError:
         shutil.rmtree(folder)
         raise
 
 
-def _resumed(begun: Path) -> _State | None:
+def _resumed(staging: Path) -> _State | None:
     """Where a killed packing stood; None where nothing of it is left that can be trusted."""
     try:
-        state = _State(**read_json(begun / STATE))
-        if any((begun / name).stat().st_size < size for name, size in state.bytes.items()):
+        state = _State(**read_json(staging / STATE))
+        if any((staging / name).stat().st_size < size for name, size in state.bytes.items()):
             return None
     except (OSError, ValueError, TypeError):
         return None
@@ -171,12 +170,12 @@ def _resumed(begun: Path) -> _State | None:
 
 
 def _append_all(
-    source: Source, begun: Path, state: _State, say: Callable[[str], None], skip_unreadable: bool
+    source: Source, staging: Path, state: _State, say: Callable[[str], None], skip_unreadable: bool
 ) -> bool:
     """Append all images that are not done yet, with a mark in packing.json after each batch. False
     where a coloured image comes and the set was begun as a grey one."""
     with contextlib.ExitStack() as stack:
-        files = {name: stack.enter_context((begun / name).open("ab")) for name in FILES}
+        files = {name: stack.enter_context((staging / name).open("ab")) for name in FILES}
         for name, file in files.items():
             file.truncate(state.bytes[name])  # what was written after the last mark
         for batch in _batches(source, state.done, say):
@@ -189,7 +188,7 @@ def _append_all(
                 os.fsync(file.fileno())
                 state.bytes[name] = os.fstat(file.fileno()).st_size
             state.done += len(batch)
-            write_json(begun / STATE, asdict(state))
+            write_json(staging / STATE, asdict(state))
     return True
 
 
@@ -231,9 +230,9 @@ def _batches(
             )
 
 
-def _finish(source: Source, begun: Path, folder: Path, state: _State) -> None:
-    """Check what was begun, move it into `folder` and describe it in dataset.json."""
-    labels = {split: np.fromfile(begun / f"{split}-labels.i64", "<i8") for split in SPLITS}
+def _finish(source: Source, staging: Path, folder: Path, state: _State) -> None:
+    """Check what was staging, move it into `folder` and describe it in dataset.json."""
+    labels = {split: np.fromfile(staging / f"{split}-labels.i64", "<i8") for split in SPLITS}
     counts = {split: len(numbers) for split, numbers in labels.items()}
     if source.splits is None:
         everything = np.concatenate(list(labels.values()))
@@ -245,10 +244,10 @@ def _finish(source: Source, begun: Path, folder: Path, state: _State) -> None:
         )
     shape = (state.channels, *source.size)
     if source.splits is None:
-        _shuffle(begun, folder, counts, math.prod(shape))
+        _shuffle(staging, folder, counts, math.prod(shape))
     else:
         for name in FILES:
-            os.replace(begun / name, folder / name)
+            os.replace(staging / name, folder / name)
     content = hashlib.sha256()
     for name in FILES:
         with (folder / name).open("rb") as file:
@@ -264,17 +263,17 @@ def _finish(source: Source, begun: Path, folder: Path, state: _State) -> None:
         "skipped": state.skipped,
     }
     write_json(folder / DONE, record)
-    shutil.rmtree(begun)
+    shutil.rmtree(staging)
 
 
-def _shuffle(begun: Path, folder: Path, counts: dict[str, int], size: int) -> None:
+def _shuffle(staging: Path, folder: Path, counts: dict[str, int], size: int) -> None:
     """Write what was begun into `folder`, each split in a random order, the same at each time:
     whoever takes the first images of a folder shall not get those of its first class."""
     for split, count in counts.items():
         order = np.random.default_rng(0).permutation(count).tolist()
         for name, width in ((f"{split}-images.u8", size), (f"{split}-labels.i64", 8)):
             # a memory map would count as memory taken
-            with (begun / name).open("rb") as source, (folder / name).open("wb") as file:
+            with (staging / name).open("rb") as source, (folder / name).open("wb") as file:
                 for i in order:
                     file.write(os.pread(source.fileno(), width, i * width))
                 file.flush()

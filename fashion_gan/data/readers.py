@@ -1,6 +1,7 @@
 """Anybody's images and labels, to be measured against a data set. Raises UserError, in one line,
 for what cannot be."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,20 +65,9 @@ def _check_images(images: np.ndarray, where: Path, info: DatasetInfo) -> torch.T
 def _check_labels(
     labels: np.ndarray, count: int, where: Path | str, info: DatasetInfo
 ) -> torch.Tensor:
-    if labels.ndim != 1 or len(labels) != count:
-        raise UserError(
-            f"{where}: labels have the shape {labels.shape}; allowed: one for each of the {count:,}"
-            " images"
-        )
-    if labels.dtype.kind in "US":
-        labels = np.array([class_index(str(label), info.classes) for label in labels])
-    most = len(info.classes) - 1
-    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > most:
-        raise UserError(
-            f"{where}: labels are {labels.dtype} from {labels.min()} to {labels.max()}; allowed:"
-            f" integers 0 to {most}, or names"
-        )
-    return torch.from_numpy(labels.astype(np.int64))
+    index_of = partial(class_index, classes=info.classes)
+    indices = formats.label_indices(labels, count, len(info.classes) - 1, index_of, where)
+    return torch.from_numpy(indices)
 
 
 def from_npz(path: Path, info: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -222,37 +222,20 @@ def _classes_and_labels(
                 f"{path} holds classes but no labels; add `labels`, or leave `classes` out"
             )
         return (), np.zeros(count, np.int64)
-    if labels.shape != (count,):
-        raise UserError(
-            f"{path}: labels have the shape {labels.shape}; allowed: ({count},), one for each image"
-        )
-    if labels.dtype.kind in "US":
-        return _index_names(path, labels.astype(str), names)
-    if labels.dtype.kind not in "iu":
-        raise UserError(
-            f"{path}: labels are {labels.dtype}; allowed: integers from 0, or names; convert them"
-        )
-    least, most = (int(labels.min()), int(labels.max())) if count else (0, 0)
-    allowed = (len(names) or MOST_CLASSES) - 1
-    if least < 0 or most > allowed:
-        raise UserError(
-            f"{path}: labels go from {least} to {most}; allowed: 0 to {allowed}, a number for each"
-            " class"
-        )
-    return names or tuple(str(i) for i in range(most + 1)), labels.astype(np.int64)
+    if labels.dtype.kind in "US" and not names:
+        names = tuple(np.unique(labels.astype(str)).tolist())
 
-
-def _index_names(
-    path: Path, labels: np.ndarray, names: tuple[str, ...]
-) -> tuple[tuple[str, ...], np.ndarray]:
-    values, positions = np.unique(labels, return_inverse=True)
-    names = names or tuple(values.tolist())
-    if unknown := set(values.tolist()) - set(names):
+    def index_of(name: str) -> int:
+        if name in names:
+            return names.index(name)
         raise UserError(
-            f"{path}: label {min(unknown)!r} is not in classes ({', '.join(names[:5])}, …);"
-            " allowed: names that are"
+            f"{path}: label {name!r} is not in classes ({', '.join(names[:5])}, …); allowed: names"
+            " that are"
         )
-    return names, np.array([names.index(value) for value in values.tolist()], np.int64)[positions]
+
+    most = (len(names) or MOST_CLASSES) - 1
+    labels = formats.label_indices(labels, count, most, index_of, path)
+    return names or tuple(str(i) for i in range(labels.max(initial=0) + 1)), labels
 
 
 def from_name(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Source:
