@@ -231,7 +231,7 @@ def _batches(
 
 
 def _finish(source: Source, staging: Path, folder: Path, state: _State) -> None:
-    """Check what was staging, move it into `folder` and describe it in dataset.json."""
+    """Check what is in `staging`, move it into `folder` and describe it in dataset.json."""
     labels = {split: np.fromfile(staging / f"{split}-labels.i64", "<i8") for split in SPLITS}
     counts = {split: len(numbers) for split, numbers in labels.items()}
     if source.splits is None:
@@ -267,7 +267,7 @@ def _finish(source: Source, staging: Path, folder: Path, state: _State) -> None:
 
 
 def _shuffle(staging: Path, folder: Path, counts: dict[str, int], size: int) -> None:
-    """Write what was begun into `folder`, each split in a random order, the same at each time:
+    """Write what is in `staging` into `folder`, each split in a random order, always the same:
     whoever takes the first images of a folder shall not get those of its first class."""
     for split, count in counts.items():
         order = np.random.default_rng(0).permutation(count).tolist()
