@@ -117,8 +117,8 @@ def dataset_fingerprints(folder: Path, subset: int) -> list[dict[str, Any]]:
     """What a run with this subset reads, for its record: name, digest, source and size of each
     split."""
     info = dataset_info(folder)
-    counts = info.counts
     if info.is_packed:
+        counts = info.counts
         source = {"packed from": info.source, "digest": info.digest}
         rows = (
             ("training", source, source, 0, min(subset, counts["train"])),

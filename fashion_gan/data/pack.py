@@ -44,7 +44,10 @@ def pack_dataset(
     try:
         if not _is_whole(folder):
             with Lock(folder.with_name(f"{name}.lock")) as lock:
-                _wait_for(lock, name, say)
+                if not lock.acquire():
+                    say(f"{name} is being packed by another process; waiting for it")
+                while not lock.acquire():
+                    time.sleep(0.2)
                 if not _is_whole(folder):
                     _pack(open_source(), folder, say, skip_unreadable)
     except OSError as error:
@@ -119,13 +122,6 @@ def _is_whole(folder: Path) -> bool:
     except (FileNotFoundError, ValueError, KeyError):
         return False
     return True
-
-
-def _wait_for(lock: Lock, name: str, say: Callable[[str], None]) -> None:
-    if not lock.acquire():
-        say(f"{name} is being packed by another process; waiting for it")
-        while not lock.acquire():
-            time.sleep(0.2)
 
 
 def _unreadable(dataset: str, file: str, reason: str) -> UserError:
