@@ -112,7 +112,9 @@ def _read_png(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
                     f" {width}×{height}, {kind}"
                 )
             return formats.pixels_of(picture.convert(mode))
-    except (OSError, SyntaxError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a decoder says
         raise UserError(f"{path} is no PNG, or it is damaged ({type(error).__name__})") from None
 
 
