@@ -249,9 +249,10 @@ def from_name(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Sourc
         fetch(data_dir, say)
         classes = CLASSES
     paths = _idx_files(dataset, data_dir / kind / "raw")
-    train, train_labels, test, test_labels = (formats.read_idx(path) for path in paths)
-    if dataset == "qmnist":  # a table, the class first
-        train_labels, test_labels = train_labels[:, 0], test_labels[:, 0]
+    arrays = [formats.read_idx(path) for path in paths]
+    # QMNIST's labels are a table, the class first
+    arrays = [table[:, 0] if table.ndim == 2 else table for table in arrays]
+    train, train_labels, test, test_labels = arrays
     for path, images, labels in ((paths[0], train, train_labels), (paths[2], test, test_labels)):
         if (
             images.dtype != np.uint8
