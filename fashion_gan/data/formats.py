@@ -136,7 +136,9 @@ def label_indices(
         indices = [index_of(os.fsdecode(name)) for name in names.tolist()]
         labels = np.array(indices, np.int64)[positions]
     if labels.dtype.kind not in "iu":
-        raise UserError(f"{where}: labels are {labels.dtype}; allowed: integers from 0, or names")
+        raise UserError(
+            f"{where}: labels are {labels.dtype}; allowed: integers from 0, or names; convert them"
+        )
     if count and (labels.min() < 0 or labels.max() > most):
         raise UserError(
             f"{where}: labels go from {labels.min()} to {labels.max()}; allowed: integers 0 to"
