@@ -1,12 +1,15 @@
 import gzip
+import io
 import json
 import math
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from conftest import fashion_gan_here, packed_folder
+from PIL import Image
 
 from fashion_gan import UserError
 from fashion_gan.config.params import Params
@@ -83,7 +86,7 @@ def test_a_damaged_file_is_named_set_aside_and_fetched_again(copy, system_copy, 
 
 
 def test_a_damaged_source_is_never_used(tmp_path, system_copy, monkeypatch):
-    monkeypatch.setattr(download, "_from_torchvision", lambda folder: "not reachable")
+    monkeypatch.setattr(download, "from_torchvision", lambda *_: "not reachable")
     (system_copy / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not gzip")
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte\.gz is damaged"):
         fetch(tmp_path / "new", lambda _: None)
@@ -91,7 +94,7 @@ def test_a_damaged_source_is_never_used(tmp_path, system_copy, monkeypatch):
 
 
 def test_no_source_gives_one_line_that_names_what_was_tried(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_from_torchvision", lambda folder: "not reachable")
+    monkeypatch.setattr(download, "from_torchvision", lambda *_: "not reachable")
     monkeypatch.setattr(download, "SYSTEM_FOLDER", tmp_path / "none")
     with pytest.raises(UserError) as error:
         fetch(tmp_path, lambda _: None)
@@ -130,6 +133,47 @@ def test_class_names(given, index):
 def test_unknown_classes(given):
     with pytest.raises(UserError, match="no class"):
         readers.class_index(given)
+
+
+PETS = DatasetInfo("pets", (1, 16, 20), ("cat", "dog"))
+
+
+def make_pngs(folder, levels):
+    """A PNG of each class in turn, by its number."""
+    for i, image in enumerate(levels):
+        path = folder / PETS.classes[i % 2] / f"{i:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(image)
+        (picture.convert("P") if i % 3 else picture).save(path, compress_level=1)
+    return folder
+
+
+def test_a_folder_to_be_measured_is_read_as_one_that_is_packed(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (1000, 16, 20), np.uint8)
+    folder = make_pngs(tmp_path / "x", levels)
+    for name in ("cat/._0000.png", "__MACOSX/0.png", ".ipynb_checkpoints/0.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+    images, labels = readers.from_folder(folder, PETS)
+    assert labels.tolist() == [0] * 500 + [1] * 500
+    assert np.array_equal(images[:, 0], np.concatenate([levels[::2], levels[1::2]]))
+
+
+def test_images_beside_sub_folders_are_not_measured(tmp_path):
+    folder = make_pngs(tmp_path / "x", np.zeros((2, 16, 20), np.uint8))
+    (folder / "0.png").write_bytes((folder / "cat" / "0000.png").read_bytes())
+    with pytest.raises(UserError, match=r"0\.png.*cat.*not clear whether there are classes"):
+        readers.from_folder(folder, PETS)
+
+
+def test_an_npz_to_be_measured_that_says_too_much_is_refused(tmp_path):
+    header = io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (9 * 10**12, 16, 20)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
+        file.writestr("images.npy", header.getvalue())
+    with pytest.raises(UserError, match=r"is no \.npz of images, or it is damaged"):
+        readers.from_npz(tmp_path / "x.npz", PETS)
 
 
 def test_the_data_command(data_dir, tmp_path):

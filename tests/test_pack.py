@@ -255,11 +255,15 @@ def test_every_form_of_an_npz(tmp_path):
     assert len({one["digest"] for one in told}) == 1
     grey = [
         make_npz(tmp_path / f"{n}.npz", images=images)
-        for n, images in {"nhw": colour[:, 0], "n1hw": colour[:, :1]}.items()
+        for n, images in {
+            "nhw": colour[:, 0],
+            "n1hw": colour[:, :1],
+            "nhw1": colour[:, 0, :, :, None],
+        }.items()
     ]
     told = [read_json(pack_dataset(str(path), tmp_path, **quiet) / "dataset.json") for path in grey]
-    assert told[0]["shape"] == told[1]["shape"] == [1, 16, 20]
-    assert told[0]["digest"] == told[1]["digest"]
+    assert [one["shape"] for one in told] == [[1, 16, 20]] * 3
+    assert len({one["digest"] for one in told}) == 1
 
 
 def idx(array, kind):
@@ -339,6 +343,8 @@ def test_torchvisions_download(tmp_path, monkeypatch):
     from torchvision.datasets import MNIST
 
     make_idx(tmp_path / "server", pack_with=gzip.compress, suffix=".gz")
+    (tmp_path / "data" / "MNIST" / "raw").mkdir(parents=True)  # a download that was torn off
+    (tmp_path / "data" / "MNIST" / "raw" / "train-images-idx3-ubyte.gz").write_bytes(b"torn")
     files = {path.name: digest(path, "md5") for path in (tmp_path / "server").iterdir()}
     handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     with ThreadingHTTPServer(
@@ -713,6 +719,10 @@ BAD = {
     "17 labels": (npz(labels=np.arange(300) % 17), ["from 0 to 16", "0 to 15"]),
     "17 names": (npz(labels=np.array([f"c{i % 17}" for i in range(300)])), ["17 classes"]),
     "negative labels": (npz(labels=LABELS - 1), ["from -1 to 1"]),
+    "labels in bytes of no class": (
+        npz(labels=np.array([b"a", b"b", b"\xff"])[LABELS], classes=list("ab")),
+        ["is not in classes (a, b, …)"],
+    ),
     "labels of another length": (npz(labels=LABELS[:-1]), ["(299,)", "(300,)"]),
     "labels float": (npz(labels=LABELS / 1), ["float64", "integers"]),
     "a name that is no class": (

@@ -4,6 +4,8 @@ After DiffAugment (Zhao et al. 2020): shown to the discriminator on real and fak
 learned by the generator.
 """
 
+from functools import partial
+
 import torch
 from torch.nn import functional as F
 
@@ -15,13 +17,8 @@ def _integers(
 ) -> torch.Tensor:
     """`count` integers in low..high, drawn where the generator lives, moved to where the images
     are."""
-    drawn = torch.randint(
-        low,
-        high + 1,
-        (count * collectives.world_size(),),
-        generator=generator,
-        device=generator.device,
-    )
+    size = (count * collectives.world_size(),)
+    drawn = torch.randint(low, high + 1, size, generator=generator, device=generator.device)
     return collectives.shard(drawn).to(images.device)
 
 
@@ -36,19 +33,12 @@ def translate(images: torch.Tensor, generator: torch.Generator, reach: int = 3) 
     from the edge."""
     n, colours, height, width = images.shape
     padded = F.pad(images, (reach,) * 4, value=-1.0)
-    rows = _integers(0, 2 * reach, n, images, generator)[:, None] + torch.arange(
-        height, device=images.device
-    )
-    columns = _integers(0, 2 * reach, n, images, generator)[:, None] + torch.arange(
-        width, device=images.device
-    )
-    each = torch.arange(n, device=images.device)[:, None, None, None]
-    return padded[
-        each,
-        torch.arange(colours)[None, :, None, None],
-        rows[:, None, :, None],
-        columns[:, None, None, :],
-    ]
+    down = _integers(0, 2 * reach, n, images, generator)[:, None, None, None]
+    right = _integers(0, 2 * reach, n, images, generator)[:, None, None, None]
+    index = partial(torch.arange, device=images.device)
+    rows = down + index(height)[:, None]
+    columns = right + index(width)
+    return padded[index(n)[:, None, None, None], index(colours)[:, None, None], rows, columns]
 
 
 def cutout(images: torch.Tensor, generator: torch.Generator, size: int = 14) -> torch.Tensor:

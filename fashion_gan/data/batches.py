@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from fashion_gan.data import formats
 from fashion_gan.data.datasets import Split
 from fashion_gan.rng import epoch_rng
 
@@ -12,10 +13,9 @@ from fashion_gan.rng import epoch_rng
 def channels_first(images: np.ndarray) -> torch.Tensor:
     """Images (N, H, W), (N, H, W, C) or (N, C, H, W), of 1 or 3 colours and more pixels -> (N, C,
     H, W)."""
-    images = images[:, None] if images.ndim == 3 else images
-    made = torch.from_numpy(np.moveaxis(images, 3, 1) if images.shape[3] in (1, 3) else images)
+    tensor = torch.from_numpy(formats.channels_first(images))
     # PyTorch takes another path, to other last bits, by strides alone
-    return made.clone(memory_format=torch.contiguous_format)
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def make_transform() -> Callable:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fashion_gan.config.params import Params
@@ -35,13 +34,9 @@ DIGESTS = {
     "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
     "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
 }
-SPLITS = {"train": slice(0, 50_000), "validation": slice(50_000, 60_000)}
+COUNTS = {"train": 50_000, "validation": 10_000, "test": 10_000}
 FASHION_MNIST = "fashion-mnist"  # the one that is not packed
 RECORD = "dataset.json"  # describes a packed data set (data/pack.py)
-
-
-def _fashion_mnist_counts() -> dict[str, int]:
-    return {"train": 50_000, "validation": 10_000, "test": 10_000}
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class DatasetInfo:
     name: str = "Fashion-MNIST"
     shape: tuple[int, int, int] = (1, 28, 28)  # colours, height, width
     classes: tuple[str, ...] = CLASSES
-    counts: dict[str, int] = field(default_factory=_fashion_mnist_counts)  # images by split
+    counts: dict[str, int] = field(default_factory=COUNTS.copy)  # images by split
     source: str = FASHION_MNIST  # what it was packed from: a folder, an .npz, a name
     digest: str = ""  # of the packed files
     is_packed: bool = False
@@ -87,10 +82,9 @@ def dataset_dir(params: Params, trained: dict[str, Any] | None = None) -> Path:
 
 def dataset_info(folder: Path) -> DatasetInfo:
     """What lies in a data folder: a packed data set, else Fashion-MNIST."""
-    path = folder / RECORD
-    if not path.exists():
+    if not (folder / RECORD).exists():
         return DatasetInfo()
-    record = read_json(path)
+    record = read_json(folder / RECORD)
     return DatasetInfo(
         record["name"],
         tuple(record["shape"]),
@@ -109,13 +103,13 @@ def raw_folder(folder: Path) -> Path:  # torchvision's, so that both share one c
 def verify_files(folder: Path) -> list[str]:
     """What is wrong with Fashion-MNIST's files in a data folder, a line a file; [] where all is
     well."""
-    paths = [raw_folder(folder) / name for name in DIGESTS]
-    missing = [f"{path.name} is missing" for path in paths if not path.exists()]
-    damaged = [
-        f"{path.name} has the wrong content (its digest differs)"
-        for path in paths
-        if path.exists() and digest(path, "md5") != DIGESTS[path.name]
-    ]
+    missing, damaged = [], []
+    for name, md5 in DIGESTS.items():
+        path = raw_folder(folder) / name
+        if not path.exists():
+            missing.append(f"{name} is missing")
+        elif digest(path, "md5") != md5:
+            damaged.append(f"{name} has the wrong content (its digest differs)")
     return missing + damaged
 
 
@@ -124,31 +118,30 @@ def dataset_fingerprints(folder: Path, subset: int) -> list[dict[str, Any]]:
     split."""
     info = dataset_info(folder)
     if info.is_packed:
+        counts = info.counts
         source = {"packed from": info.source, "digest": info.digest}
-        train = min(subset, info.counts["train"])
-        return [
-            _fingerprint(info, "training", source, source, 0, train),
-            _fingerprint(info, "validation", source, source, 0, info.counts["validation"]),
-            _fingerprint(info, "test", source, source, 0, info.counts["test"]),
-        ]
-    train_files, test_files = _md5s("train"), _md5s("t10k")
-    return [
-        _fingerprint(info, "training", {"md5": train_files}, train_files, 0, subset),
-        _fingerprint(info, "validation", {"md5": train_files}, train_files, 50_000, 60_000),
-        _fingerprint(info, "test", {"md5": test_files}, test_files, 0, 10_000),
-    ]
-
-
-def _md5s(prefix: str) -> dict[str, str]:
-    return {name: md5 for name, md5 in DIGESTS.items() if name.startswith(prefix)}
+        rows = (
+            ("training", source, source, 0, min(subset, counts["train"])),
+            ("validation", source, source, 0, counts["validation"]),
+            ("test", source, source, 0, counts["test"]),
+        )
+    else:
+        train = {name: md5 for name, md5 in DIGESTS.items() if name.startswith("train")}
+        test = {name: md5 for name, md5 in DIGESTS.items() if name.startswith("t10k")}
+        rows = (
+            ("training", {"md5": train}, train, 0, subset),
+            ("validation", {"md5": train}, train, 50_000, 60_000),
+            ("test", {"md5": test}, test, 0, 10_000),
+        )
+    return [_fingerprint(info.name, *row) for row in rows]
 
 
 def _fingerprint(
-    info: DatasetInfo, context: str, source: dict, files: dict, first: int, last: int
+    name: str, context: str, source: dict, files: dict, first: int, last: int
 ) -> dict[str, Any]:
     rows = {"files": files, "first": first, "last": last}
     return {
-        "name": f"{info.name.lower()}-{context}",
+        "name": f"{name.lower()}-{context}",
         "context": context,
         "digest": digest(json.dumps(rows, sort_keys=True).encode(), "md5"),
         "source": json.dumps(source),
@@ -176,13 +169,13 @@ def load_split(
     info = dataset_info(folder)
     if info.is_packed:
         return _packed_split(folder, info, split, subset)
-    prefix = "t10k" if split == "test" else "train"
-    part = SPLITS.get(split, slice(None))
-    images = np.fromfile(raw / f"{prefix}-images-idx3-ubyte", np.uint8, offset=16)
-    labels = np.fromfile(raw / f"{prefix}-labels-idx1-ubyte", np.uint8, offset=8)
-    images = images.reshape(-1, *info.shape)[part][:subset]
-    labels = labels[part][:subset].astype(np.int64)
-    return Split(torch.from_numpy(images), torch.from_numpy(labels))
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    file = "t10k" if split == "test" else "train"
+    images = read_image_file(str(raw / f"{file}-images-idx3-ubyte"))[:, None]
+    labels = read_label_file(str(raw / f"{file}-labels-idx1-ubyte"))
+    part = slice(50_000, None) if split == "validation" else slice(info.counts[split])
+    return Split(images[part][:subset], labels[part][:subset])
 
 
 def _packed_split(folder: Path, info: DatasetInfo, split: str, subset: int | None) -> Split:

@@ -1,13 +1,13 @@
-"""Anybody's images and labels, from files and words: read and checked. Raises UserError, in one
-line, for what is none."""
+"""Anybody's images and labels, to be measured against a data set. Raises UserError, in one line,
+for what cannot be."""
 
-import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fashion_gan.data.batches import channels_first
+from fashion_gan.data import batches, formats
 from fashion_gan.data.datasets import CLASSES, DatasetInfo
 from fashion_gan.errors import UserError
 
@@ -21,29 +21,32 @@ def class_index(value: int | str, classes: tuple[str, ...] = CLASSES) -> int:
     text = str(value).strip()
     if text.isdecimal() and int(text) < len(classes):
         return int(text)
-    plain = {"".join(filter(str.isalnum, name.lower())): i for i, name in enumerate(classes)}
-    key = "".join(filter(str.isalnum, text.lower()))
-    plain |= {"tshirt": 0, "top": 0, "boot": 9} if classes == CLASSES else {}
-    if key in plain:
-        return plain[key]
+    indices = {_plain(name): i for i, name in enumerate(classes)}
+    if classes == CLASSES:
+        indices |= {"tshirt": 0, "top": 0, "boot": 9}
+    if (index := indices.get(_plain(text))) is not None:
+        return index
     names = ", ".join(f"{i} {name}" for i, name in enumerate(classes))
     raise UserError(f"no class {text!r}; classes are: {names}")
 
 
-def checked(images: np.ndarray, where: Path | str, of: DatasetInfo) -> torch.Tensor:
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _check_images(images: np.ndarray, where: Path, info: DatasetInfo) -> torch.Tensor:
     """Images uint8 (N, C, H, W) as of the data set. Raises UserError for anything else, by its
     type, size, range or count."""
     if images.dtype != np.uint8:
         raise UserError(f"{where}: images are {images.dtype}; allowed: uint8, 0 to 255")
-    made = channels_first(images) if images.ndim in (3, 4) else torch.empty(0)
-    if made.shape[1:] != of.shape:
-        colours, *size = of.shape
-        shapes = (
-            [("N", *size), ("N", 1, *size)] if colours == 1 else [("N", *size, 3), ("N", 3, *size)]
-        )
-        allowed = " or ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
+    tensor = batches.channels_first(images) if images.ndim in (3, 4) else torch.empty(0)
+    if tensor.shape[1:] != info.shape:
+        colours, height, width = info.shape
+        shapes = f"(N, {height}, {width}) or (N, 1, {height}, {width})"
+        if colours == 3:
+            shapes = f"(N, {height}, {width}, 3) or (N, 3, {height}, {width})"
         raise UserError(
-            f"{where}: images have the shape {images.shape}; allowed: {allowed}, as {of.name} has"
+            f"{where}: images have the shape {images.shape}; allowed: {shapes}, as {info.name} has"
         )
     if len(images) < FEWEST:
         raise UserError(
@@ -56,99 +59,76 @@ def checked(images: np.ndarray, where: Path | str, of: DatasetInfo) -> torch.Ten
         )
     if images.min() == images.max():
         raise UserError(f"{where}: every pixel is {images.max()}; there is nothing to measure")
-    return made
+    return tensor
 
 
-def checked_labels(
-    labels: np.ndarray, count: int, where: Path | str, of: DatasetInfo
+def _check_labels(
+    labels: np.ndarray, count: int, where: Path | str, info: DatasetInfo
 ) -> torch.Tensor:
-    if labels.ndim != 1 or len(labels) != count:
-        raise UserError(
-            f"{where}: labels have the shape {labels.shape}; allowed: one for each of the {count:,}"
-            " images"
-        )
-    if labels.dtype.kind in "US":
-        labels = np.array([class_index(str(label), of.classes) for label in labels])
-    most = len(of.classes) - 1
-    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > most:
-        raise UserError(
-            f"{where}: labels are {labels.dtype} from {labels.min()} to {labels.max()}; allowed:"
-            f" integers 0 to {most}, or names"
-        )
-    return torch.from_numpy(labels.astype(np.int64))
+    index_of = partial(class_index, classes=info.classes)
+    indices = formats.label_indices(labels, count, len(info.classes) - 1, index_of, where)
+    return torch.from_numpy(indices)
 
 
-def from_npz(path: Path, of: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor | None]:
-    try:
-        file = np.load(path, allow_pickle=False)
-        held = getattr(file, "files", ["one array"])
-        if "images" not in held:
-            raise UserError(
-                f"{path} holds {', '.join(held[:5])}; it must hold `images`, and may hold `labels`"
-            )
-        with file:
-            images = checked(file["images"], path, of)
-            return images, (
-                checked_labels(file["labels"], len(images), path, of)
-                if "labels" in file.files
-                else None
-            )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is no .npz of images, or it is damaged ({str(error).splitlines()[0][:80]})"
-        ) from None
+def from_npz(path: Path, info: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """`images`, and `labels` where it holds them."""
+    arrays = formats.read_npz(path, "images", "labels")
+    images = _check_images(arrays["images"], path, info)
+    if "labels" not in arrays:
+        return images, None
+    return images, _check_labels(arrays["labels"], len(images), path, info)
 
 
-def from_folder(folder: Path, of: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Every PNG of a folder, by name; those in sub-folders that are named after classes have these
-    as labels."""
-    from PIL import Image, UnidentifiedImageError
-
-    paths = sorted(folder.rglob("*.png"))
-    if not paths:
+def from_folder(folder: Path, info: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A folder's PNGs (other kinds lose detail), by name; those in sub-folders, which are named
+    after classes, have these as labels."""
+    files = formats.list_images(folder, (".png",))
+    if not files.names:
         raise UserError(
             f"{folder} holds no .png; give a folder of PNGs, an .npz, a run, or"
             " models:/fashion-gan@champion"
         )
-    colours, height, width = of.shape
-    mode, name, known = (
-        ("L", "grey (mode L)", ("L", "1", "P"))
-        if colours == 1
-        else ("RGB", "colour (mode RGB)", ("RGB", "P"))
-    )
-    images = np.zeros((len(paths), height, width, colours), np.uint8)
-    for i, path in enumerate(paths):
-        try:
-            with Image.open(path) as picture:
-                if picture.size != (width, height) or picture.mode not in known:
-                    raise UserError(
-                        f"{path} is {picture.size[0]}×{picture.size[1]} {picture.mode}; allowed:"
-                        f" {width}×{height}, {name}"
-                    )
-                images[i] = np.asarray(picture.convert(mode)).reshape(images[i].shape)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise UserError(
-                f"{path} is no PNG, or it is damaged ({type(error).__name__})"
-            ) from None
-    named = {path.parent for path in paths}
-    labels = None if named == {folder} else np.array([path.parent.name for path in paths])
-    return checked(images, folder, of), (
-        None if labels is None else checked_labels(labels, len(paths), folder, of)
-    )
+    images = np.zeros((len(files.names), *info.shape), np.uint8)
+    for i, name in enumerate(files.names):
+        images[i] = _read_png(folder / name, info.shape)
+    images = _check_images(images, folder, info)
+    if not files.classes:
+        return images, None
+    labels = np.array(files.classes)[files.labels]
+    return images, _check_labels(labels, len(images), folder, info)
 
 
-def labels_from(path: Path, count: int, of: DatasetInfo) -> torch.Tensor:
+def _read_png(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """uint8 of that shape (C, H, W)."""
+    colours, height, width = shape
+    mode, kind, allowed = "L", "grey (mode L)", ("L", "1", "P")
+    if colours == 3:
+        mode, kind, allowed = "RGB", "colour (mode RGB)", ("RGB", "P")
+    try:
+        with formats.open_image(path) as picture:
+            if picture.size != (width, height) or picture.mode not in allowed:
+                raise UserError(
+                    f"{path} is {picture.width}×{picture.height} {picture.mode}; allowed:"
+                    f" {width}×{height}, {kind}"
+                )
+            return formats.pixels_of(picture.convert(mode))
+    except UserError:
+        raise
+    except Exception as error:  # whatever a decoder says
+        raise UserError(f"{path} is no PNG, or it is damaged ({type(error).__name__})") from None
+
+
+def labels_from(path: Path, count: int, info: DatasetInfo) -> torch.Tensor:
     """One label a line, or an .npy."""
     try:
-        labels = (
-            np.load(path, allow_pickle=False)
-            if path.suffix == ".npy"
-            else np.array(path.read_text(encoding="utf-8").split("\n"))
-        )
-    except (OSError, ValueError, UnicodeDecodeError) as error:
+        if path.suffix == ".npy":
+            labels = np.load(path, allow_pickle=False)
+        else:
+            labels = np.array(path.read_text(encoding="utf-8").split("\n"))
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"--labels {path} cannot be read ({str(error).splitlines()[0][:80]}); allowed: a text"
+            f"--labels {path} cannot be read ({formats.short_reason(error)}); allowed: a text"
             " with a label a line, or .npy"
         ) from None
     labels = labels[labels != ""] if labels.dtype.kind == "U" else labels
-    return checked_labels(labels, count, f"--labels {path}", of)
+    return _check_labels(labels, count, f"--labels {path}", info)

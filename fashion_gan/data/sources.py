@@ -1,11 +1,10 @@
 """What is packed: images in a fixed order, read a batch at a time, so that their number does not
-matter; a folder of image files. Raises UserError, in one line, for what is none."""
+matter; from a folder of image files, an .npz, a data set with a name. Raises UserError, in one
+line, for what is none."""
 
 import contextlib
 import hashlib
 import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,16 +12,23 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from fashion_gan.data import formats
 from fashion_gan.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-# by content: Pillow knows others, some of which start programs
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 SMALLEST, LARGEST, STEP = 16, 64, 4  # pixels
 FEWEST, MOST_CLASSES = 256, 16
 BATCH = 1000  # images in memory at once
+
+DIGITS = tuple("0123456789")
+KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+# by name: torchvision's class, which also names its folder; what its files are called; the classes
+NAMED = {
+    "fashion-mnist": ("FashionMNIST", ("train", "t10k", "idx1-ubyte"), ()),
+    "mnist": ("MNIST", ("train", "t10k", "idx1-ubyte"), DIGITS),
+    "kmnist": ("KMNIST", ("train", "t10k", "idx1-ubyte"), KUZUSHIJI),
+    "qmnist": ("QMNIST", ("qmnist-train", "qmnist-test", "idx2-int"), DIGITS),
+}
 
 
 @dataclass(frozen=True)
@@ -41,27 +47,28 @@ class Source:
     files: Sequence[str] = ()  # a name an image, where each is a file
 
 
-def check_classes(counts: dict[str, int], total: int, where: Path | str) -> None:
+def check_classes(classes: Sequence[str], labels: np.ndarray, where: Path | str) -> None:
     """Raise UserError where there are too few images, or classes with which no network can be
     trained."""
-    if len(counts) == 1:
+    if len(classes) == 1:
         raise UserError(
-            f"{where} has one class only ({next(iter(counts))}); allowed: 2 to {MOST_CLASSES}, or"
+            f"{where} has one class only ({classes[0]}); allowed: 2 to {MOST_CLASSES}, or"
             " images without classes"
         )
-    if len(counts) > MOST_CLASSES:
+    if len(classes) > MOST_CLASSES:
         raise UserError(
-            f"{where} has {len(counts)} classes; allowed: 2 to {MOST_CLASSES}; leave some out or"
+            f"{where} has {len(classes)} classes; allowed: 2 to {MOST_CLASSES}; leave some out or"
             " put some together"
         )
-    if empty := [name for name, count in counts.items() if not count]:
+    if empty := [name for i, name in enumerate(classes) if not (labels == i).any()]:
         raise UserError(
             f"{where}: no image of class {', '.join(empty)}; each class needs images; add some, or"
             " remove the class"
         )
-    if total < FEWEST:
+    if len(labels) < FEWEST:
         raise UserError(
-            f"{where} holds {total} images that can be used; allowed: {FEWEST} or more; add some"
+            f"{where} holds {len(labels)} images that can be used; allowed: {FEWEST} or more; add"
+            " some"
         )
 
 
@@ -73,158 +80,223 @@ def check_size(height: int, width: int, where: Path | str) -> None:
         )
 
 
-@contextlib.contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Whatever goes wrong inside is told as damage of that file."""
-    try:
-        yield
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        RuntimeError,
-        MemoryError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:80]
-        raise UserError(
-            f"{path} is no {what}, or it is damaged ({reason}); make or fetch it again"
-        ) from None
-
-
-def _stamp(path: str) -> str:
-    with contextlib.suppress(OSError):  # a link to nothing: reading it will say so
-        status = os.stat(path)
-        return f"{status.st_size} {status.st_mtime_ns}"
-    return "gone"
-
-
 def source_fingerprint(path: Path, names: Sequence[str] = ("",)) -> str:
     """A path's stem with 8 hex digits of it and of name, size and time of each file, so that a
     changed source has another name."""
     listing = hashlib.sha256(os.fsencode(path) + b"\0")
     for name in names:
-        listing.update(
-            os.fsencode(f"{name}\0{_stamp(os.path.join(path, name) if name else str(path))}\n")
-        )
+        stamp = "gone"
+        with contextlib.suppress(OSError):  # a link to nothing: reading it will say so
+            status = os.stat(os.path.join(path, name) if name else path)
+            stamp = f"{status.st_size} {status.st_mtime_ns}"
+        listing.update(os.fsencode(f"{name}\0{stamp}\n"))
     return f"{path.stem}-{listing.hexdigest()[:8]}"
-
-
-def _within(folder: Path) -> tuple[list[str], list[str]]:
-    """The images and the sub-folders directly in a folder, by name. Hidden ones do not count:
-    .ipynb_checkpoints, ._cat.png, __MACOSX."""
-    images, folders = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):
-                continue
-            if entry.is_dir():
-                folders.append(entry.name)
-            elif entry.name.lower().endswith(SUFFIXES):
-                images.append(entry.name)
-    return sorted(images), sorted(folders)
 
 
 def from_folder(folder: Path) -> Source:
     """Sub-folders are classes, by name; images directly in the folder have none."""
-    try:
-        direct, inner = _within(folder)
-        held = {name: _within(folder / name)[0] for name in inner}
-    except OSError as error:
-        raise UserError(f"{folder} cannot be listed ({error.strerror}); allow to read it") from None
-    if not direct and not any(held.values()):
+    files = formats.list_images(folder)
+    names = files.names
+    if not names:
         raise UserError(
-            f"{folder} holds no images; allowed: {' '.join(SUFFIXES)}, directly in it or in a"
-            " sub-folder for each class"
+            f"{folder} holds no images; allowed: {' '.join(formats.SUFFIXES)}, directly in it or in"
+            " a sub-folder for each class"
         )
-    if direct and held:
-        raise UserError(
-            f"{folder} holds both images ({direct[0]}) and sub-folders ({inner[0]}), so it is not"
-            " clear whether there are classes; allowed: either; move the images into sub-folders,"
-            " or the sub-folders away"
-        )
-    files = direct or [f"{name}/{file}" for name, names in held.items() for file in names]
-    check_classes({name: len(names) for name, names in held.items()}, len(files), folder)
-    labels = (
-        np.repeat(np.arange(len(held)), [len(names) for names in held.values()])
-        if held
-        else np.zeros(len(files), np.int64)
-    )
-    file, size = next(
-        ((file, size) for file in files if (size := _size_of(folder / file))), (files[0], None)
-    )
+    check_classes(files.classes, files.labels, folder)
+    sizes = ((name, _size_of(folder / name)) for name in names)
+    first, size = next((pair for pair in sizes if pair[1]), (names[0], None))
     if size is None:
         raise UserError(
-            f"{folder}: not one of {len(files):,} images can be read ({file} first); allowed:"
-            f" {', '.join(FORMATS)}"
+            f"{folder}: not one of {len(names):,} images can be read ({first} first); allowed:"
+            f" {', '.join(formats.FORMATS)}"
         )
-    check_size(*size, folder / file)
+    check_size(*size, folder / first)
     return Source(
-        source_fingerprint(folder, files),
+        source_fingerprint(folder, names),
         str(folder),
         size,
-        tuple(held),
-        labels,
-        partial(_decoded, folder, files, size),
-        files=files,
+        files.classes,
+        files.labels,
+        partial(_decoded, folder, names, size),
+        files=names,
     )
 
 
 def _size_of(path: Path) -> tuple[int, int] | None:
     """Height and width from an image's first bytes; None where it has none."""
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with formats.open_image(path) as picture:
             return picture.height, picture.width
     except Exception:  # whatever a decoder says
         return None
 
 
 def _decoded(
-    folder: Path, files: list[str], size: tuple[int, int], first: int
+    folder: Path, names: list[str], size: tuple[int, int], first: int
 ) -> Iterator[list[np.ndarray | str]]:
     # One after another: two threads were slower (5,400 images a second, one 6,400), since opening
     # so small a file is mostly Python.
-    for start in range(first, len(files), BATCH):
+    for start in range(first, len(names), BATCH):
         batch = []
-        for file in files[start : start + BATCH]:
+        for name in names[start : start + BATCH]:
             try:
-                with Image.open(folder / file, formats=FORMATS) as picture:
-                    batch.append(
-                        pixels_of(picture) if (picture.height, picture.width) == size else None
-                    )
+                with formats.open_image(folder / name) as picture:
+                    if (picture.height, picture.width) != size:
+                        raise _mixed_sizes(folder, names)
+                    batch.append(formats.pixels_of(picture))
+            except UserError:
+                raise
             except Exception as error:  # whatever a decoder says
-                batch.append((str(error) or type(error).__name__).splitlines()[0][:80])
-            if batch[-1] is None:
-                raise UserError(_mixed(folder, files))
+                batch.append(formats.short_reason(error))
         yield batch
 
 
-def pixels_of(picture: Image.Image) -> np.ndarray:
-    """uint8 (1, H, W) of a grey image, (3, H, W) of any other. 16 bits are scaled to 8; what is
-    transparent stands on black ground; of a film the first picture is taken."""
-    if picture.mode.startswith("I"):
-        return np.rint(np.asarray(picture) / 257).clip(0, 255).astype(np.uint8)[None]
-    if picture.has_transparency_data:
-        ground = Image.new("RGBA", picture.size, "black")
-        picture = Image.alpha_composite(ground, picture.convert("RGBA"))
-    if picture.mode in ("1", "L"):
-        return np.asarray(picture.convert("L"))[None]
-    return np.moveaxis(np.asarray(picture.convert("RGB")), 2, 0)
+def _mixed_sizes(folder: Path, names: list[str]) -> UserError:
+    counts, examples = Counter(), {}
+    for name in names:
+        if size := _size_of(folder / name):
+            counts[size] += 1
+            examples.setdefault(size, f"{name} is {size[1]}×{size[0]}")
+    summary = [f"{n:,} of {width}×{height}" for (height, width), n in counts.most_common(3)]
+    if len(counts) > 3:
+        summary.append("…")
+    return UserError(
+        f"{folder}: images differ in size: {', '.join(list(examples.values())[:2])}"
+        f" ({', '.join(summary)}); allowed: one size; resize them, or move the others away"
+    )
 
 
-def _mixed(folder: Path, files: list[str]) -> str:
-    """What to say of images that differ in size."""
-    found = [(size, file) for file in files if (size := _size_of(folder / file))]
-    counts, first = Counter(size for size, _ in found), found[0]
-    other = next((pair for pair in found if pair[0] != first[0]), first)
-    told = ", ".join(f"{count:,} of {w}×{h}" for (h, w), count in counts.most_common(3)) + (
-        ", …" if len(counts) > 3 else ""
+def from_npz(path: Path) -> Source:
+    """`images` uint8 (N, H, W), (N, 1, H, W), (N, 3, H, W) or (N, H, W, 3), whose shape says how
+    many channels there are; `labels`, `classes` where it holds them."""
+    arrays = formats.read_npz(path, "labels", "classes")
+    with formats.stream_npz(path) as (_, shape, _, dtype):
+        if dtype != np.uint8:
+            raise UserError(
+                f"{path}: images are {dtype}; allowed: uint8, 0 to 255; scale and convert them"
+            )
+        empty = np.empty((0, *shape[1:]))
+        channels, *size = formats.channels_first(empty).shape[1:] if empty.ndim in (3, 4) else (0,)
+        if channels not in (1, 3):
+            raise UserError(
+                f"{path}: images have the shape {shape}; allowed: (N, H, W), (N, 1, H, W),"
+                " (N, 3, H, W), (N, H, W, 3)"
+            )
+        check_size(*size, f"{path}: an image")
+        classes, labels = _classes_and_labels(path, shape[0], **arrays)
+        check_classes(classes, labels, path)
+    name, batches = source_fingerprint(path), partial(_npz_batches, path)
+    return Source(name, str(path), tuple(size), classes, labels, batches, channels)
+
+
+def _npz_batches(path: Path, first: int) -> Iterator[np.ndarray]:
+    with formats.stream_npz(path) as (stream, shape, by_columns, _):
+        # rare, and the one case that has to be in memory: an image's bytes are not side by side
+        if by_columns:
+            yield from _array_batches(formats.read_npz(path, "images")["images"], first)
+            return
+        size = int(np.prod(shape[1:]))
+        stream.seek(first * size, os.SEEK_CUR)
+        for start in range(first, shape[0], BATCH):
+            count = min(BATCH, shape[0] - start)
+            pixels = np.frombuffer(stream.read(count * size), np.uint8)
+            yield formats.channels_first(pixels.reshape(count, *shape[1:]))
+        stream.read(1)  # only at its end is a stream's checksum looked at
+
+
+def _array_batches(images: np.ndarray, first: int) -> Iterator[np.ndarray]:
+    for start in range(first, len(images), BATCH):
+        yield formats.channels_first(images[start : start + BATCH])
+
+
+def _classes_and_labels(
+    path: Path, count: int, labels: np.ndarray | None = None, classes: np.ndarray | None = None
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Classes and int64 labels from what an .npz holds: integers, or texts."""
+    names = () if classes is None else tuple(str(name) for name in np.atleast_1d(classes))
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: classes holds a name twice; allowed: a name for each class")
+    if labels is None:
+        if names:
+            raise UserError(
+                f"{path} holds classes but no labels; add `labels`, or leave `classes` out"
+            )
+        return (), np.zeros(count, np.int64)
+    if labels.dtype.kind in "US" and not names:
+        names = tuple(np.unique(labels.astype(str)).tolist())
+
+    def index_of(name: str) -> int:
+        if name in names:
+            return names.index(name)
+        raise UserError(
+            f"{path}: label {name!r} is not in classes ({', '.join(names[:5])}, …); allowed: names"
+            " that are"
+        )
+
+    most = (len(names) or MOST_CLASSES) - 1
+    labels = formats.label_indices(labels, count, most, index_of, path)
+    return names or tuple(str(i) for i in range(labels.max(initial=0) + 1)), labels
+
+
+def from_name(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Source:
+    """torchvision's files, or others like them, of as many images as their headers say. The last
+    sixth of the training file is validation, the other file is test (QMNIST's whole 60,000)."""
+    kind, _, classes = NAMED[dataset]
+    if dataset == "fashion-mnist":
+        from fashion_gan.data.datasets import CLASSES
+        from fashion_gan.data.download import fetch
+
+        fetch(data_dir, say)
+        classes = CLASSES
+    paths = _idx_files(dataset, data_dir / kind / "raw")
+    arrays = [formats.read_idx(path) for path in paths]
+    # QMNIST's labels are a table, the class first
+    arrays = [table[:, 0] if table.ndim == 2 else table for table in arrays]
+    train, train_labels, test, test_labels = arrays
+    for path, images, labels in ((paths[0], train, train_labels), (paths[2], test, test_labels)):
+        if (
+            images.dtype != np.uint8
+            or images.ndim != 3
+            or images.shape[1:] != train.shape[1:]
+            or labels.shape != images.shape[:1]
+            or labels.max(initial=0) >= len(classes)
+        ):
+            raise UserError(
+                f"{path} and its labels do not belong together, or one is damaged; remove both to"
+                " have them fetched again"
+            )
+    check_size(*train.shape[1:], paths[0])
+    validation = len(train) // 6
+    return Source(
+        dataset,
+        dataset,
+        train.shape[1:],
+        classes,
+        np.concatenate((train_labels, test_labels)).astype(np.int64),
+        partial(_array_batches, np.concatenate((train, test))),
+        splits=np.repeat([0, 1, 2], [len(train) - validation, validation, len(test)]),
     )
-    (h, w), (other_h, other_w) = first[0], other[0]
-    return (
-        f"{folder}: images differ in size: {first[1]} is {w}×{h}, {other[1]} is {other_w}×{other_h}"
-        f" ({told}); allowed: one size; resize them, or move the others away"
-    )
+
+
+def _idx_files(dataset: str, raw: Path) -> list[Path]:
+    """The four files of a data set with a name, which may be compressed; downloaded where one is
+    missing."""
+    kind, (train, test, labels), _ = NAMED[dataset]
+    names = [
+        f"{train}-images-idx3-ubyte",
+        f"{train}-labels-{labels}",
+        f"{test}-images-idx3-ubyte",
+        f"{test}-labels-{labels}",
+    ]
+    problem = None
+    if not all(formats.find_file(raw / name) for name in names):
+        from fashion_gan.data.download import from_torchvision
+
+        problem = from_torchvision(kind, raw.parents[1])
+    paths = [formats.find_file(raw / name) for name in names]
+    if not all(paths):
+        raise UserError(
+            f"no source of {dataset} is reachable (tried {raw}: not all there; torchvision's"
+            f" download: {problem}); put {', '.join(names)} (or .gz) into {raw}"
+        )
+    return paths
