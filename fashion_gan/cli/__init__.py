@@ -78,6 +78,11 @@ def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     return click.command(name, help=COMMANDS[name])
 
 
+def text_option(name: str, help: str, metavar: str | None = None) -> Callable:
+    """An option that holds a text, empty where it is not given."""
+    return click.option(name, default="", metavar=metavar, help=help)
+
+
 overrides_option = click.option(
     "-p", "overrides", multiple=True, metavar="NAME=VALUE", help="set a parameter"
 )

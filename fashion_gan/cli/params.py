@@ -9,7 +9,6 @@ def command() -> None:
     """Print the table: name, default, what is allowed, unit, whether a resume may change it, what
     it is."""
     rows = [("parameter", "default", "allowed", "unit", "on resume", "what it is")]
-
     for name, field in Params.model_fields.items():
         on_resume = "frozen" if meta(name)["frozen"] else "free"
         default = str(field.default) or '""'

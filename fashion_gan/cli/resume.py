@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from fashion_gan.catalog.runs import find_run
+from fashion_gan.catalog.runs import find_run, lock_run
 from fashion_gan.cli import command as make_command
-from fashion_gan.cli import overrides_option
+from fashion_gan.cli import overrides_option, text_option
 from fashion_gan.config.profiles import read_overrides
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
@@ -29,21 +29,19 @@ def resume_sweep(run: Run) -> int:
 
 @make_command("resume")
 @click.argument("run", metavar="RUN")
-@click.option("--checkpoint", default="", metavar="PATH", help="start from this checkpoint")
+@text_option("--checkpoint", "start from this checkpoint", "PATH")
 @overrides_option
 def command(run: str, checkpoint: str, overrides: tuple[str, ...]) -> int:
     project_root()
     mlflow_sync.close_vanished(lambda _: None)
-    again = storage_sync.ensure_latest(find_run(run, tracked=True))
-    again.lock.acquire(
-        f"run {again.name} is being worked on by another process; wait for it, or stop it"
-    )
-    if again.read_json("sweep"):
+    resumed = storage_sync.ensure_latest(find_run(run, tracked=True))
+    lock_run(resumed)
+    if resumed.read_json("sweep"):
         if overrides or checkpoint:
             raise UserError(
-                f"{again.name} is a sweep, it goes on as it was begun; leave -p and --checkpoint"
+                f"{resumed.name} is a sweep, it goes on as it was begun; leave -p and --checkpoint"
                 " out"
             )
-        return resume_sweep(again)
-    prepare(again, read_overrides(overrides), Path(checkpoint) if checkpoint else None)
-    return runner.run_all(again)
+        return resume_sweep(resumed)
+    prepare(resumed, read_overrides(overrides), Path(checkpoint) if checkpoint else None)
+    return runner.run_all(resumed)

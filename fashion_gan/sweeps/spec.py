@@ -56,35 +56,34 @@ def read_sweep(path: Path) -> Sweep:
         ) from None
     if "processes" in sweep.space or base_of(sweep).params.processes > 1:
         raise UserError(f"{path}: a trial trains alone; leave processes out, and say cores")
-    for name, dimension in sweep.space.items():
+    for name in sweep.space:
         if name == "seed" or name in sweep.set:
-            raise UserError(
-                f"{path}: {name} is in the space and in {'seeds' if name == 'seed' else 'set'};"
-                " keep one"
-            )
-        for kind, texts in dimension.items():
-            values = [value_of(sweep, name, text) for text in texts]
-            rising = (
-                len(values) == 2
-                and all(type(value) in (int, float) for value in values)
-                and values[0] < values[1]
-            )
-            if kind in ("range", "log") and not (rising and (kind == "range" or values[0] > 0)):
-                raise UserError(
-                    f"{path}: {name}: {kind} must be two rising"
-                    f" numbers{', over 0' if kind == 'log' else ''}: [low, high]"
-                )
+            other = "seeds" if name == "seed" else "set"
+            raise UserError(f"{path}: {name} is in the space and in {other}; keep one")
+        kind, values = _dimension(sweep, name)
+        if kind == "range" and not _is_rising(values):
+            raise UserError(f"{path}: {name}: range must be two rising numbers: [low, high]")
+        if kind == "log" and not (_is_rising(values) and values[0] > 0):
+            raise UserError(f"{path}: {name}: log must be two rising numbers, over 0: [low, high]")
     return sweep
+
+
+def _dimension(sweep: Sweep, name: str) -> tuple[str, list[Any]]:
+    """How a parameter of the space is drawn, and from what values."""
+    ((kind, texts),) = sweep.space[name].items()
+    return kind, [value_of(sweep, name, text) for text in texts]
+
+
+def _is_rising(values: list[Any]) -> bool:
+    """Whether these are two numbers, the larger one last."""
+    are_numbers = all(type(value) in (int, float) for value in values)
+    return len(values) == 2 and are_numbers and values[0] < values[1]
 
 
 def _current(values: dict[str, Any]) -> dict[str, Any]:
     """A sweep's values with the names that parameters have now."""
-    renamed = {
-        key: current_names(values[key], announce)
-        for key in ("set", "space")
-        if isinstance(values.get(key), dict)
-    }
-    return values | renamed
+    by_name = [key for key in ("set", "space") if isinstance(values.get(key), dict)]
+    return values | {key: current_names(values[key], announce) for key in by_name}
 
 
 def base_of(sweep: Sweep, *more: str) -> Profile:
@@ -106,16 +105,17 @@ def space_of(sweep: Sweep) -> dict[str, Any]:
         ("log", float): tune.loguniform,
         ("log", int): tune.lograndint,
     }
-    found = {"seed": tune.grid_search(sweep.seeds)}
-    for name, dimension in sweep.space.items():
-        ((kind, texts),) = dimension.items()
-        values = [value_of(sweep, name, text) for text in texts]
-        if kind in ("choice", "grid"):
-            found[name] = (tune.choice if kind == "choice" else tune.grid_search)(values)
+    space = {"seed": tune.grid_search(sweep.seeds)}
+    for name in sweep.space:
+        kind, values = _dimension(sweep, name)
+        if kind == "choice":
+            space[name] = tune.choice(values)
+        elif kind == "grid":
+            space[name] = tune.grid_search(values)
         else:
             low, high = values
-            found[name] = numbers[kind, type(low)](low, high + isinstance(high, int))
-    return found
+            space[name] = numbers[kind, type(low)](low, high + isinstance(high, int))
+    return space
 
 
 def points_of(sweep: Sweep, base: Profile) -> list[dict[str, Any]]:
@@ -123,9 +123,8 @@ def points_of(sweep: Sweep, base: Profile) -> list[dict[str, Any]]:
     from ray.tune.search.sample import Domain
 
     draws = np.random.RandomState(sweep.draw_seed)
-    domains = {
-        name: domain for name, domain in space_of(sweep).items() if isinstance(domain, Domain)
-    }
+    space = space_of(sweep)
+    domains = {name: domain for name, domain in space.items() if isinstance(domain, Domain)}
     points = [{name: getattr(base.params, name) for name in sweep.space}]
     # a drawn point has all cells of the grid
     known = {tuple(points[0].values())} if domains.keys() == sweep.space.keys() else set()

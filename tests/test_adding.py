@@ -1,0 +1,166 @@
+"""CONTRIBUTING's page "How to add things": one thing of each row is added to a copy of the project,
+in the files that the row names and in no other, and all of them are run."""
+
+import os
+import re
+import subprocess
+import sys
+from shutil import copytree, ignore_patterns
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT, TINY, make_project
+from test_pack import make_idx
+
+from fashion_gan.files import read_json
+
+LOSS = """\
+def margin_d(real, fake):
+    return relu(0.5 - real).mean() + relu(0.5 + fake).mean()
+
+
+def margin_g(real, fake):
+    return -fake.mean()
+
+
+LOSSES = {
+    "margin": (margin_d, margin_g),"""
+AUGMENTATION = """\
+def darken(images, generator):
+    chosen = _integers(0, 1, len(images), images, generator).bool()
+    return torch.where(chosen[:, None, None, None], (images - 1) / 2, images)
+
+
+AUGMENTATIONS = {
+    "darken": (darken,),"""
+METRIC = """\
+def mean_gap(a, b):
+    return (a.mean(dim=0) - b.mean(dim=0)).norm().item()
+
+
+def frechet_distance("""
+COMMAND = """\
+from fashion_gan.cli import command as make_command
+from fashion_gan.runs.run import all_runs
+
+
+@make_command("hello")
+def command():
+    for run in all_runs():
+        print(f"hello {run.name}")
+"""
+CELL = """\
+from fashion_gan.catalog.runs import open_run
+from fashion_gan.config.params import Params
+
+params = Params.from_notebook()
+run = open_run(params, kind="hello")
+print(params.greeting, run.read_json("scores")["mean_gap"])"""
+# by row and file: a text that the file holds once, and what takes its place
+ROWS = {
+    "a loss": {
+        "models/losses.py": {"LOSSES = {": LOSS},
+        "config/params.py": {'loss: Literal["': 'loss: Literal["margin", "'},
+    },
+    "an augmentation": {
+        "data/augment.py": {"AUGMENTATIONS = {": AUGMENTATION},
+        "config/params.py": {'augment: Literal["': 'augment: Literal["darken", "'},
+    },
+    "a metric": {
+        "metrics/distances.py": {
+            "FIGURES = {": 'FIGURES = {"mean_gap": ("gap of the means", -1), ',
+            "def frechet_distance(": METRIC,
+        },
+        "metrics/evaluator.py": {
+            "import frechet_distance, ": "import mean_gap, frechet_distance, ",
+            '"distance": frechet': '"mean_gap": mean_gap(real, hidden), "distance": frechet',
+            "VERSION = 1 ": "VERSION = 2 ",
+        },
+    },
+    "a parameter": {
+        "config/params.py": {
+            "    # fmt: on": '    greeting: str = parameter("", "said by 08_hello")\n    # fmt: on'
+        }
+    },
+    "a data set with a name": {
+        "data/arrays.py": {"NAMED = {": 'NAMED = {"digits": ("MNIST", ("train", "t10k"), DIGITS),'}
+    },
+    "a notebook": {"config/profiles.py": {'"05_explorer"': '"05_explorer", "08_hello"'}},
+    "a command": {"cli/__init__.py": {"COMMANDS = {": 'COMMANDS = {"hello": "greet every run",'}},
+}
+NEW_FILES = {"a notebook": "notebooks/08_hello.ipynb", "a command": "cli/hello.py"}
+PROFILE = TINY | {
+    "notebooks": ["02_train", "03_evaluate", "08_hello"],
+    "dataset": "digits",
+    "loss": "margin",
+    "augment": "darken",
+    "epochs": 1,
+    "greeting": "good day",
+}
+
+
+@pytest.fixture
+def extended(tmp_path, empty_store, monkeypatch):
+    """A copy of the project with one more thing of each row."""
+    (tmp_path / "data").mkdir()
+    root = make_project(tmp_path / "project", tmp_path / "data", monkeypatch, empty_store)
+    package = root / "fashion_gan"
+    copytree(ROOT / "fashion_gan", package, symlinks=True, ignore=ignore_patterns("__pycache__"))
+    for changes in ROWS.values():
+        for name, texts in changes.items():
+            for old, new in texts.items():
+                text = (package / name).read_text()
+                assert text.count(old) == 1, (name, old)
+                (package / name).write_text(text.replace(old, new))
+    (package / "cli" / "hello.py").write_text(COMMAND)
+    v4 = nbformat.v4
+    notebook = nbformat.read(root / "notebooks" / "04_sample.ipynb", as_version=4)
+    notebook.cells = [v4.new_code_cell('greeting: str = ""'), v4.new_code_cell(CELL)]
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, root / "notebooks" / "08_hello.ipynb")
+    (root / "params" / "added.yaml").write_text(yaml.safe_dump(PROFILE))
+    make_idx(root / "data" / "MNIST" / "raw", counts=(330, 60))
+    return root
+
+
+def test_a_row_names_the_files_that_it_takes():
+    """One or two files each, and those that are changed below."""
+    page = (ROOT / "CONTRIBUTING.md").read_text().split("## How to add things")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| (an? [^|]+) \| (.+) \|$", page, re.MULTILINE))
+    named = {
+        row: set(re.findall(r"`([\w/]+\.(?:py|ipynb))`", words)) for row, words in rows.items()
+    }
+    changed = {row: set(changes) for row, changes in ROWS.items()}
+    for row, name in NEW_FILES.items():
+        changed[row].add(name.replace("hello", "name"))
+    assert named == changed
+    assert all(1 <= len(files) <= 2 for files in named.values())
+
+
+def run(root, *words):
+    return subprocess.run(
+        [sys.executable, "-m", "fashion_gan", *words],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def test_one_of_each_is_added_and_runs(extended):
+    done = run(extended, "run", "params/added.yaml", "--name", "added")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = extended / "reports" / "added"
+    record = read_json(folder / "run.json")
+    assert record["params"]["loss"] == "margin"
+    assert record["params"]["augment"] == "darken"
+    assert record["data"]["name"] == "digits"
+    scores = read_json(folder / "scores.json")
+    assert scores["mean_gap"] > scores["real"]["mean_gap"] > 0
+    said = (folder / "08_hello.html").read_text()
+    assert f"good day {scores['mean_gap']}" in said
+    assert 'href="08_hello.html"' in (folder / "index.html").read_text()
+    assert "greet every run" in run(extended, "hello", "--help").stdout
+    assert run(extended, "hello").stdout == "hello added\n"
