@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fashion_gan.config.params import announce, current_names
 from fashion_gan.config.profiles import Profile, read_profile, read_yaml
@@ -38,6 +38,13 @@ class Sweep(BaseModel):
     retries: int = Field(2, ge=0, le=100)  # of a trial that died, from its last checkpoint
     draw_seed: int = Field(0, ge=0)  # the points follow from it
 
+    @model_validator(mode="before")
+    @classmethod
+    def _current_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Parameters by the names that they have now."""
+        by_name = [key for key in ("set", "space") if isinstance(values.get(key), dict)]
+        return values | {key: current_names(values[key], announce) for key in by_name}
+
     @property
     def overrides(self) -> list[str]:
         return [f"{name}={value}" for name, value in self.set.items()]
@@ -47,7 +54,7 @@ def read_sweep(path: Path) -> Sweep:
     """A sweep's file. Raises UserError, in one line, for anything that is not right, values of the
     space included."""
     try:
-        sweep = Sweep(**_current(read_yaml(path)))
+        sweep = Sweep(**read_yaml(path))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -78,12 +85,6 @@ def _is_rising(values: list[Any]) -> bool:
     """Whether these are two numbers, the larger one last."""
     are_numbers = all(type(value) in (int, float) for value in values)
     return len(values) == 2 and are_numbers and values[0] < values[1]
-
-
-def _current(values: dict[str, Any]) -> dict[str, Any]:
-    """A sweep's values with the names that parameters have now."""
-    by_name = [key for key in ("set", "space") if isinstance(values.get(key), dict)]
-    return values | {key: current_names(values[key], announce) for key in by_name}
 
 
 def base_of(sweep: Sweep, *more: str) -> Profile:
