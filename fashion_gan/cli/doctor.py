@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command
 from fashion_gan.config import settings
 from fashion_gan.errors import UserError
 from fashion_gan.tracking.client import experiment, import_mlflow, make_client, short_message

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from fashion_gan.catalog.generators import find_generator
-from fashion_gan.cli import Between, text_option
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command, number_option, text_option
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.data import readers
@@ -203,11 +202,8 @@ def _report_into(folder: Path, params: Params, data_dir: Path, command: str) -> 
     type=click.Choice(["test", "validation"]),
     help="the real images to measure against",
 )
-@click.option(
-    "--draws",
-    type=Between(int, 1, 100),
-    default=5,
-    help="draws of 10,000 of a run or a model, for the spread (1 to 100)",
+@number_option(
+    "--draws", 5, 1, 100, "draws of 10,000 of a run or a model, for the spread (1 to 100)"
 )
 @click.option("--json", "as_json", is_flag=True, help="all scores, for programs")
 @text_option("--html", "also make the report that a run has, in a new folder", "FOLDER")

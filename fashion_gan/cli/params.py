@@ -1,6 +1,6 @@
 """fashion-gan params"""
 
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command
 from fashion_gan.config.params import Params, allowed, meta
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from fashion_gan.catalog.runs import find_run, lock_run
-from fashion_gan.cli import command as make_command
-from fashion_gan.cli import overrides_option, text_option
+from fashion_gan.cli import make_command, overrides_option, text_option
 from fashion_gan.config.profiles import read_overrides
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError

@@ -7,8 +7,7 @@ import click
 
 from fashion_gan.catalog.datasets import prepare_dataset
 from fashion_gan.catalog.runs import find_run
-from fashion_gan.cli import command as make_command
-from fashion_gan.cli import overrides_option, text_option
+from fashion_gan.cli import make_command, overrides_option, text_option
 from fashion_gan.config.params import Params
 from fashion_gan.config.profiles import read_profile
 from fashion_gan.config.settings import project_root

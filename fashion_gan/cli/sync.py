@@ -5,8 +5,7 @@ import os
 import click
 
 from fashion_gan.catalog.runs import find_run
-from fashion_gan.cli import command as make_command
-from fashion_gan.cli import text_option
+from fashion_gan.cli import make_command, text_option
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
 from fashion_gan.runs.run import all_runs
