@@ -34,14 +34,15 @@ TURNS, STEPS = 9, 25
 def whole_loop(state, split, params, folder):
     """One call runs STEPS steps of the real loop: batches by index, schedules, average, checkpoint
     clock, progress."""
-    checkpointer = loop.Checkpointer(state, params, folder, 10**9)
-    count = STEPS * params.batch_size
+    keeper = loop.Checkpointer(state, params, folder, 10**9)
 
     def turn():
-        part = Split(split.images[:count], split.labels[:count])
+        few = Split(
+            split.images[: STEPS * params.batch_size], split.labels[: STEPS * params.batch_size]
+        )
         state.position.batch = 0
         state.position.epoch += 1
-        loop.run_epoch(state, part, params, None, checkpointer, loop.Stop([]))
+        loop.run_epoch(state, few, params, None, keeper, loop.Stop([]))
 
     return turn
 

@@ -14,16 +14,16 @@ from fashion_gan.tracking import mlflow_sync, storage_sync
 
 @make_command("sync")
 @click.argument("run", metavar="[RUN]", default="")
-@click.option("--all", "all_of_them", is_flag=True, help="every run in reports/, oldest first")
+@click.option("--all", "every", is_flag=True, help="every run in reports/, oldest first")
 @text_option("--to", "another MLflow than the usual one; the folder alone is enough", "URI")
 @click.option("--follow", is_flag=True, help="keep it level until the run ends")
-def command(run: str, all_of_them: bool, to: str, follow: bool) -> None:
-    if bool(run) == all_of_them:
+def command(run: str, every: bool, to: str, follow: bool) -> None:
+    if bool(run) == every:
         raise UserError("say one run to bring level, or --all: fashion-gan sync RUN")
     project_root()
     if to:
         os.environ["MLFLOW_TRACKING_URI"] = to
-    for source in all_runs() if all_of_them else [find_run(run, tracked=True)]:
-        with storage_sync.mirrored(source, follow):
-            mlflow_sync.sync(source, follow=follow)
-        print(f"run {source.name} is level; MLflow: {source.mlflow_url}")
+    for each in all_runs() if every else [find_run(run, tracked=True)]:
+        with storage_sync.mirrored(each, follow):
+            mlflow_sync.sync(each, follow=follow)
+        print(f"run {each.name} is level; MLflow: {each.mlflow_url}")
