@@ -14,7 +14,7 @@ def command() -> None:
         default = str(field.default) or '""'
         unit = meta(name)["unit"]
         rows.append((name, default, allowed(name), unit, on_resume, field.description))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:5], widths, strict=True)]
-        print("  ".join([*cells, row[5]]).rstrip())
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())
