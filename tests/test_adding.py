@@ -42,13 +42,12 @@ def mean_gap(a, b):
 def frechet_distance("""
 COMMAND = """\
 from fashion_gan.cli import make_command
-from fashion_gan.runs.run import all_runs
+from fashion_gan.config.settings import project_root
 
 
 @make_command("hello")
 def command():
-    for run in all_runs():
-        print(f"hello {run.name}")
+    print(f"hello {project_root().name}")
 """
 CELL = """\
 from fashion_gan.catalog.runs import open_run
@@ -87,7 +86,7 @@ ROWS = {
         "data/arrays.py": {r'("mnist": )(\("MNIST", .*\),)': r'\1\2 "digits": \2'}
     },
     "a notebook": {"config/profiles.py": {r'("05_explorer")': r'\1, "08_hello"'}},
-    "a command": {"cli/__init__.py": {r"(COMMANDS = {)": r'\1"hello": "greet every run",'}},
+    "a command": {"cli/__init__.py": {r"(COMMANDS = {)": r'\1"hello": "greet the project",'}},
 }
 NEW_FILES = {"a notebook": "notebooks/08_name.ipynb", "a command": "cli/name.py"}
 PROFILE = TINY | {
@@ -161,5 +160,5 @@ def test_one_of_each_is_added_and_runs(extended):
     assert scores["spread"]["mean_gap"] > 0
     assert f"good day {scores['mean_gap']}" in (folder / "08_hello.html").read_text()
     assert 'href="08_hello.html"' in (folder / "index.html").read_text()
-    assert "greet every run" in run(extended, "hello", "--help").stdout
-    assert run(extended, "hello").stdout == "hello added\n"
+    assert "greet the project" in run(extended, "hello", "--help").stdout
+    assert run(extended, "hello").stdout == "hello project\n"
