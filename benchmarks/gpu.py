@@ -11,8 +11,8 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from levers import turn_of
-from speed import STEPS, compare, seconds
+from levers import show_ratio, turn_of
+from speed import STEPS, seconds
 
 from fashion_gan.config.params import Params
 from fashion_gan.config.profiles import read_profile
@@ -22,6 +22,7 @@ from fashion_gan.models.losses import frechet_loss
 from fashion_gan.training.device import pick_device
 from fashion_gan.training.step import FrechetObjective
 
+BATCHES = {32: (64, 256), 64: (64, 128, 256, 512), 96: (128, 256), 128: (256,)}  # by channels
 plain_loss = frechet_loss
 
 
@@ -44,54 +45,31 @@ def finished(turn):
     return whole
 
 
+def rate_of(params, split, frechet):
+    """Images a second, the median of three turns; the first one warms up."""
+    turn = finished(turn_of(params, split, frechet=frechet))
+    turn()
+    return STEPS * params.batch_size / statistics.median(seconds(turn) for _ in range(3))
+
+
 def main():
     params = read_profile(Path("params/gpu.yaml"), []).params
-    split, device = load_split(Path(params.data_dir), "train"), pick_device()
-    frechet = FrechetObjective(split, True, device)
+    split = load_split(Path(params.data_dir), "train")
+    frechet = FrechetObjective(split, True, pick_device())
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+
+    def patched():
+        return mock.patch.object(losses, "frechet_loss", on_cpu)
+
     usual = finished(turn_of(params, split, frechet=frechet))
-    cases = {
-        "without the Fréchet loss": finished(turn_of(params, split)),
-        "eigenvalues on the CPU": finished(
-            turn_of(
-                params,
-                split,
-                around=lambda: mock.patch.object(losses, "frechet_loss", on_cpu),
-                frechet=frechet,
-            )
-        ),
-    }
-    for name, turn in cases.items():
-        print(
-            "{}: a step takes {:.2f} times as long ({:.2f} to {:.2f})".format(
-                name, *compare(turn, usual)
-            ),
-            flush=True,
-        )
-    for channels, batches in (
-        (32, (64, 256)),
-        (64, (64, 128, 256, 512)),
-        (96, (128, 256)),
-        (128, (256,)),
-    ):
-        rates = []
-        for batch_size in batches:
-            turn = finished(
-                turn_of(Params(channels=channels, batch_size=batch_size), split, frechet=frechet)
-            )
-            turn()
-            rates.append(STEPS * batch_size / statistics.median(seconds(turn) for _ in range(3)))
-        print(
-            f"{channels} channels, batches of {batches}:"
-            f" {', '.join(f'{rate:,.0f}' for rate in rates)} images/s",
-            flush=True,
-        )
-    print(
-        "compiled: a step takes {:.2f} times as long ({:.2f} to {:.2f})".format(
-            *compare(finished(turn_of(params, split, compiled, frechet=frechet)), usual)
-        ),
-        flush=True,
-    )
+    on_the_cpu = finished(turn_of(params, split, around=patched, frechet=frechet))
+    show_ratio("without the Fréchet loss", finished(turn_of(params, split)), usual)
+    show_ratio("eigenvalues on the CPU", on_the_cpu, usual)
+    for channels, sizes in BATCHES.items():
+        cases = [Params(channels=channels, batch_size=size) for size in sizes]
+        rates = ", ".join(f"{rate_of(case, split, frechet):,.0f}" for case in cases)
+        print(f"{channels} channels, batches of {sizes}: {rates} images/s", flush=True)
+    show_ratio("compiled", finished(turn_of(params, split, compiled, frechet=frechet)), usual)
 
 
 if __name__ == "__main__":

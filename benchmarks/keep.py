@@ -8,5 +8,5 @@ KEPT = Path(__file__).resolve().parents[1] / "reports" / "showcase" / "benchmark
 
 
 def keep(name: str, command: str, **figures: float) -> None:
-    known = read_json(KEPT) if KEPT.exists() else {}
-    write_json(KEPT, known | {name: {"command": command} | figures})
+    others = read_json(KEPT) if KEPT.exists() else {}
+    write_json(KEPT, others | {name: {"command": command} | figures})

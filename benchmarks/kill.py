@@ -8,11 +8,14 @@ holds a point twice.
 """
 
 import argparse
+import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,32 +68,24 @@ def begin(root: Path, name: str) -> list[str]:
 
 
 def kernel_of(folder: Path) -> int | None:
+    """The process of the kernel that works on a run, None where there is none."""
     for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if (
-                str(folder).encode() in Path(f"/proc/{process}/environ").read_bytes()
-                and b"ipykernel" in Path(f"/proc/{process}/cmdline").read_bytes()
-            ):
+        with contextlib.suppress(OSError):
+            environment = Path(f"/proc/{process}/environ").read_bytes()
+            command = Path(f"/proc/{process}/cmdline").read_bytes()
+            if str(folder).encode() in environment and b"ipykernel" in command:
                 return int(process)
-        except OSError:
-            continue
     return None
 
 
 def outcome(folder: Path) -> tuple[dict, list]:
     """Weights of the final checkpoint, and all points but those a clock makes."""
     state = load_latest(folder / "checkpoints")["state"]
-    weights = {
-        f"{n}.{k}": v
-        for n in ("generator", "discriminator", "averaged")
-        for k, v in state[n].items()
-    }
-    points = [
-        (p["name"], p["step"], p["value"])
-        for p in Run(folder).metrics()
-        if p["name"] not in ("seconds", "images_per_s")
-    ]
-    return weights, points
+    weights = {}
+    for network in ("generator", "discriminator", "averaged"):
+        weights |= {f"{network}.{name}": value for name, value in state[network].items()}
+    points = [(point["name"], point["step"], point["value"]) for point in Run(folder).metrics()]
+    return weights, [point for point in points if point[0] not in ("seconds", "images_per_s")]
 
 
 def kill_once(
@@ -98,9 +93,11 @@ def kill_once(
 ) -> bool:
     """Start, wait for the kernel (or for a new checkpoint), kill after so many seconds. False where
     the run had ended before."""
-    checkpoints = root / "reports" / name / "checkpoints"
+    folder = root / "reports" / name
+    checkpoints = folder / "checkpoints"
     old = set(checkpoints.glob("last-*.pt"))
-    process, folder, until = start(root, *words), root / "reports" / name, time.monotonic() + 60
+    process = start(root, *words)
+    until = time.monotonic() + 60
     while not (kernel := kernel_of(folder)) and time.monotonic() < until and process.poll() is None:
         time.sleep(0.05)
     while in_training and process.poll() is None and not set(checkpoints.glob("last-*.pt")) - old:
@@ -120,30 +117,52 @@ def kill_once(
     return alive
 
 
-def difference(expected: tuple[dict, list], found: tuple[dict, list]) -> str:
-    weights = [k for k, v in expected[0].items() if not torch.equal(v, found[0][k])]
-    if weights:
-        return f"{len(weights)} weights differ, {weights[0]} first"
-    if len({p[:2] for p in found[1]}) != len(found[1]):
+def difference(expected: tuple[dict, list], actual: tuple[dict, list]) -> str:
+    """How an outcome differs from the expected one, "" where it does not."""
+    weights, points = actual
+    names = [k for k, value in expected[0].items() if not torch.equal(value, weights[k])]
+    if names:
+        return f"{len(names)} weights differ, {names[0]} first"
+    if len({point[:2] for point in points}) != len(points):
         return "a point is there twice"
-    return "" if sorted(expected[1]) == sorted(found[1]) else "metrics differ"
+    return "" if sorted(expected[1]) == sorted(points) else "metrics differ"
 
 
 def mlflow_problem(folder: Path) -> str:
     """Whether MLflow's copy was brought to the run's own end."""
-    copy, info = Run(folder).copy(), Run(folder).info
-    return (
-        ""
-        if copy.get("closed") == info["ended"] and info["status"] == "FINISHED"
-        else "MLflow is not level"
-    )
+    info = Run(folder).info
+    is_level = Run(folder).copy().get("closed") == info["ended"]
+    return "" if is_level and info["status"] == "FINISHED" else "MLflow is not level"
+
+
+def trained_images(folder: Path) -> int:
+    """Images seen by the last checkpoint, 0 where there is none."""
+    names = [path.name for path in (folder / "checkpoints").glob("last-*.pt")]
+    return max((int(name[5:15]) for name in names), default=0)
+
+
+def kill_and_finish(
+    root: Path, name: str, target: str, after: float, in_training: bool, kills: int
+) -> tuple[int, int, int]:
+    """One run, killed up to `kills` times and then left alone: how often it was, at how many images
+    at most, and its last exit code."""
+    folder = root / "reports" / name
+    words = begin(root, name)
+    times = images = 0
+    while times < kills and kill_once(root, name, target, words, after, in_training):
+        times += 1
+        words = ["resume", name]
+        images = max(images, trained_images(folder))
+    code = start(root, *words).wait() if Run(folder).info["status"] != "FINISHED" else 0
+    return times, images, code
 
 
 def harness(
     root: Path, count: int, seed: int, say=lambda line: None, targets=TARGETS, kills=2
 ) -> list[Result]:
     """`count` runs, each killed up to `kills` times, held against one that was not."""
-    draws, results = random.Random(seed), []
+    draws = random.Random(seed)
+    results = []
     begun = time.monotonic()
     start(root, *begin(root, "whole")).wait()
     length = time.monotonic() - begun
@@ -152,27 +171,17 @@ def harness(
     for i in range(count):
         name = f"killed{i}"
         target = targets[i % len(targets)]
-        times = 0
-        words = begin(root, f"killed{i}")
         # three aimed at the training, a target each, then three at any moment
         in_training = i % 6 < 3
         after = draws.uniform(0, 1.5) if in_training else draws.uniform(0.5, max(1.0, length - 8))
-        folder, trained = root / "reports" / name, 0
-        while times < kills and kill_once(root, name, target, words, after, in_training):
-            times, words = times + 1, ["resume", name]
-            trained = max(
-                [trained, *(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))]
-            )
-        code = start(root, *words).wait() if Run(folder).info["status"] != "FINISHED" else 0
-        problem = (
-            f"exit code {code}"
-            if code
-            else difference(expected, outcome(folder)) or mlflow_problem(folder)
-        )
-        results.append(Result(target, after, times, trained, problem))
+        times, images, code = kill_and_finish(root, name, target, after, in_training, kills)
+        problem = f"exit code {code}" if code else ""
+        folder = root / "reports" / name
+        problem = problem or difference(expected, outcome(folder)) or mlflow_problem(folder)
+        results.append(Result(target, after, times, images, problem))
         say(
             f"{i + 1:3d}  {target:7s} killed {times} times, after {after:.1f} s, at image"
-            f" {trained}: {problem or 'equal in every bit'}"
+            f" {images}: {problem or 'equal in every bit'}"
         )
     return results
 
@@ -182,9 +191,6 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    import shutil
-    import tempfile
-
     source = project_root()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "project"

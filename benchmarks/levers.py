@@ -34,13 +34,12 @@ def turn_of(params, split, change=None, around=contextlib.nullcontext, frechet=N
     state.position.images = 10**6
     if change:
         change(state)
-    few = list(
-        itertools.islice(batches(split, params.batch_size, 0, 0, device=state.device), STEPS)
-    )
+    stream = batches(split, params.batch_size, 0, 0, device=state.device)
+    first_batches = list(itertools.islice(stream, STEPS))
 
     def turn():
         with around():
-            for real, labels in few:
+            for real, labels in first_batches:
                 step(state, real, labels, params, frechet)
                 update_ema(state, params)
 
@@ -54,17 +53,10 @@ def contiguous(state):
 
 def stock_adam(state):
     for name in ("optimizer_g", "optimizer_d"):
-        old = getattr(state, name)
-        setattr(
-            state,
-            name,
-            torch.optim.Adam(
-                old.param_groups[0]["params"],
-                old.defaults["lr"],
-                old.defaults["betas"],
-                foreach=False,
-            ),
-        )
+        optimizer = getattr(state, name)
+        weights = optimizer.param_groups[0]["params"]
+        lr, betas = optimizer.defaults["lr"], optimizer.defaults["betas"]
+        setattr(state, name, torch.optim.Adam(weights, lr, betas, foreach=False))
 
 
 @contextlib.contextmanager
@@ -82,54 +74,54 @@ def bfloat16():
     torch.backends.mkldnn.conv.fp32_precision = "none"
 
 
+def show_ratio(name, turn, usual):
+    """Print how many times as long as usual a turn takes, and give it back."""
+    median, least, most = compare(turn, usual)
+    ratio = f"{median:.2f} times as long ({least:.2f} to {most:.2f})"
+    print(f"{name}: a step takes {ratio}", flush=True)
+    return median
+
+
 def levers(params, split):
     usual = turn_of(params, split)
+    frechet = FrechetObjective(split, True, torch.device("cpu"))
     cases = {
         "contiguous layout": turn_of(params, split, contiguous),
         "Adam a tensor at a time": turn_of(params, split, stock_adam),
         "one thread": turn_of(params, split, around=lambda: threads(1)),
         "bfloat16 convolutions": turn_of(params, split, around=bfloat16),
-        "with the Fréchet loss": turn_of(
-            params, split, frechet=FrechetObjective(split, True, torch.device("cpu"))
-        ),
+        "with the Fréchet loss": turn_of(params, split, frechet=frechet),
     }
-    found = {}
-    for name, turn in cases.items():
-        ratio = compare(turn, usual)
-        found[name] = ratio[0]
-        print(
-            "{}: a step takes {:.2f} times as long ({:.2f} to {:.2f})".format(name, *ratio),
-            flush=True,
-        )
-    return found
+    return {name: show_ratio(name, turn, usual) for name, turn in cases.items()}
 
 
 def growth(split):
     """Images a second by batch, a line a width, into reports/showcase/speed.png."""
-    lines = {}
+    sizes = [32, 64, 128, 256]
+    rates = {}
     for channels in (16, 32, 64):
-        rates = []
-        for batch_size in (32, 64, 128, 256):
+        name = f"{channels} channels"
+        rates[name] = []
+        for batch_size in sizes:
             turn = turn_of(Params(channels=channels, batch_size=batch_size), split)
             turn()
-            rates.append(STEPS * batch_size / statistics.median(seconds(turn) for _ in range(3)))
-        lines[f"{channels} channels"] = ([32, 64, 128, 256], rates)
-        print(
-            f"{channels} channels, batch 32 to 256: {', '.join(f'{rate:,.0f}' for rate in rates)}"
-            " images/s",
-            flush=True,
-        )
-    plots.curves(
-        lines, "Speed of training on 2 cores", "images a second", xlabel="batch", log=True
-    ).save(SHOWCASE / "speed.png")
-    return {name: values for name, (_, values) in lines.items()}
+            median = statistics.median(seconds(turn) for _ in range(3))
+            rates[name].append(STEPS * batch_size / median)
+        words = ", ".join(f"{rate:,.0f}" for rate in rates[name])
+        print(f"{name}, batch 32 to 256: {words} images/s", flush=True)
+    lines = {name: (sizes, values) for name, values in rates.items()}
+    title = "Speed of training on 2 cores"
+    chart = plots.curves(lines, title, "images a second", xlabel="batch", log=True)
+    chart.save(SHOWCASE / "speed.png")
+    return rates
 
 
 def use(folder):
     """Seconds to draw 10,000 images with the shipped generator, and to measure them."""
     from fashion_gan.models.serialization import GENERATOR, load_generator
 
-    generator, labels = (load_generator(SHOWCASE / GENERATOR).generator, balanced_labels(10_000))
+    generator = load_generator(SHOWCASE / GENERATOR).generator
+    labels = balanced_labels(10_000)
     begun = time.perf_counter()
     images = sample_images(generator, 10_000, 0, labels)
     drawn = time.perf_counter()
@@ -142,11 +134,10 @@ def main():
     params = Params()
     split = load_split(Path(params.data_dir), "train")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    found = levers(params, split) | growth(split) | use(Path(params.data_dir))
-    print(
-        "10,000 images: drawn in {sample_s:.1f} s, measured in {evaluate_s:.0f} s".format(**found)
-    )
-    keep("levers", "python benchmarks/levers.py", **found)
+    figures = levers(params, split) | growth(split) | use(Path(params.data_dir))
+    words = "10,000 images: drawn in {sample_s:.1f} s, measured in {evaluate_s:.0f} s"
+    print(words.format(**figures))
+    keep("levers", "python benchmarks/levers.py", **figures)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ sizes, sampled every two seconds.
 python benchmarks/memory.py .venv/bin/fashion-gan run params/default.yaml
 """
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -15,13 +16,11 @@ from keep import keep
 
 def total(process):
     """Bytes of a process and its descendants; pages that several share are counted once."""
-    found = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            found += one.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
+    size = 0
+    for member in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            size += member.memory_full_info().pss
+    return size
 
 
 def main():
@@ -38,12 +37,8 @@ def main():
         " processes"
     )
     if child.returncode == 0:
-        keep(
-            command,
-            f"python benchmarks/memory.py {' '.join(sys.argv[1:])}",
-            seconds=seconds,
-            gigabytes=peak / 1e9,
-        )
+        words = f"python benchmarks/memory.py {' '.join(sys.argv[1:])}"
+        keep(command, words, seconds=seconds, gigabytes=peak / 1e9)
     return child.returncode
 
 

@@ -15,11 +15,13 @@ import contextlib
 import importlib.abc
 import importlib.util
 import io
+import itertools
 import os
 import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,16 +110,16 @@ def walk(tree: ast.Module) -> Iterator[ast.AST]:
 
 def mutants_of(module: str) -> list[Mutant]:
     text = path_of(module).read_text(encoding="utf-8")
-    found, count = [], sum(1 for node in walk(ast.parse(text)) for _ in changes_of(node))
+    count = sum(1 for node in walk(ast.parse(text)) for _ in changes_of(node))
+    mutants = []
     for number in range(count):
         tree = ast.parse(text)
-        every = ((node, *change) for node in walk(tree) for change in changes_of(node))
-        node, words, change = next(each for i, each in enumerate(every) if i == number)
+        changes = ((node, *change) for node in walk(tree) for change in changes_of(node))
+        node, words, change = next(itertools.islice(changes, number, None))
         change()
-        found.append(
-            Mutant(module, node.lineno, words, ast.unparse(ast.fix_missing_locations(tree)))
-        )
-    return found
+        source = ast.unparse(ast.fix_missing_locations(tree))
+        mutants.append(Mutant(module, node.lineno, words, source))
+    return mutants
 
 
 def path_of(module: str) -> Path:
@@ -155,18 +157,8 @@ def notices(module: str, mutant: Mutant | None) -> bool:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    words = [
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "-m",
-        "not slow",
-        "--no-header",
-        "--tb=no",
-    ]
+    words = ["-x", "-q", "--no-header", "--tb=no", "-m", "not slow"]
+    words += ["-p", "no:cacheprovider", "-p", "no:xdist"]
     with contextlib.redirect_stdout(io.StringIO()):
         return pytest.main([*words, *tests_of(module)]) not in (0, 5)
 
@@ -231,12 +223,13 @@ def main() -> None:
     for module in args.module or TESTS:
         child = start(module, None)
         assert os.waitpid(child, 0)[1] == 0, f"the tests of {module} fail without a mutant"
-        every = mutants_of(module)
-        work += random.Random(0).sample(every, min(args.each, len(every)))
+        mutants = mutants_of(module)
+        work += random.Random(0).sample(mutants, min(args.each, len(mutants)))
     survivors = tried(work, args.at_once)
+    totals = Counter(mutant.module for mutant in work)
+    left = Counter(mutant.module for mutant in survivors)
     for module in args.module or TESTS:
-        mine, left = ([m for m in some if m.module == module] for some in (work, survivors))
-        print(f"{module}: {len(mine) - len(left)} of {len(mine)}")
+        print(f"{module}: {totals[module] - left[module]} of {totals[module]}")
     print(
         f"noticed: {len(work) - len(survivors)} of {len(work)} ="
         f" {1 - len(survivors) / len(work):.1%}"

@@ -24,14 +24,12 @@ COUNT, SIDE, CLASSES, PATTERNS = 200_000, 64, 4, 500
 def patterns():
     """Distinct PNGs of colour gradients with some noise, 7 kB each, as bytes."""
     generator = np.random.default_rng(0)
+    ramp = np.add.outer(np.arange(SIDE), np.arange(SIDE))[..., None]
     for _ in range(PATTERNS):
-        ramp = np.add.outer(np.arange(SIDE), np.arange(SIDE))[..., None] + generator.integers(
-            0, 80, 3
-        )
+        coloured = ramp + generator.integers(0, 80, 3)
+        noisy = coloured + generator.integers(0, 16, (SIDE, SIDE, 3))
         file = io.BytesIO()
-        Image.fromarray((ramp + generator.integers(0, 16, (SIDE, SIDE, 3))).astype(np.uint8)).save(
-            file, "PNG"
-        )
+        Image.fromarray(noisy.astype(np.uint8)).save(file, "PNG")
         yield file.getvalue()
 
 
@@ -46,9 +44,9 @@ def make(folder, count):
 def held(process):
     """Bytes that a process and its descendants hold alone, and those that they map from files."""
     sizes = {"Pss_Anon": 0, "Pss_File": 0}
-    for one in [process, *process.children(recursive=True)]:
+    for member in [process, *process.children(recursive=True)]:
         with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{one.pid}/smaps_rollup").read_text().splitlines():
+            for line in Path(f"/proc/{member.pid}/smaps_rollup").read_text().splitlines():
                 name, _, value = line.partition(":")
                 if name in sizes:
                     sizes[name] += 1024 * int(value.split()[0])
@@ -62,10 +60,10 @@ def measured(what, words, root):
     while child.poll() is None:
         peaks = tuple(map(max, peaks, held(psutil.Process(child.pid))))
         time.sleep(0.5)
-    own, mapped = (peak / 1e9 for peak in peaks)
+    private, mapped = (peak / 1e9 for peak in peaks)
     seconds = time.monotonic() - begun
     print(
-        f"{what}: exit code {child.returncode}, {seconds:.0f} s, peak {own:.2f} GB, besides"
+        f"{what}: exit code {child.returncode}, {seconds:.0f} s, peak {private:.2f} GB, besides"
         f" {mapped:.2f} GB mapped from files",
         flush=True,
     )
@@ -89,30 +87,15 @@ def main():
             "from fashion_gan.data.pack import pack_dataset;"
             " pack_dataset('made', 'data', print, False)"
         )
-        smoke = [
-            "-p",
-            "dataset=made",
-            "-p",
-            f"subset={count}",
-            "-p",
-            "epochs=1",
-            "-p",
-            "channels=8",
-        ]
-        codes = [
-            measured(f"packing {count:,} images", [sys.executable, "-c", packing], root),
-            measured(
-                "feature networks",
-                [sys.executable, "-m", "fashion_gan", "data", "--dataset", root / "made"],
-                root,
-            ),
-            measured(
-                "a run over all of them",
-                [Path(sys.executable).with_name("fashion-gan"), "run", "params/smoke.yaml", *smoke],
-                root,
-            ),
-        ]
-    return max(codes)
+        run = [sys.executable, "-m", "fashion_gan", "run", "params/smoke.yaml"]
+        for override in ("dataset=made", f"subset={count}", "epochs=1", "channels=8"):
+            run += ["-p", override]
+        commands = {
+            f"packing {count:,} images": [sys.executable, "-c", packing],
+            "feature networks": [*run[:3], "data", "--dataset", root / "made"],
+            "a run over all of them": run,
+        }
+        return max(measured(what, words, root) for what, words in commands.items())
 
 
 if __name__ == "__main__":

@@ -43,15 +43,13 @@ DRAWN = (
 )
 
 
-def made(folder: Path) -> Path:
+def write_page(folder: Path) -> Path:
     """The report of the shipped model in `folder`. Returns its index page."""
     shutil.copytree(project_root() / "reports" / "showcase", folder)
     data = project_root() / "data"
     shipped = find_generator(str(SHIPPED))
-    export_static_explorer(
-        Run(folder),
-        *export.payload(shipped, load_split(data, "train"), load_split(data, "validation", 1000)),
-    )
+    train, validation = load_split(data, "train"), load_split(data, "validation", 1000)
+    export_static_explorer(Run(folder), *export.payload(shipped, train, validation))
     return pages.write_report(Run(folder))
 
 
@@ -67,9 +65,9 @@ def main() -> None:
     args = parser.parse_args()
     browser_path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        page_path = (
-            Path(args.page).resolve() if args.page else playable(made(Path(folder) / "showcase"))
-        )
+        page_path = Path(args.page).resolve()
+        if not args.page:
+            page_path = playable(write_page(Path(folder) / "showcase"))
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         opened, times = [], []
         for _ in range(3):

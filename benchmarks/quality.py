@@ -26,29 +26,31 @@ from fashion_gan.training.state import TrainingState
 from fashion_gan.training.step import update_ema
 from fashion_gan.training.validation import ema_for_eval
 
+KEPT = ("distance", "precision", "recall", "label_accuracy", "images")
+
 
 def average_all(average, others, state, params):
     """The average that is trained with, and `others`: networks by half-life."""
     average(state, params)
-    own = state.ema_generator
+    trained_with = state.ema_generator
     for half_life, state.ema_generator in others.items():
         average(state, params.model_copy(update={"ema_half_life": half_life}))
-    state.ema_generator = own
+    state.ema_generator = trained_with
 
 
 def stages_of(args, seed):
     """The parameters to train with, one after the other."""
     changed = {text.partition("=")[0] for text in args.then}
     kept = [text for text in args.overrides if text.partition("=")[0] not in changed]
-    words = [args.overrides, [*kept, *args.then]] if args.then else [args.overrides]
-    return [read_profile(args.profile, [*each, f"seed={seed}"]).params for each in words]
+    stages = [args.overrides, [*kept, *args.then]] if args.then else [args.overrides]
+    return [read_profile(args.profile, [*stage, f"seed={seed}"]).params for stage in stages]
 
 
 def trained(args, stages, seed):
     """The state after all stages, the last record, and the generators of the other averages by
     half-life."""
-    where = Path(stages[0].data_dir)
-    splits = load_split(where, "train", stages[0].subset), load_split(where, "validation")
+    data_dir = Path(stages[0].data_dir)
+    splits = load_split(data_dir, "train", stages[0].subset), load_split(data_dir, "validation")
     state = TrainingState(stages[0])
     others = {half_life: copy.deepcopy(state.ema_generator) for half_life in args.averages}
     with mock.patch.object(loop, "update_ema", functools.partial(average_all, update_ema, others)):
@@ -57,11 +59,8 @@ def trained(args, stages, seed):
             if folder:
                 folder.mkdir(parents=True, exist_ok=True)
             for record in loop.train(state, *splits, stage, folder):
-                print(
-                    f"  seed {seed} epoch {record.epoch}:"
-                    f" { {k: round(v, 3) for k, v in record.metrics.items()} }",
-                    flush=True,
-                )
+                rounded = {name: round(value, 3) for name, value in record.metrics.items()}
+                print(f"  seed {seed} epoch {record.epoch}: {rounded}", flush=True)
     return state, record, others
 
 
@@ -72,19 +71,34 @@ def scored(args, state, others, params):
     evaluator = Evaluator(Path(params.data_dir), params.subset, args.role, against)
 
     def scores():
-        images = sample_images(
-            ema_for_eval(state, params), params.samples, params.sample_seed, labels
-        )
+        generator = ema_for_eval(state, params)
+        images = sample_images(generator, params.samples, params.sample_seed, labels)
         return evaluator.scores([(images, labels if params.conditional else None)])[0]
 
-    found = scores()
-    found["averages"] = {}
+    figures = scores()
+    figures["averages"] = {}
     for half_life, state.ema_generator in others.items():
-        found["averages"][half_life] = scores()
-    return found
+        figures["averages"][half_life] = scores()
+    return figures
 
 
-def main():
+def result_of(args, seed, stages):
+    """The figures of one seed."""
+    started = time.monotonic()
+    state, record, others = trained(args, stages, seed)
+    return scored(args, state, others, stages[0]) | {
+        "profile": args.profile.stem,
+        "overrides": args.overrides,
+        "seed": seed,
+        "distance_train": record.metrics["validation_distance_train"],
+        "distance_dev": record.metrics["validation_distance"],
+        "train_s": state.position.seconds,
+        "wall_s": time.monotonic() - started,
+        "images": state.position.images,
+    }
+
+
+def make_parser():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profile", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -103,35 +117,24 @@ def main():
     )
     averages = {"help": "score averages of other half-lives too; 0: none", "metavar": "IMAGES"}
     parser.add_argument("--averages", type=int, nargs="+", default=[], **averages)
+    return parser
+
+
+def main():
+    parser = make_parser()
     args = parser.parse_args()
-    all_found = []
+    results = []
     for seed in args.seeds:
-        started, stages = time.monotonic(), stages_of(args, seed)
+        stages = stages_of(args, seed)
         if stages[-1].processes > 1 and not args.folder:
             parser.error("several workers meet in a folder; say --folder")
-        state, record, others = trained(args, stages, seed)
-        found = scored(args, state, others, stages[0])
-        found |= {"profile": args.profile.stem, "overrides": args.overrides, "seed": seed}
-        found |= {
-            "distance_train": record.metrics["validation_distance_train"],
-            "distance_dev": record.metrics["validation_distance"],
-        }
-        found |= {
-            "train_s": state.position.seconds,
-            "wall_s": time.monotonic() - started,
-            "images": state.position.images,
-        }
-        print(json.dumps(found), flush=True)
-        all_found.append(found)
+        results.append(result_of(args, seed, stages))
+        print(json.dumps(results[-1]), flush=True)
     if args.keep:
-        figures = {
-            key: [found.get(key) for found in all_found]
-            for key in ("distance", "precision", "recall", "label_accuracy", "images")
-        }
-        write_json(
-            args.keep,
-            {"command": f"python benchmarks/quality.py {' '.join(sys.argv[1:])}"} | figures,
-        )
+        kept = {"command": f"python benchmarks/quality.py {' '.join(sys.argv[1:])}"}
+        for name in KEPT:
+            kept[name] = [result.get(name) for result in results]
+        write_json(args.keep, kept)
 
 
 if __name__ == "__main__":

@@ -54,9 +54,14 @@ def steps(rank: int, size: int, folder: Path, params: Params) -> None:
     state = TrainingState(params)
     frechet = FrechetObjective(split, params.conditional, torch.device("cpu"))
     sums = []
-    whole = distributed.all_reduce
+    all_reduce = distributed.all_reduce
+
+    def counted(*args, **kwargs):
+        sums.append(1)
+        return all_reduce(*args, **kwargs)
+
     if size > 1:
-        distributed.all_reduce = lambda *words, **more: (sums.append(1), whole(*words, **more))[1]
+        distributed.all_reduce = counted
     for number in range(ROUNDS + 1):  # the first one warms up
         while not (folder / f"{size}-{number}").exists():
             time.sleep(0.01)
@@ -67,30 +72,30 @@ def steps(rank: int, size: int, folder: Path, params: Params) -> None:
             step(state, real, labels, params, frechet)
             collectives.any_rank(False, False, device=state.device)
         if rank == 0:
-            told = {"seconds": (time.perf_counter() - started) / STEPS, "sums": len(sums) / STEPS}
+            seconds = time.perf_counter() - started
+            result = {"seconds": seconds / STEPS, "sums": len(sums) / STEPS}
             sums.clear()
-            torch.save(told, folder / "told.new")
-            os.replace(folder / "told.new", folder / f"told-{size}-{number}")
+            torch.save(result, folder / "result.new")
+            os.replace(folder / "result.new", folder / f"result-{size}-{number}")
 
 
 def measured(params: Params, folder: Path) -> tuple[list[float], list[float], float]:
     """Seconds a step of one and of two workers, a figure a round, and how many small sums a step of
     two takes."""
-    started = {
-        n: torch.multiprocessing.spawn(steps, (n, folder, params), nprocs=n, join=False)
-        for n in (1, 2)
-    }
-    seconds, sums = {1: [], 2: []}, 0.0
+    spawn = torch.multiprocessing.spawn
+    processes = {n: spawn(steps, (n, folder, params), nprocs=n, join=False) for n in (1, 2)}
+    seconds: dict[int, list[float]] = {1: [], 2: []}
     for number in range(ROUNDS + 1):
         for n in (1, 2):
             (folder / f"{n}-{number}").touch()
-            while not (told := folder / f"told-{n}-{number}").exists():
+            path = folder / f"result-{n}-{number}"
+            while not path.exists():
                 time.sleep(0.01)
-                started[n].join(timeout=0.01)
-            found = torch.load(told)
-            seconds[n] += [found["seconds"]] * (number > 0)
-            sums = found["sums"]
-    return seconds[1], seconds[2], sums
+                processes[n].join(timeout=0.01)
+            result = torch.load(path)
+            if number > 0:
+                seconds[n].append(result["seconds"])
+    return seconds[1], seconds[2], result["sums"]
 
 
 def points_a_second(folder: Path) -> float:
@@ -108,22 +113,32 @@ def main() -> None:
     )
     parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
     params = Params.read({"frechet_start": "0"} | read_overrides(parser.parse_args().overrides))
+    state = TrainingState(params)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         one, two, sums = measured(params, folder)
-        state = TrainingState(params)
-        size = (
-            save_checkpoint(folder / "checkpoints", state.state_dict(), params.model_dump(), 0, 1)
-            .stat()
-            .st_size
+        checkpoint = save_checkpoint(
+            folder / "checkpoints", state.state_dict(), params.model_dump(), 0, 1
         )
+        size = checkpoint.stat().st_size
         rate = points_a_second(folder)
-    gradient = sum(
-        4 * p.numel()
-        for network in (state.generator, state.discriminator)
-        for p in network.parameters()
+    weights = [*state.generator.parameters(), *state.discriminator.parameters()]
+    gradient = sum(4 * weight.numel() for weight in weights)
+    compute = statistics.median(one)
+    show_workers(params, compute, [a / b for a, b in zip(one, two, strict=True)])
+    print(
+        f"a step sends {gradient / 1e6:.2f} MB of gradients and {sums:.0f} small sums; a checkpoint"
+        f" has {size / 1e6:.1f} MB"
     )
-    compute, ratios = statistics.median(one), [a / b for a, b in zip(one, two, strict=True)]
+    print(f"the record takes {rate:,.0f} points a second; an epoch leaves 13")
+    print(
+        f"expected efficiency with {params.batch_size} images a worker, as fast as here, and 50"
+        " times as fast (a guess at a GPU):"
+    )
+    forecast(compute, gradient, sums)
+
+
+def show_workers(params: Params, compute: float, ratios: list[float]) -> None:
     print(
         f"batch {params.batch_size}, {params.channels} channels, one thread a worker,"
         f" {os.cpu_count()} cores"
@@ -136,24 +151,20 @@ def main() -> None:
         f"two workers: {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to"
         f" {max(ratios):.2f})"
     )
-    print(
-        f"a step sends {gradient / 1e6:.2f} MB of gradients and {sums:.0f} small sums; a checkpoint"
-        f" has {size / 1e6:.1f} MB"
-    )
-    print(f"the record takes {rate:,.0f} points a second; an epoch leaves 13")
-    print(
-        f"expected efficiency with {params.batch_size} images a worker, as fast as here, and 50"
-        " times as fast (a guess at a GPU):"
-    )
+
+
+def forecast(compute: float, gradient: float, sums: float) -> None:
+    """Print the efficiency of many workers, see above. `compute`: seconds a step of one worker
+    here; `gradient`: bytes; `sums`: small sums a step."""
     for network, (bandwidth, latency) in NETWORKS.items():
         for speed in (1, 50):
-            told = []
+            expected = []
             for n in (8, 64, 512):
                 sent = 2 * (n - 1) / n * gradient / bandwidth + sums * 2 * math.log2(n) * latency
-                told.append(f"{n} workers {compute / speed / (compute / speed + sent):.2f}")
+                expected.append(f"{n} workers {compute / speed / (compute / speed + sent):.2f}")
             print(
                 f"  {network}, {latency * 1e6:.0f} us a message, compute x{speed}:"
-                f" {', '.join(told)}"
+                f" {', '.join(expected)}"
             )
 
 

@@ -50,18 +50,18 @@ def bare_arithmetic(state, split, params):
     """The same networks, losses and optimisers on one ready batch: what no loop can do without."""
     real, labels = next(batches(split, params.batch_size, 0, 0))
     z = torch.randn(params.batch_size, params.latent_dim)
-    asked = torch.randint(0, 10, (params.batch_size,))
+    fake_labels = torch.randint(0, 10, (params.batch_size,))
     G, D = state.generator, state.discriminator
 
     def turn():
         for _ in range(STEPS):
-            fake = G(z, asked)
-            loss = non_saturating_d(D(real, labels), D(fake.detach(), asked))
+            fake = G(z, fake_labels)
+            loss = non_saturating_d(D(real, labels), D(fake.detach(), fake_labels))
             state.optimizer_d.zero_grad(set_to_none=True)
             loss.backward()
             state.optimizer_d.step()
             D.requires_grad_(False)
-            loss = non_saturating_g(None, D(fake, asked))
+            loss = non_saturating_g(None, D(fake, fake_labels))
             state.optimizer_g.zero_grad(set_to_none=True)
             loss.backward()
             state.optimizer_g.step()
@@ -79,7 +79,8 @@ def seconds(turn):
 def compare(a, b, turns=TURNS):
     """Median over the turns of time(a) / time(b), with the smallest and the largest; one turn of
     each is a warm-up."""
-    a(), b()
+    a()
+    b()
     ratios = [seconds(a) / seconds(b) for _ in range(turns)]
     return statistics.median(ratios), min(ratios), max(ratios)
 
@@ -119,17 +120,16 @@ def profiles(split):
         for name, (params, objective) in cases.items():
             state = states[name]
             state.position.images = 10**6
+            stream = batches(split, params.batch_size, 0, turn)
             begun = time.perf_counter()
-            for real, labels in itertools.islice(batches(split, params.batch_size, 0, turn), STEPS):
+            for real, labels in itertools.islice(stream, STEPS):
                 step(state, real, labels, params, objective)
                 update_ema(state, params)
             if turn:
                 rates[name].append(STEPS * params.batch_size / (time.perf_counter() - begun))
-    for name, found in rates.items():
-        print(
-            f"{name}: {statistics.median(found):,.0f} images/s ({min(found):,.0f} to"
-            f" {max(found):,.0f})"
-        )
+    for name, values in rates.items():
+        median = statistics.median(values)
+        print(f"{name}: {median:,.0f} images/s ({min(values):,.0f} to {max(values):,.0f})")
     return [statistics.median(rates[name]) for name in cases]
 
 

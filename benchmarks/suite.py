@@ -11,6 +11,7 @@ import sysconfig
 import tempfile
 import time
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,47 +53,56 @@ def kind_of(words: list[str]) -> str | None:
     line = " ".join(words)
     if "mlflow" in line and ("server" in words or "serve" in words or "ui" in words):
         return "MLflow server"
-    return next(
-        (kind for word, kind in PROGRAMS.items() if any(word in each for each in words[:4])), None
-    )
+    first_words = " ".join(words[:4])
+    return next((kind for program, kind in PROGRAMS.items() if program in first_words), None)
+
+
+@dataclass
+class Costs:
+    """What the events of a trace add up to."""
+
+    files: dict[str, Counter] = field(default_factory=lambda: defaultdict(Counter))
+    busy: Counter = field(default_factory=Counter)  # seconds of processor time, by file
+    seconds: Counter = field(default_factory=Counter)  # by cause
+    times: Counter = field(default_factory=Counter)  # by cause
+
+    def add(self, event: dict) -> None:
+        name = event.get("name", "")
+        file = name.split("::")[0]
+        if event["event"] == "phase":
+            self.files[file]["seconds"] += event["seconds"]
+            self.files[file]["tests"] += event["phase"] == "call"
+        elif event["event"] == "busy":
+            self.busy[file] += event["seconds"]
+        elif event["event"] == "import":
+            self.seconds[f"import {name}"] += event["seconds"]
+            self.times[f"import {name}"] += 1
+        elif event["event"] == "seconds":
+            self.seconds[event["what"]] += event["seconds"]
+            self.times[event["what"]] += event["what"] != "migrating"
+        elif event["event"] == "process":
+            self.times["Python interpreter"] += 1
+        if event["event"] in ("process", "started") and (kind := kind_of(event["words"])):
+            self.times[kind] += event["event"] == ("process" if kind in PYTHON else "started")
 
 
 def summarized(trace: Path, wall: float) -> str:
-    events = [json.loads(line) for line in trace.read_text().splitlines()]
-    by_file, busy, causes, counts = defaultdict(Counter), Counter(), Counter(), Counter()
-    for e in events:
-        if e["event"] == "phase":
-            by_file[e["name"].split("::")[0]][e["phase"]] += e["seconds"]
-            by_file[e["name"].split("::")[0]]["tests"] += e["phase"] == "call"
-        elif e["event"] == "busy":
-            busy[e["name"].split("::")[0]] += e["seconds"]
-        elif e["event"] == "import":
-            causes[f"import {e['name']}"] += e["seconds"]
-            counts[f"import {e['name']}"] += 1
-        elif e["event"] == "seconds":
-            causes[e["what"]] += e["seconds"]
-            counts[e["what"]] += e["what"] != "migrating"
-        elif e["event"] == "process":
-            counts["Python interpreter"] += 1
-        if kind := kind_of(e["words"]) if e["event"] in ("process", "started") else None:
-            counts[kind] += e["event"] == ("process" if kind in PYTHON else "started")
-    total = lambda each: each["setup"] + each["call"] + each["teardown"]  # noqa: E731
+    costs = Costs()
+    for line in trace.read_text().splitlines():
+        costs.add(json.loads(line))
+    total = sum(costs.files.values(), Counter())
     lines = [f"{wall:.0f} s", "", "| file | tests | seconds | of them busy |", "|---|---|---|---|"]
-    for name, each in sorted(by_file.items(), key=lambda pair: -total(pair[1])):
+    for name, cost in sorted(costs.files.items(), key=lambda pair: -pair[1]["seconds"]):
+        busy = costs.busy[name]
         lines.append(
-            f"| {Path(name).name} | {each['tests']} | {total(each):.0f} | {busy[name]:.0f} |"
+            f"| {Path(name).name} | {cost['tests']} | {cost['seconds']:.0f} | {busy:.0f} |"
         )
-    everything = sum(total(each) for each in by_file.values())
-    lines += [
-        (
-            f"| all | {sum(e['tests'] for e in by_file.values())} | {everything:.0f} |"
-            f" {sum(busy.values()):.0f} |"
-        ),
-        "",
-    ]
+    busy = sum(costs.busy.values())
+    lines += [f"| all | {total['tests']} | {total['seconds']:.0f} | {busy:.0f} |", ""]
     lines += ["| cause | times | seconds, over all processes |", "|---|---|---|"]
-    for name in sorted(counts | causes, key=lambda n: (-causes[n], -counts[n])):
-        lines.append(f"| {name} | {counts[name]} | {causes[name]:.0f} |")
+    causes = costs.times | costs.seconds
+    for name in sorted(causes, key=lambda name: (-costs.seconds[name], -costs.times[name])):
+        lines.append(f"| {name} | {costs.times[name]} | {costs.seconds[name]:.0f} |")
     return "\n".join(lines)
 
 

@@ -39,14 +39,12 @@ def hanging_server():
 
 
 def copier_of(run):
+    """The process that follows this run, once it is there."""
     while True:
-        found = [
-            p
-            for p in psutil.process_iter(["cmdline"])
-            if "--follow" in (p.info["cmdline"] or []) and str(run.folder) in p.info["cmdline"]
-        ]
-        if found:
-            return found[0]
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            if "--follow" in words and str(run.folder) in words:
+                return process
         time.sleep(0.1)
 
 
@@ -55,52 +53,66 @@ def windows(run, params, folder):
     points are logged."""
     split = load_split(folder, "train", params.subset)
     validation = load_split(folder, "validation", 500)
-    state, begun, seen = TrainingState(params), None, 0
+    state = TrainingState(params)
+    begun, images = None, 0
     for record in loop.train(state, split, validation, params, run.folder):
         run.log_metrics(record.metrics, record.images)
         if begun is None or time.perf_counter() - begun >= WINDOW:
             if begun is not None:
-                yield record.images - seen, time.perf_counter() - begun
-            begun, seen = time.perf_counter(), record.images
+                yield record.images - images, time.perf_counter() - begun
+            begun = time.perf_counter()
+            images = record.images
+
+
+def make_project(root):
+    for name in ("notebooks", "params"):
+        (root / name).mkdir()
+    (root / "pyproject.toml").touch()
+
+
+def measure(run, params, data_folder):
+    """Images a second of PAIRS windows with the copier at work, of as many with it stopped; its
+    share of a core while it was at work."""
+    run.follow()
+    copier = copier_of(run)
+    time.sleep(15)  # its start: imports
+    before = sum(copier.cpu_times()[:2])
+    began = time.monotonic()
+    is_active = False
+    rates = {True: [], False: []}
+    copier.suspend()
+    for images, seconds in windows(run, params, data_folder):
+        rates[is_active].append(images / seconds)
+        is_active = not is_active
+        copier.send_signal(signal.SIGCONT if is_active else signal.SIGSTOP)
+        if len(rates[True]) == PAIRS:
+            break
+    used = sum(copier.cpu_times()[:2]) - before
+    lasted = (time.monotonic() - began) / 2
+    copier.kill()
+    return rates[True], rates[False], used / lasted
 
 
 def main():
-    server, data_folder = hanging_server(), project_root() / "data"
+    data_folder = project_root() / "data"
     params = Params(
         subset=2048, epochs=100_000, val_samples=100, checkpoint_seconds=30.0, frechet_weight=0.0
     )
-    rates = {True: [], False: []}
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        for name in ("notebooks", "params"):
-            (root / name).mkdir()
-        (root / "pyproject.toml").touch()
-        os.chdir(root)
+    with hanging_server(), tempfile.TemporaryDirectory() as temporary:
+        make_project(Path(temporary))
+        os.chdir(temporary)
         run = Run.create(params, name="hanging", notebooks=())
-        run.follow()
-        copier = copier_of(run)
-        time.sleep(15)  # its start: imports
-        before, began, active = sum(copier.cpu_times()[:2]), time.monotonic(), False
-        copier.suspend()
-        for images, seconds in windows(run, params, data_folder):
-            rates[active].append(images / seconds)
-            active = not active
-            copier.send_signal(signal.SIGCONT if active else signal.SIGSTOP)
-            if len(rates[True]) == PAIRS:
-                break
-        used, lasted = sum(copier.cpu_times()[:2]) - before, (time.monotonic() - began) / 2
-        copier.kill()
+        at_work, stopped, share = measure(run, params, data_folder)
         run.finish("KILLED")
         while not Lock(run.folder / "sync.lock").is_free():
             time.sleep(0.1)
-    server.close()
-    ratios = [a / b for a, b in zip(rates[True], rates[False], strict=False)]
+    ratios = [a / b for a, b in zip(at_work, stopped, strict=False)]
     print(f"{torch.get_num_threads()} threads; {PAIRS} pairs of windows of {WINDOW:.0f} s")
     print(
         f"images/s with the copier at a hanging server / without: {statistics.median(ratios):.4f}"
         f" ({min(ratios):.3f} to {max(ratios):.3f})"
     )
-    print(f"the copier's processor time while at work: {100 * used / lasted:.2f} % of one core")
+    print(f"the copier's processor time while at work: {100 * share:.2f} % of one core")
 
 
 if __name__ == "__main__":

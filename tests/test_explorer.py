@@ -479,7 +479,7 @@ def shipped():
 @pytest.fixture(scope="module")
 def twin(data_dir, tmp_path_factory):
     """The report of the shipped model, on disk."""
-    return page_benchmark.made(tmp_path_factory.mktemp("twin") / "showcase")
+    return page_benchmark.write_page(tmp_path_factory.mktemp("twin") / "showcase")
 
 
 PIXELS = (

@@ -16,9 +16,11 @@ from copies import differences
 
 from fashion_gan.catalog import comparison
 from fashion_gan.catalog.runs import find_run
+from fashion_gan.config.params import announce
+from fashion_gan.errors import UserError
 from fashion_gan.pipeline import engine
 from fashion_gan.runs.run import Run
-from fashion_gan.sweeps.spec import base_of, points_of, read_sweep
+from fashion_gan.sweeps.spec import Sweep, base_of, points_of, read_sweep
 from fashion_gan.tracking.client import make_client
 
 pytestmark = [pytest.mark.timeout(600)]
@@ -304,6 +306,24 @@ def test_no_point_is_drawn_twice(ray, project, space, drawn):
     assert others == drawn
     wide = read_sweep(written(project, space={"lr_g": {"log": ["1e-4", "1e-3"]}}, trials=20))
     assert len({point["lr_g"] for point in points_of(wide, base_of(wide))}) == 21
+
+
+def test_a_sweep_with_older_names_of_parameters_goes_on(project, capsys):
+    """From its file, and from what an older version kept of it."""
+    announce.cache_clear()
+    older = {"set": {"penalty_every": "4"}, "space": {"feature_loss": {"range": ["1.0", "2.0"]}}}
+    sweep = read_sweep(written(project, **older))
+    assert sweep.set == {"penalty_interval": "4"}
+    assert sweep.space == {"frechet_weight": {"range": ["1.0", "2.0"]}}
+    assert base_of(sweep).params.penalty_interval == 4
+    assert "penalty_every is called penalty_interval now" in capsys.readouterr().err
+    assert Sweep(**(sweep.model_dump() | older)) == sweep
+    older["set"]["frechet_weight"] = "3"
+    with pytest.raises(UserError, match="frechet_weight is in the space and in set; keep one"):
+        read_sweep(written(project, **older))
+    older["space"]["frechet_weight"] = {"choice": ["1.0"]}
+    with pytest.raises(UserError, match="frechet_weight is given twice"):
+        read_sweep(written(project, **older))
 
 
 @pytest.mark.parametrize(

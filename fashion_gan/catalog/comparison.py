@@ -8,18 +8,10 @@ from typing import Any
 from fashion_gan.catalog.runs import find_run
 from fashion_gan.config.params import Params, meta
 from fashion_gan.errors import UserError
+from fashion_gan.metrics.distances import FIGURES
 from fashion_gan.runs.run import Run, all_runs
 
-BETTER = {  # 1: higher is better; -1: lower
-    "distance": -1,
-    "kernel_distance": -1,
-    "precision": 1,
-    "recall": 1,
-    "density": 1,
-    "coverage": 1,
-    "label_accuracy": 1,
-    "unevenness": -1,
-}
+BETTER = {name: sign for name, (_, sign) in FIGURES.items()}  # 1: higher is better; -1: lower
 ENDS = {"FINISHED": "finished", "KILLED": "stopped early", "FAILED": "failed", "RUNNING": "running"}
 Groups = dict[str, list[Run]]
 Figures = dict[str, dict[str, tuple[float, float | None] | None]]
@@ -28,31 +20,28 @@ Figures = dict[str, dict[str, tuple[float, float | None] | None]]
 def measured(names: str) -> list[Run]:
     """The runs of these names, with commas between; of none the newest three that were measured.
     Raises UserError for a run without scores, and for fewer than two."""
-    compared = [find_run(n.strip()) for n in names.split(",") if n.strip()] or [
-        run for run in all_runs() if run.read_json("scores")
-    ][-3:]
-    for run in compared:
+    stripped = [name.strip() for name in names.split(",")]
+    runs = [find_run(name) for name in stripped if name]
+    runs = runs or [run for run in all_runs() if run.read_json("scores")][-3:]
+    for run in runs:
         if not run.read_json("scores"):
             raise UserError(
                 f"run {run.name} has no scores; measure it: fashion-gan resume {run.name}, or leave"
                 " it out"
             )
-    if len(compared) < 2:
-        raise UserError(f"{len(compared)} measured runs; name two or more, with commas between")
-    return compared
+    if len(runs) < 2:
+        raise UserError(f"{len(runs)} measured runs; name two or more, with commas between")
+    return runs
 
 
-def grouped(compared: list[Run]) -> Groups:
+def grouped(runs: list[Run]) -> Groups:
     """Groups by name, "a = b = c"."""
-    trained_by = [
-        name
-        for name in Params.model_fields
-        if (meta(name)["frozen"] and name != "seed") or name in ("epochs", "max_minutes")
-    ]
+    recipe = [name for name in Params.model_fields if meta(name)["frozen"] and name != "seed"]
+    recipe += ["epochs", "max_minutes"]
     groups: dict[str, list[Run]] = {}
-    for run in compared:
+    for run in runs:
         values = Params().model_dump() | run.info["params"]
-        groups.setdefault(json.dumps([values[name] for name in trained_by]), []).append(run)
+        groups.setdefault(json.dumps([values[name] for name in recipe]), []).append(run)
     return {" = ".join(run.name for run in group): group for group in groups.values()}
 
 
@@ -62,35 +51,38 @@ def figures_of(groups: Groups) -> Figures:
 
 
 def _figure_of(group: list[Run], key: str) -> tuple[float, float | None] | None:
-    """The spread is that over the seeds; of one seed that over its draws, where there were
-    several."""
+    """Mean and standard deviation over the seeds; with one seed over its draws, if several."""
     scores = [run.read_json("scores") for run in group]
-    if any(each.get(key) is None for each in scores):
+    values = [run_scores.get(key) for run_scores in scores]
+    if None in values:
         return None
-    values = [each[key] for each in scores]
-    seeds = {run.info["params"]["seed"] for run in group}
-    return statistics.mean(values), (
-        statistics.stdev(values) if len(seeds) > 1 else scores[0].get("spread", {}).get(key)
-    )
+    if len({run.info["params"]["seed"] for run in group}) > 1:
+        return statistics.mean(values), statistics.stdev(values)
+    return statistics.mean(values), scores[0].get("spread", {}).get(key)
 
 
-def best_of(found: Figures) -> dict[str, str]:
+def best_of(figures: Figures) -> dict[str, str]:
     """By figure the group that is better than every other one by more than the largest spread; only
     where there is one."""
     best = {}
     for key, sign in BETTER.items():
-        there = {name: figures[key] for name, figures in found.items() if figures[key]}
-        first, *others = sorted(there, key=lambda name: -sign * there[name][0]) or [""]
-        spread = max((value[1] or 0.0 for value in there.values()), default=0.0)
-        if others and min(abs(there[first][0] - there[name][0]) for name in others) > spread:
+        values = {name: group[key] for name, group in figures.items() if group[key]}
+        if len(values) < 2:
+            continue
+        first, second, *_ = sorted(values, key=lambda name: -sign * values[name][0])
+        spread = max(deviation or 0.0 for _, deviation in values.values())
+        if abs(values[first][0] - values[second][0]) > spread:
             best[key] = first
     return best
 
 
 def format_score(figure: tuple[float, float | None] | None, best: bool) -> str:
     """A figure in words, with a star where it is the best."""
-    spread = f" ± {figure[1]:.4f}" if figure and figure[1] is not None else ""
-    return f"{figure[0]:.4f}{spread}" + "*" * best if figure else "–"
+    if not figure:
+        return "–"
+    mean, deviation = figure
+    spread = "" if deviation is None else f" ± {deviation:.4f}"
+    return f"{mean:.4f}{spread}" + "*" * best
 
 
 def open_sweep(run: Run, name: str) -> Run:
@@ -98,49 +90,48 @@ def open_sweep(run: Run, name: str) -> Run:
     there is none."""
     if run.read_json("sweep"):
         return run
-    sweeps = (
-        [find_run(name)] if name else [each for each in all_runs() if each.read_json("sweep")][-1:]
-    )
-    if not sweeps or not sweeps[0].read_json("sweep"):
+    candidates = [find_run(name)] if name else all_runs()
+    sweeps = [candidate for candidate in candidates if candidate.read_json("sweep")]
+    if not sweeps:
         raise UserError(
             "there is no sweep of this name; make one with: fashion-gan sweep"
             " params/sweeps/width.yaml"
         )
-    return sweeps[0]
+    return sweeps[-1]
 
 
 def trials(sweep: Run) -> list[Run]:
     """The runs of a sweep in the order of their numbers."""
-    return sorted(
-        (run for run in all_runs() if run.info["tags"].get("within") == sweep.info["uuid"]),
-        key=lambda run: run.name,
-    )
+    uuid = sweep.info["uuid"]
+    runs = [run for run in all_runs() if run.info["tags"].get("within") == uuid]
+    return sorted(runs, key=lambda run: run.name)
 
 
 def rows(sweep: Run) -> list[dict[str, Any]]:
     """A row a trial: its name, point (the same for trials that differ in the seed alone), whether
     that is the base's own setting, parameters of the space, seed, end, epochs, images seen, and the
     lowest value of the metric."""
-    told, found = sweep.read_json("sweep"), []
-    names, base = list(told["space"]), sweep.info["params"]
-    for run in trials(sweep):
-        setting = {name: run.info["params"][name] for name in names}
-        values, images = run.series(told["metric"])[1], run.series("images")[1]
-        row = {
-            "trial": run.name,
-            "point": ", ".join(f"{n} {shown(v)}" for n, v in setting.items()),
-        } | setting
-        row |= {
-            "base": setting == {name: base[name] for name in names},
-            "seed": run.info["params"]["seed"],
-        }
-        row |= {
-            "end": ENDS[run.info["status"]],
-            "epochs": len(values),
-            "images": int(images[-1]) if images else 0,
-        }
-        found.append(row | {told["metric"]: min(values, default=float("nan"))})
-    return found
+    spec = sweep.read_json("sweep")
+    base = {name: sweep.info["params"][name] for name in spec["space"]}
+    return [_row(trial, base, spec["metric"]) for trial in trials(sweep)]
+
+
+def _row(trial: Run, base: dict[str, Any], metric: str) -> dict[str, Any]:
+    params = trial.info["params"]
+    setting = {name: params[name] for name in base}
+    values = trial.series(metric)[1]
+    images = trial.series("images")[1]
+    return {
+        "trial": trial.name,
+        "point": ", ".join(f"{name} {shown(value)}" for name, value in setting.items()),
+        **setting,
+        "base": setting == base,
+        "seed": params["seed"],
+        "end": ENDS[trial.info["status"]],
+        "epochs": len(values),
+        "images": int(images[-1]) if images else 0,
+        metric: min(values, default=float("nan")),
+    }
 
 
 def shown(value: Any) -> str:
@@ -155,22 +146,17 @@ def verdict(points: dict[str, list[float]], base: str) -> str:
         return "The base's own setting was not trained to the end: nothing to compare with."
     if len(points) == 1:
         return "Only the base's own setting was trained to the end: nothing to compare it with."
-    best = min(points, key=lambda name: statistics.mean(points[name]))
-    ours, theirs = points[best], points[base]
+    means = {name: statistics.mean(values) for name, values in points.items()}
+    best = min(means, key=means.get)
     if best == base:
-        return f"No point is better than the base's own ({base}: {statistics.mean(theirs):.4f})."
-    words = (
-        f"{best}: {statistics.mean(ours):.4f}; the base's own, {base}:"
-        f" {statistics.mean(theirs):.4f}"
-    )
-    if min(len(ours), len(theirs)) < 2:
+        return f"No point is better than the base's own ({base}: {means[base]:.4f})."
+    words = f"{best}: {means[best]:.4f}; the base's own, {base}: {means[base]:.4f}"
+    if min(len(points[best]), len(points[base])) < 2:
         return (
             f"Not shown: {words}, but with one seed there is no spread to hold the difference"
             " against."
         )
-    spread = max(statistics.stdev(ours), statistics.stdev(theirs))
-    better = statistics.mean(theirs) - statistics.mean(ours) > spread
-    return (
-        f"{'Better' if better else 'Not shown to be better'}: {words}; spread over seeds"
-        f" {spread:.4f}."
-    )
+    spread = max(statistics.stdev(points[best]), statistics.stdev(points[base]))
+    is_better = means[base] - means[best] > spread
+    claim = "Better" if is_better else "Not shown to be better"
+    return f"{claim}: {words}; spread over seeds {spread:.4f}."

@@ -43,9 +43,7 @@ def find_generator(where: str, own: Path | None = None) -> Model:
 def _find_auto(own: Path | None) -> Model:
     if own and (own / GENERATOR).exists():
         return load_generator(own / GENERATOR, source=f"this run, {own.name}")
-    newest = newest_finished()
-    if newest:
-        return load_generator(
-            newest.folder / GENERATOR, source=f"the newest finished run, {newest.name}"
-        )
+    if newest := newest_finished():
+        source = f"the newest finished run, {newest.name}"
+        return load_generator(newest.folder / GENERATOR, source=source)
     return load_generator(SHIPPED, source="the generator shipped with the project")

@@ -58,15 +58,20 @@ def open_run(params: Params, kind: str) -> Run:
     return run
 
 
+def lock_run(run: Run) -> None:
+    """Raises UserError where another process works on it."""
+    run.lock.acquire(
+        f"run {run.name} is being worked on by another process; wait for it, or stop it"
+    )
+
+
 def _tracked_run(params: Params) -> Run:
     if params.run_name:
         run = find_run(params.run_name)
     else:
         command = "open notebooks/02_train.ipynb"
         run = Run.create(params, profile="notebook", notebooks=("02_train",), command=command)
-    run.lock.acquire(
-        f"run {run.name} is being worked on by another process; wait for it, or stop it"
-    )
+    lock_run(run)
     run.update(status="RUNNING")
     run.follow()
     return run
@@ -75,11 +80,7 @@ def _tracked_run(params: Params) -> Run:
 def _scratch_run(params: Params, kind: str) -> Run:
     run = Run(project_root() / "reports" / "scratch" / kind)
     shutil.rmtree(run.folder, ignore_errors=True)
-    record = {
-        "schema": SCHEMA,
-        "name": f"scratch/{kind}",
-        "params": params.model_dump(),
-        "status": "SCRATCH",
-    }
+    values = params.model_dump()
+    record = {"schema": SCHEMA, "name": f"scratch/{kind}", "params": values, "status": "SCRATCH"}
     write_json(run.folder / "run.json", record)
     return run

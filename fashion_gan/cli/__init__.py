@@ -73,9 +73,20 @@ class Between(click.ParamType):
         return number
 
 
-def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+def make_command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Makes a function a command of COMMANDS."""
     return click.command(name, help=COMMANDS[name])
+
+
+def text_option(name: str, help: str, metavar: str | None = None, default: str = "") -> Callable:
+    return click.option(name, default=default, metavar=metavar, help=help)
+
+
+def number_option(
+    name: str, default: float, low: float, high: float, help: str | None = None
+) -> Callable:
+    """An option that holds a number of its default's type."""
+    return click.option(name, type=Between(type(default), low, high), default=default, help=help)
 
 
 overrides_option = click.option(

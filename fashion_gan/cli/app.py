@@ -6,9 +6,8 @@ import sys
 
 import click
 
-from fashion_gan.cli import Between
-from fashion_gan.cli import command as make_command
-from fashion_gan.cli.lab import check_port, port_type
+from fashion_gan.cli import make_command, number_option
+from fashion_gan.cli.lab import check_port
 from fashion_gan.config.settings import project_root
 
 # Voilà's template links a style sheet elsewhere; a page that is for this machine asks nobody else.
@@ -16,13 +15,10 @@ POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-an
 
 
 @make_command("app")
-@click.option("--port", type=port_type, default=8866)
+@number_option("--port", 8866, 1, 65_535)
 @click.option("--no-browser", is_flag=True, help="only serve")
-@click.option(
-    "--idle",
-    type=Between(int, 1, 86_400),
-    default=60,
-    help="seconds that a kernel lives on without its page (default: 60)",
+@number_option(
+    "--idle", 60, 1, 86_400, "seconds that a kernel lives on without its page (default: 60)"
 )
 def command(port: int, no_browser: bool, idle: int) -> None:
     check_port(port, "app")

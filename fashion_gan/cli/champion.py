@@ -1,6 +1,6 @@
 """fashion-gan champion"""
 
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command
 from fashion_gan.config.settings import shown_uri
 from fashion_gan.errors import UserError
 from fashion_gan.tracking.client import (

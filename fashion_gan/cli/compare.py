@@ -8,7 +8,7 @@ import click
 
 from fashion_gan.catalog.comparison import format_score
 from fashion_gan.catalog.runs import find_run
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command, text_option
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
@@ -25,19 +25,16 @@ def show(compared: dict[str, Any]) -> None:
         print(f"{number}: {name}")
     print(f"{'':18}" + "".join(f"{number:>22}" for number in range(1, len(groups) + 1)))
     for key in figures[groups[0]]:
-        line = f"{key:18}"
-        for name in groups:
-            cell = format_score(figures[name][key], best.get(key) == name)
-            line += f"{cell if cell.endswith('*') else cell + ' ':>22}"
-        print(line)
+        cells = [format_score(figures[name][key], best.get(key) == name) for name in groups]
+        # a star stands beside the figure, so that all figures end in one column
+        aligned = [cell if cell.endswith("*") else f"{cell} " for cell in cells]
+        print(f"{key:18}" + "".join(f"{cell:>22}" for cell in aligned))
     print("* better than every other one by more than the spread")
 
 
 @make_command("compare")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-@click.option(
-    "--html", default="", metavar="FOLDER", help="keep the notebook and its page in a new folder"
-)
+@text_option("--html", "keep the notebook and its page in a new folder", "FOLDER")
 def command(runs: tuple[str, ...], html: str) -> None:
     root = project_root()
     folder = Path(html).resolve() if html else root / "reports" / "scratch" / "compare"

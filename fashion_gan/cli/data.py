@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command
 from fashion_gan.config.settings import working_root
 from fashion_gan.files import read_json
 

@@ -13,16 +13,8 @@ from typing import Any
 
 import click
 
-from fashion_gan.cli import command as make_command
-from fashion_gan.config.settings import (
-    find_project,
-    is_server,
-    read_settings,
-    s3_endpoint,
-    shown_uri,
-    tracking_uri,
-    working_root,
-)
+from fashion_gan.cli import make_command
+from fashion_gan.config import settings
 from fashion_gan.errors import UserError
 from fashion_gan.tracking.client import experiment, import_mlflow, make_client, short_message
 
@@ -33,8 +25,8 @@ CLOCK_SECONDS = 5  # the server tells its time in whole seconds
 def check_data() -> str:
     from fashion_gan.data.datasets import verify_files
 
-    if found := verify_files(working_root() / "data"):
-        raise UserError(f"{'; '.join(found)}; run: make data")
+    if problems := verify_files(settings.working_root() / "data"):
+        raise UserError(f"{'; '.join(problems)}; run: make data")
     return "Fashion-MNIST is there, all four files by their digests"
 
 
@@ -44,16 +36,14 @@ def check_device() -> str:
     from fashion_gan.training.device import pick_device
 
     device = pick_device()
-    name = (
-        torch.cuda.get_device_name()
-        if device.type == "cuda"
-        else f"{torch.get_num_threads()} threads"
-    )
+    name = f"{torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name()
     return f"{device.type} ({name}), torch {torch.__version__}"
 
 
 def check_disk() -> str:
-    free = shutil.disk_usage(working_root()).free / 1e9
+    free = shutil.disk_usage(settings.working_root()).free / 1e9
     if free < FREE_GB:
         raise UserError(
             f"{free:.1f} GB are free; a run can fail on a full disk: free some space, or remove old"
@@ -66,53 +56,53 @@ def check_runs() -> str:
     from fashion_gan.runs.run import all_runs
     from fashion_gan.tracking import mlflow_sync
 
-    said: list[str] = []
-    mlflow_sync.close_vanished(said.append)
+    problems: list[str] = []
+    mlflow_sync.close_vanished(problems.append)
     runs = all_runs()
-    going = [run for run in runs if run.info["status"] == "RUNNING"]
-    elsewhere = [f"{run.name} ({run.info['host']})" for run in going if run.lock.is_free()]
+    running = [run for run in runs if run.info["status"] == "RUNNING"]
+    ended = [run for run in runs if run not in running]
+    elsewhere = [f"{run.name} ({run.info['host']})" for run in running if run.lock.is_free()]
     if elsewhere:
-        said.append(
+        problems.append(
             f"say RUNNING on other machines: {', '.join(elsewhere)}; if one is gone: fashion-gan"
             " resume RUN"
         )
-    behind = [
-        run.name
-        for run in runs
-        if run not in going and run.copy(shown_uri()).get("closed") != run.info.get("ended")
-    ]
+    behind = []
+    for run in ended:
+        if run.copy(settings.shown_uri()).get("closed") != run.info.get("ended"):
+            behind.append(run.name)
     if behind:
-        said.append(
+        problems.append(
             f"{len(behind)} not level in MLflow ({', '.join(behind[-3:])}); run: fashion-gan sync"
             " --all"
         )
-    if said:
-        raise UserError("; ".join(said))
-    return f"{len(runs)} runs, {len(going)} going on, none vanished, all level in MLflow"
+    if problems:
+        raise UserError("; ".join(problems))
+    return f"{len(runs)} runs, {len(running)} going on, none vanished, all level in MLflow"
 
 
 def check_reachable() -> str:
     import requests
 
     import_mlflow()  # sets the login that the checks below use
-    if not is_server():
-        return f"the local store {shown_uri()}"
-    address = tracking_uri().rstrip("/")
+    uri = settings.shown_uri()
+    if not settings.is_server():
+        return f"the local store {uri}"
+    address = settings.tracking_uri().rstrip("/")
     try:
         requests.get(f"{address}/health", timeout=5).raise_for_status()
     except requests.RequestException as error:
-        what = (
-            "does not answer" if error.response is None else f"answers {error.response.status_code}"
-        )
+        answer = error.response
+        words = "does not answer" if answer is None else f"answers {answer.status_code}"
         raise UserError(
-            f"MLflow at {shown_uri()} {what}; start it (make server), or unset MLFLOW_TRACKING_URI"
+            f"MLflow at {uri} {words}; start it (make server), or unset MLFLOW_TRACKING_URI"
         ) from None
-    return f"{shown_uri()} answers"
+    return f"{uri} answers"
 
 
 def has_store() -> bool:
     """Whether there is an MLflow store to try: a server, or a project that may have its own."""
-    return is_server() or find_project() is not None
+    return settings.is_server() or settings.find_project() is not None
 
 
 def check_login() -> str | None:
@@ -125,15 +115,14 @@ def check_login() -> str | None:
     except MlflowException as error:
         code = error.get_http_status_code()
         if code in (401, 403):
-            advice = (
-                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in the environment or"
-                " .env.local"
-            )
-            raise UserError(f"MLflow refuses the login ({code}); {advice}") from None
+            raise UserError(
+                f"MLflow refuses the login ({code}); set MLFLOW_TRACKING_USERNAME and"
+                " MLFLOW_TRACKING_PASSWORD, in the environment or .env.local"
+            ) from None
         raise UserError(
             f"MLflow answers {short_message(error)}; look at its log: docker compose logs mlflow"
         ) from None
-    return "accepted" if is_server() else "none needed"
+    return "accepted" if settings.is_server() else "none needed"
 
 
 def check_artifacts() -> str | None:
@@ -142,25 +131,25 @@ def check_artifacts() -> str | None:
         return None
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    word = uuid.uuid4().hex
+    token = uuid.uuid4().hex
     with tempfile.TemporaryDirectory() as folder:
-        path, back = Path(folder) / f"doctor-{word}.txt", Path(folder) / "back"
+        path = Path(folder) / f"doctor-{token}.txt"
+        back = Path(folder) / "back"
         back.mkdir()
-        path.write_text(word)
+        path.write_text(token)
         try:
-            place = experiment(make_client()).artifact_location
-            repository = get_artifact_repository(
-                f"{place}/doctor-{word}", tracking_uri=tracking_uri()
-            )
+            uri = f"{experiment(make_client()).artifact_location}/doctor-{token}"
+            repository = get_artifact_repository(uri, tracking_uri=settings.tracking_uri())
             repository.log_artifact(str(path))
-            same = Path(repository.download_artifacts(path.name, str(back))).read_text() == word
+            copy = Path(repository.download_artifacts(path.name, str(back)))
+            is_same = copy.read_text() == token
             repository.delete_artifacts(path.name)
         except Exception as error:  # whatever a server, a store or a disk answers
             raise UserError(
                 f"not written and read back ({short_message(error)}); look at: docker compose"
                 " logs mlflow store"
             ) from None
-    if not same:
+    if not is_same:
         raise UserError(
             "read back otherwise than written; look at: docker compose logs mlflow store"
         )
@@ -174,23 +163,24 @@ def check_keys() -> str | None:
 
     from fashion_gan.tracking.storage import Bucket
 
-    known = read_settings()
-    if not is_server() or not {"S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET"} <= known.keys():
+    values = settings.read_settings()
+    names = ("S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+    if not settings.is_server() or not all(name in values for name in names):
         return None
-    endpoint, word = s3_endpoint(known), uuid.uuid4().hex
+    name, access_key, secret_key = (values[name] for name in names)
+    endpoint = settings.s3_endpoint(values)
+    token = uuid.uuid4().hex
     try:
-        bucket = Bucket(
-            known["S3_BUCKET"], endpoint, known["S3_ACCESS_KEY"], known["S3_SECRET_KEY"]
-        )
-        bucket.write(f"doctor/{word}", word.encode())
-        same = bucket.read(f"doctor/{word}") == word.encode()
-        bucket.delete(f"doctor/{word}")
+        bucket = Bucket(name, endpoint, access_key, secret_key)
+        bucket.write(f"doctor/{token}", token.encode())
+        is_same = bucket.read(f"doctor/{token}") == token.encode()
+        bucket.delete(f"doctor/{token}")
     except (BotoCoreError, ClientError, ValueError) as error:
         raise UserError(
             f"the store at {endpoint} refuses: {short_message(error)}; compare S3_ACCESS_KEY,"
             " S3_SECRET_KEY with the server's"
         ) from None
-    if not same:
+    if not is_same:
         raise UserError(
             f"the store at {endpoint} gave back other bytes; look at: docker compose logs store"
         )
@@ -206,24 +196,21 @@ def clock_difference(date: float, before: float, after: float) -> float:
 def check_clocks() -> str | None:
     import requests
 
-    if not is_server():
+    if not settings.is_server():
         return None
     # a busy server writes an old date: it makes one a second, when it comes to it
     for _ in range(5):
         before = time.time()
-        date = parsedate_to_datetime(
-            requests.get(f"{tracking_uri().rstrip('/')}/health", timeout=5).headers["Date"]
-        ).timestamp()
-        apart = clock_difference(date, before, time.time())
-        if abs(apart) <= CLOCK_SECONDS:
-            break
+        answer = requests.get(f"{settings.tracking_uri().rstrip('/')}/health", timeout=5)
+        date = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        difference = clock_difference(date, before, time.time())
+        if abs(difference) <= CLOCK_SECONDS:
+            return f"the server's is less than {CLOCK_SECONDS} s off"
         time.sleep(1)
-    else:
-        raise UserError(
-            f"the server's clock is {apart:+.0f} s off this one; set both by NTP, or points and"
-            " runs sort wrongly"
-        )
-    return f"the server's is less than {CLOCK_SECONDS} s off"
+    raise UserError(
+        f"the server's clock is {difference:+.0f} s off this one; set both by NTP, or points and"
+        " runs sort wrongly"
+    )
 
 
 # by name: the check, and what it needs to be well
@@ -264,11 +251,11 @@ def findings() -> Iterator[dict[str, Any]]:
 @click.option("--json", "as_json", is_flag=True, help="for programs")
 def command(as_json: bool) -> int:
     """Print all findings. Exit code 0 where nothing is at fault, else 1."""
-    every = []
+    shown = []
     for finding in findings():
-        every.append(finding)
+        shown.append(finding)
         if not as_json:
             print(f"{finding['state']:9}  {finding['check']:9}  {finding['words']}", flush=True)
     if as_json:
-        print(json.dumps(every, indent=1))
-    return int(any(finding["state"] == "fault" for finding in every))
+        print(json.dumps(shown, indent=1))
+    return int(any(finding["state"] == "fault" for finding in shown))

@@ -13,34 +13,29 @@ import numpy as np
 import torch
 
 from fashion_gan.catalog.generators import find_generator
-from fashion_gan.cli import Between
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command, number_option, text_option
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.data import readers
 from fashion_gan.data.datasets import dataset_dir, dataset_info
 from fashion_gan.errors import UserError
 from fashion_gan.files import write_json
+from fashion_gan.metrics.distances import FIGURES
 from fashion_gan.metrics.evaluator import Evaluator
 from fashion_gan.metrics.inception import inception
 from fashion_gan.models.feature_network import dataset_record
 from fashion_gan.models.latents import balanced_labels, sample_images
 from fashion_gan.models.serialization import GENERATOR, Model
 
-SHOWN = {
-    "distance": "Fréchet distance",
-    "kernel_distance": "kernel distance",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "label_accuracy": "label accuracy",
-    "unevenness": "unevenness of classes",
+SHOWN = {name: words for name, (words, _) in FIGURES.items()} | {
     "close_train": "close to training",
     "close_train_features": "close in features",
     "memorised": "memorised",
     "repeated": "repeated",
 }
+
+
+Images = tuple[torch.Tensor, torch.Tensor | None]  # and their labels
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class Subject:
             return Params()
         return Params(data_dir=str(dataset_dir(Params(), find_generator(self.like).params)))
 
-    def images(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    def images(self) -> Images | None:
         """The images that a file or a folder holds, at most 10,000; None for a run or a model,
         which draws its own."""
         path = Path(self.what)
@@ -81,40 +76,38 @@ class Subject:
         if info.is_packed:
             most = min(most, info.counts["validation"], info.counts["test"])
         if len(images) > most:
-            say(f"{len(images):,} images: the first {most:,} are measured")
+            log(f"{len(images):,} images: the first {most:,} are measured")
         has_labels = labels is not None and len(info.classes) > 1
         return images[:most], labels[:most] if has_labels else None
 
-    def samples(
-        self, model: Model, count: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    def samples(self, model: Model, count: int) -> Iterator[Images]:
         labels = balanced_labels(count, range(len(model.classes)))
         for seed in range(self.draws):
             images = sample_images(model.generator, count, seed, labels)
             yield images, labels if model.is_conditional else None
 
 
-def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)  # stdout is for the figures
+def log(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)  # stdout is for the figures
 
 
 def measure(subject: Subject, split: str, with_inception: bool) -> dict[str, Any]:
-    given = subject.images()
-    model = None if given else find_generator(subject.what)
+    held = subject.images()
+    model = None if held else find_generator(subject.what)
     subset = model.params["subset"] if model else 50_000
-    if given and len(given[0]) < readers.MOST:
-        say(
-            f"{len(given[0]):,} images; real images are measured at the same count, since figures"
+    if held and len(held[0]) < readers.MOST:
+        log(
+            f"{len(held[0]):,} images; real images are measured at the same count, since figures"
             " depend on it"
         )
     folder = dataset_dir(subject.params(), model and model.params)
-    evaluator = Evaluator(folder, subset, against=split, say=say)
-    if given:
-        scores, _ = evaluator.scores([given])
+    evaluator = Evaluator(folder, subset, against=split, say=log)
+    if held:
+        scores, _ = evaluator.scores([held])
     else:
         scores, _ = evaluator.scores(subject.samples(model, min(readers.MOST, evaluator.most)))
     if with_inception:
-        images = given[0] if given else next(subject.samples(model, readers.MOST))[0]
+        images, _ = held or next(subject.samples(model, readers.MOST))
         real = evaluator.splits[split].images[: len(images)]
         scores["inception"] = inception(images, real)
     scores["model"] = model.source if model else subject.what
@@ -124,31 +117,27 @@ def measure(subject: Subject, split: str, with_inception: bool) -> dict[str, Any
 
 def show(scores: dict[str, Any]) -> None:
     """The figures as a table for people."""
-    print(
-        f"{scores['model']}: {scores['draws']} × {scores['samples']:,} images, {scores['measure']}"
-    )
+    count = f"{scores['draws']} × {scores['samples']:,} images"
+    print(f"{scores['model']}: {count}, {scores['measure']}")
     print(f"{'':24}{'measured':>10}{'±':>9}{'real':>10}{'copies':>10}")
     for key, name in SHOWN.items():
-        if key not in scores:
-            continue
-        real = scores["real"][key]
-        if isinstance(scores[key], list):
-            share, low, high = (100 * value for value in scores[key])
-            interval = f"({low:.1f} to {high:.1f})"
-            print(f"{name:24}{share:9.1f}%{'':9}{100 * real[0]:9.1f}%{'':10}  {interval}")
-            continue
-        spread = f"{scores['spread'][key]:.4f}" if key in scores["spread"] else ""
-        copies = scores["copies"][key]
-        print(f"{name:24}{scores[key]:10.4f}{spread:>9}{real:10.4f}{copies:10.4f}")
+        if key in scores:
+            print(f"{name:24}" + _row(scores, key))
     print(f"as far from real images as {scores['like']}")
     for words in scores["warnings"] or ["no sign of memorising, repeating or uneven classes"]:
         print(words)
-    if "inception" in scores:
-        fid = scores["inception"]["fid"]
-        if fid is None:
-            print(f"no FID by Inception: {scores['inception']['why']}")
-        else:
-            print(f"FID by Inception: {fid:.2f}")
+    if fid := scores.get("inception"):
+        inception_words = f"no FID by Inception: {fid['why']}"
+        print(inception_words if fid["fid"] is None else f"FID by Inception: {fid['fid']:.2f}")
+
+
+def _row(scores: dict[str, Any], key: str) -> str:
+    value, real = scores[key], scores["real"][key]
+    if isinstance(value, list):  # a share with its interval
+        share, low, high = (100 * bound for bound in value)
+        return f"{share:9.1f}%{'':9}{100 * real[0]:9.1f}%{'':10}  ({low:.1f} to {high:.1f})"
+    spread = f"{scores['spread'][key]:.4f}" if key in scores["spread"] else ""
+    return f"{value:10.4f}{spread:>9}{real:10.4f}{scores['copies'][key]:10.4f}"
 
 
 def report(subject: Subject, html: str) -> dict[str, Any]:
@@ -157,43 +146,39 @@ def report(subject: Subject, html: str) -> dict[str, Any]:
     folder = Path(html).resolve()
     if folder.exists():
         raise UserError(f"--html {html} is there already; name a new folder")
-    given = subject.images()
-    model = None if given else find_generator(subject.what)
+    held = subject.images()
+    model = None if held else find_generator(subject.what)
     data_dir = dataset_dir(subject.params(), model and model.params)
     folder.mkdir(parents=True)
     try:
-        return _report_into(folder, subject, given, data_dir, html)
+        what = _keep_images(folder, held) if held else subject.what
+        params = Params(model=what, draws=subject.draws, data_dir=subject.params().data_dir)
+        command = f"fashion-gan evaluate {subject.what} --html {html}"
+        return _report_into(folder, params, data_dir, command)
     except BaseException:
         if not (folder / "notebooks").exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _report_into(
-    folder: Path,
-    subject: Subject,
-    given: tuple[torch.Tensor, torch.Tensor | None] | None,
-    data_dir: Path,
-    html: str,
-) -> dict[str, Any]:
+def _keep_images(folder: Path, held: Images) -> str:
+    """The file that the notebook reads them from."""
+    arrays = dict(zip(("images", "labels"), held, strict=True))
+    path = str(folder / "images.npz")
+    np.savez_compressed(path, **{k: v.numpy() for k, v in arrays.items() if v is not None})
+    return path
+
+
+def _report_into(folder: Path, params: Params, data_dir: Path, command: str) -> dict[str, Any]:
     from fashion_gan.pipeline.runner import run_one_notebook
     from fashion_gan.report.pages import write_report
     from fashion_gan.runs.provenance import provenance
     from fashion_gan.runs.run import Run
 
-    root, what = project_root(), subject.what
-    if given:
-        what = str(folder / "images.npz")
-        arrays = {"images": given[0].numpy()}
-        if given[1] is not None:
-            arrays["labels"] = given[1].numpy()
-        np.savez_compressed(what, **arrays)
-    params = Params(model=what, draws=subject.draws, data_dir=subject.params().data_dir)
-    command = f"fashion-gan evaluate {subject.what} --html {html}"
     record = {
         "name": folder.name,
         "status": "FINISHED",
-        "tags": provenance(root, "evaluate", ("03_evaluate",), command),
+        "tags": provenance(project_root(), "evaluate", ("03_evaluate",), command),
         "notebooks": ["03_evaluate"],
         "created": 0,
         "params": params.model_dump(),
@@ -203,43 +188,25 @@ def _report_into(
     run = Run(folder)
     if failure := run_one_notebook(run, "03_evaluate"):
         raise UserError(f"03_evaluate: {failure}; see {folder}/03_evaluate.html")
-    say(f"report: {write_report(run)}")
+    log(f"report: {write_report(run)}")
     return run.read_json("scores")
 
 
 @make_command("evaluate")
 @click.argument("what", metavar="WHAT")
-@click.option(
-    "--labels",
-    default="",
-    metavar="FILE",
-    help="the classes that were asked for: a label a line, or .npy",
-)
-@click.option(
-    "--like",
-    default="",
-    metavar="RUN",
-    help="hold files against the images that this run or model was trained on",
-)
+@text_option("--labels", "the classes that were asked for: a label a line, or .npy", "FILE")
+@text_option("--like", "hold files against the images that this run or model was trained on", "RUN")
 @click.option(
     "--split",
     default="test",
     type=click.Choice(["test", "validation"]),
     help="the real images to measure against",
 )
-@click.option(
-    "--draws",
-    type=Between(int, 1, 100),
-    default=5,
-    help="draws of 10,000 of a run or a model, for the spread (1 to 100)",
+@number_option(
+    "--draws", 5, 1, 100, "draws of 10,000 of a run or a model, for the spread (1 to 100)"
 )
 @click.option("--json", "as_json", is_flag=True, help="all scores, for programs")
-@click.option(
-    "--html",
-    default="",
-    metavar="FOLDER",
-    help="also make the report that a run has, in a new folder",
-)
+@text_option("--html", "also make the report that a run has, in a new folder", "FOLDER")
 @click.option(
     "--inception",
     "with_inception",
@@ -247,14 +214,7 @@ def _report_into(
     help="also the literature's FID, where its weights can be had",
 )
 def command(
-    what: str,
-    labels: str,
-    like: str,
-    split: str,
-    draws: int,
-    as_json: bool,
-    html: str,
-    with_inception: bool,
+    split: str, as_json: bool, html: str, with_inception: bool, **subject_options: Any
 ) -> None:
     """WHAT: x.npz (images uint8 N×28×28, labels), a folder of PNGs, a run, or models:/…"""
     if html and (split != "test" or with_inception):
@@ -262,7 +222,7 @@ def command(
             "--html is the report on the test split, without Inception; leave --split and"
             " --inception out"
         )
-    subject = Subject(what, labels, like, draws)
+    subject = Subject(**subject_options)
     scores = report(subject, html) if html else measure(subject, split, with_inception)
     if as_json:
         print(json.dumps(scores, indent=1))

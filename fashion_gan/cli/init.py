@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command
 from fashion_gan.config.settings import PACKAGED
 from fashion_gan.errors import UserError
 

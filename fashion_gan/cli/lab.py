@@ -4,14 +4,9 @@ import os
 import socket
 import sys
 
-import click
-
-from fashion_gan.cli import Between
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command, number_option, text_option
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
-
-port_type = Between(int, 1, 65_535)
 
 
 def check_port(port: int, target: str) -> None:
@@ -27,8 +22,8 @@ def check_port(port: int, target: str) -> None:
 
 
 @make_command("lab")
-@click.option("--port", type=port_type, default=8888)
-@click.option("--notebook", default="01_explore", metavar="NAME", help="the notebook to open")
+@number_option("--port", 8888, 1, 65_535)
+@text_option("--notebook", "the notebook to open", "NAME", "01_explore")
 def command(port: int, notebook: str) -> None:
     root = project_root()
     if not (root / "notebooks" / f"{notebook}.ipynb").exists():

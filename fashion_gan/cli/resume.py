@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from fashion_gan.catalog.runs import find_run
-from fashion_gan.cli import command as make_command
-from fashion_gan.cli import overrides_option
+from fashion_gan.catalog.runs import find_run, lock_run
+from fashion_gan.cli import make_command, overrides_option, text_option
 from fashion_gan.config.profiles import read_overrides
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
@@ -23,27 +22,26 @@ def resume_sweep(run: Run) -> int:
 
     sweep = Sweep(**run.read_json("sweep"))
     tuner.ready(sweep)
+    run.log_json(sweep.model_dump(), "sweep")  # an older version's has older names of parameters
     run.update(status="RUNNING", reason="", ended=None, attempts=run.info["attempts"] + 1, done=[])
     return tuner.go_on(run, sweep)
 
 
 @make_command("resume")
 @click.argument("run", metavar="RUN")
-@click.option("--checkpoint", default="", metavar="PATH", help="start from this checkpoint")
+@text_option("--checkpoint", "start from this checkpoint", "PATH")
 @overrides_option
 def command(run: str, checkpoint: str, overrides: tuple[str, ...]) -> int:
     project_root()
     mlflow_sync.close_vanished(lambda _: None)
-    again = storage_sync.ensure_latest(find_run(run, tracked=True))
-    again.lock.acquire(
-        f"run {again.name} is being worked on by another process; wait for it, or stop it"
-    )
-    if again.read_json("sweep"):
+    resumed = storage_sync.ensure_latest(find_run(run, tracked=True))
+    lock_run(resumed)
+    if resumed.read_json("sweep"):
         if overrides or checkpoint:
             raise UserError(
-                f"{again.name} is a sweep, it goes on as it was begun; leave -p and --checkpoint"
+                f"{resumed.name} is a sweep, it goes on as it was begun; leave -p and --checkpoint"
                 " out"
             )
-        return resume_sweep(again)
-    prepare(again, read_overrides(overrides), Path(checkpoint) if checkpoint else None)
-    return runner.run_all(again)
+        return resume_sweep(resumed)
+    prepare(resumed, read_overrides(overrides), Path(checkpoint) if checkpoint else None)
+    return runner.run_all(resumed)

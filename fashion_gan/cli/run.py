@@ -7,8 +7,8 @@ import click
 
 from fashion_gan.catalog.datasets import prepare_dataset
 from fashion_gan.catalog.runs import find_run
-from fashion_gan.cli import command as make_command
-from fashion_gan.cli import overrides_option
+from fashion_gan.cli import make_command, overrides_option, text_option
+from fashion_gan.config.params import Params
 from fashion_gan.config.profiles import read_profile
 from fashion_gan.config.settings import project_root
 from fashion_gan.pipeline import runner
@@ -17,24 +17,28 @@ from fashion_gan.runs.run import Run, check_name
 from fashion_gan.tracking import fetch, mlflow_sync
 
 
+def checked(params: Params, name: str) -> Params:
+    """The parameters of a new run, with where their data set lies, once nothing is known that it
+    would fail by. Raises UserError."""
+    if name:
+        check_name(name)
+    fetch.check_storage(name)
+    params = prepare_dataset(params)
+    preflight(params)
+    return params
+
+
 @make_command("run")
 @click.argument("profile", metavar="PARAMS")
-@click.option("--name", default="", help="name of the run (default: time and profile)")
-@click.option(
-    "--within",
-    default="",
-    metavar="RUN",
-    help="a run that this one is a part of: MLflow shows it beneath that one",
+@text_option("--name", "name of the run (default: time and profile)")
+@text_option(
+    "--within", "a run that this one is a part of: MLflow shows it beneath that one", "RUN"
 )
 @overrides_option
 def command(profile: str, name: str, within: str, overrides: tuple[str, ...]) -> int:
     project_root()
     read = read_profile(Path(profile), overrides)
-    if name:
-        check_name(name)
-    fetch.check_storage(name)
-    params = prepare_dataset(read.params)
-    preflight(params)
+    params = checked(read.params, name)
     mlflow_sync.close_vanished(print)
     tags = {"within": find_run(within, tracked=True).info["uuid"]} if within else {}
     words = ["fashion-gan", "run", profile]

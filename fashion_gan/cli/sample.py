@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 from fashion_gan.catalog.generators import find_generator
-from fashion_gan.cli import Between
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command, number_option, text_option
 from fashion_gan.data.readers import class_index
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import codec
@@ -37,15 +36,15 @@ def sample_to_file(
         raise UserError(f"--n is {count}; allowed: 1 to {most:,}")
     check_target(out, (".npz", ".png"), "allowed: .npz, .png")
     model = find_generator(where)
-    chosen = range(len(model.classes))
+    indices = range(len(model.classes))
     if classes:
-        chosen = [class_index(name, model.classes) for name in classes.split(",")]
+        indices = [class_index(name, model.classes) for name in classes.split(",")]
         if not model.is_conditional:
             raise UserError(
                 f"the model ({model.source}) knows no classes: it cannot be asked for a class;"
                 " leave --classes out"
             )
-    labels = balanced_labels(count, chosen)
+    labels = balanced_labels(count, indices)
     images = sample_images(model.generator, count, seed, labels, truncation)
     with replacing(out) as temporary:
         if out.suffix == ".png":
@@ -76,38 +75,23 @@ def code_to_file(where: str, code: str, out: Path) -> str:
 
 
 @make_command("sample")
-@click.option(
-    "--model",
-    default="auto",
-    metavar="WHERE",
-    help="a run, a file, models:/fashion-gan@champion, or auto",
+@text_option("--model", "a run, a file, models:/fashion-gan@champion, or auto", "WHERE", "auto")
+@number_option("--n", 100, 1, MOST, "how many images (1 to 1,000,000)")
+@number_option("--seed", 0, 0, 2**63 - 1)
+@text_option("--classes", "names or numbers with commas between; default: all, in turn")
+@number_option(
+    "--truncation", 1.0, 0, 2, "spread of the latents, 0 to 2; below 1: safer, less varied"
 )
-@click.option(
-    "--n", "count", type=Between(int, 1, MOST), default=100, help="how many images (1 to 1,000,000)"
-)
-@click.option("--seed", type=Between(int, 0, 2**63 - 1), default=0)
-@click.option(
-    "--classes", default="", help="names or numbers with commas between; default: all, in turn"
-)
-@click.option(
-    "--truncation",
-    type=Between(float, 0, 2),
-    default=1.0,
-    help="spread of the latents, 0 to 2; below 1: safer, less varied",
-)
-@click.option(
-    "--code",
-    default="",
-    metavar="F1-...",
-    help="the one picture of an explorer's code; only --model and --out count",
+@text_option(
+    "--code", "the one picture of an explorer's code; only --model and --out count", "F1-..."
 )
 @click.option(
     "--out", required=True, metavar="FILE", help="x.npz (images and labels) or x.png (a grid)"
 )
 def command(
-    model: str, count: int, seed: int, classes: str, truncation: float, code: str, out: str
+    model: str, n: int, seed: int, classes: str, truncation: float, code: str, out: str
 ) -> None:
     if code:
         print(code_to_file(model, code, Path(out)))
     else:
-        print(sample_to_file(model, count, seed, classes, truncation, Path(out)))
+        print(sample_to_file(model, n, seed, classes, truncation, Path(out)))

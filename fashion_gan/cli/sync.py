@@ -6,7 +6,7 @@ import time
 import click
 
 from fashion_gan.catalog.runs import find_run
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command, text_option
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
 from fashion_gan.runs.run import all_runs
@@ -20,12 +20,7 @@ def log(message: str) -> None:
 @make_command("sync")
 @click.argument("run", metavar="[RUN]", default="")
 @click.option("--all", "every", is_flag=True, help="every run in reports/, oldest first")
-@click.option(
-    "--to",
-    default="",
-    metavar="URI",
-    help="another MLflow than the usual one; the folder alone is enough",
-)
+@text_option("--to", "another MLflow than the usual one; the folder alone is enough", "URI")
 @click.option("--follow", is_flag=True, help="keep it level until the run ends")
 def command(run: str, every: bool, to: str, follow: bool) -> None:
     if bool(run) == every:

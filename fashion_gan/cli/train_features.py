@@ -2,8 +2,7 @@
 
 import click
 
-from fashion_gan.cli import Between
-from fashion_gan.cli import command as make_command
+from fashion_gan.cli import make_command, number_option
 from fashion_gan.config.settings import project_root
 from fashion_gan.data.datasets import load_split
 from fashion_gan.files import write_json
@@ -13,7 +12,7 @@ from fashion_gan.training import feature_networks
 
 
 @make_command("train-features")
-@click.option("--epochs", type=Between(int, 1, 1000), default=10)
+@number_option("--epochs", 10, 1, 1000)
 @click.option(
     "--figures",
     is_flag=True,

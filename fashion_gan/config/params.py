@@ -200,16 +200,12 @@ def allowed(name: str) -> str:
     field = Params.model_fields[name]
     if get_origin(field.annotation) is Literal:
         return "one of " + ", ".join(get_args(field.annotation))
-    words = {"ge": "from {}", "gt": "over {}", "le": "to {}", "lt": "below {}"}
-    bounds = [
-        words[key].format(
-            f"{getattr(m, key):,}" if isinstance(getattr(m, key), int) else getattr(m, key)
-        )
-        for m in field.metadata
-        for key in words
-        if hasattr(m, key)
-    ]
-    return " ".join([field.annotation.__name__, *bounds])
+    words = [field.annotation.__name__]
+    for bound in field.metadata:
+        for key, word in {"ge": "from", "gt": "over", "le": "to", "lt": "below"}.items():
+            if (value := getattr(bound, key, None)) is not None:
+                words.append(f"{word} {value:,}" if isinstance(value, int) else f"{word} {value}")
+    return " ".join(words)
 
 
 def _is_known(name: str) -> bool:

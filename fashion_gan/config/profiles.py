@@ -1,7 +1,7 @@
 """Profiles: YAML files of parameters, and what -p says beside them."""
 
-import types
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,11 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-class Profile(types.SimpleNamespace):
-    """name (str), notebooks (tuple of names in order), params (checked)."""
+@dataclass(frozen=True)
+class Profile:
+    name: str
+    notebooks: tuple[str, ...]  # in order
+    params: Params
 
 
 def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
@@ -38,13 +41,12 @@ def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
     is not right."""
     values = read_yaml(path)
     notebooks = values.pop("notebooks", list(NOTEBOOKS))
+    choice = f"there are: {', '.join(NOTEBOOKS)}"
     if not isinstance(notebooks, list) or not notebooks:
-        raise UserError(
-            f"{path}: notebooks must be a list of names; there are: {', '.join(NOTEBOOKS)}"
-        )
+        raise UserError(f"{path}: notebooks must be a list of names; {choice}")
     for name in notebooks:
         if name not in NOTEBOOKS:
-            raise UserError(f"{path}: unknown notebook {name!r}; there are: {', '.join(NOTEBOOKS)}")
+            raise UserError(f"{path}: unknown notebook {name!r}; {choice}")
     if len(set(notebooks)) < len(notebooks):
         raise UserError(f"{path}: a notebook is named twice; keep one")
     values = current_names(values, announce) | read_overrides(overrides)
@@ -68,15 +70,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         # makes text, lists and mappings only
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        known = ", ".join(sorted(str(p) for p in Path("params").glob("*.yaml")))
-        raise UserError(f"no profile {path}; there are: {known or 'none here'}") from None
+        profiles = ", ".join(sorted(str(p) for p in Path("params").glob("*.yaml")))
+        raise UserError(f"no profile {path}; there are: {profiles or 'none here'}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"profile {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        raise UserError(
-            f"profile {path} is no YAML{f' (line {where.line + 1})' if where else ''}"
-        ) from None
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise UserError(f"profile {path} is no YAML{line}") from None
     if not values:
         return {}
     if not isinstance(values, dict):

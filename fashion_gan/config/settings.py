@@ -13,8 +13,8 @@ PACKAGED = Path(__file__).parents[1] / "project"  # the files that a project is 
 def find_project(start: Path | None = None) -> Path | None:
     """The project folder that `start` (default: the working folder) stands in, None where there is
     none. FASHION_GAN_ROOT, when set, is looked at in its place."""
-    here = Path(os.environ.get("FASHION_GAN_ROOT") or start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
+    first = Path(os.environ.get("FASHION_GAN_ROOT") or start or Path.cwd()).resolve()
+    for folder in (first, *first.parents):
         if (folder / "notebooks" / "02_train.ipynb").is_file() and (folder / "params").is_dir():
             return folder
     return None
@@ -24,9 +24,9 @@ def project_root(start: Path | None = None) -> Path:
     """The project folder, see `find_project`. Raises UserError where there is none."""
     if folder := find_project(start):
         return folder
-    here = os.environ.get("FASHION_GAN_ROOT") or start or Path.cwd()
+    first = os.environ.get("FASHION_GAN_ROOT") or start or Path.cwd()
     raise UserError(
-        f"{here} is in no fashion-gan project; change into one (it holds notebooks/ and params/),"
+        f"{first} is in no fashion-gan project; change into one (it holds notebooks/ and params/),"
         " or make one: fashion-gan init DIR"
     )
 
@@ -59,9 +59,8 @@ def tracking_uri() -> str:
     parts = urlparse(uri)
     if parts.scheme in ("http", "https") and parts.hostname:
         return uri
-    if re.match(r"sqlite$|postgresql|mysql", parts.scheme) and (
-        parts.path.strip("/") or parts.hostname
-    ):
+    is_database = re.match(r"sqlite$|postgresql|mysql", parts.scheme)
+    if is_database and (parts.path.strip("/") or parts.hostname):
         return uri
     raise UserError(
         f"MLFLOW_TRACKING_URI is {shown_uri(uri)!r}, which is no address; say"
@@ -94,6 +93,6 @@ def closing_seconds() -> float:
     return seconds
 
 
-def s3_endpoint(known: dict[str, str]) -> str:
+def s3_endpoint(settings: dict[str, str]) -> str:
     """The S3 store's address by the settings, the team server's by default."""
-    return known.get("S3_ENDPOINT_URL", f"http://{known.get('BIND', '127.0.0.1')}:9000")
+    return settings.get("S3_ENDPOINT_URL", f"http://{settings.get('BIND', '127.0.0.1')}:9000")

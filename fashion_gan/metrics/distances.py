@@ -4,6 +4,17 @@ import torch
 
 from fashion_gan.metrics.neighbours import knn
 
+FIGURES = {  # by its name among the scores: what it is called; 1: higher is better, -1: lower
+    "distance": ("Fréchet distance", -1),
+    "kernel_distance": ("kernel distance", -1),
+    "precision": ("precision", 1),
+    "recall": ("recall", 1),
+    "density": ("density", 1),
+    "coverage": ("coverage", 1),
+    "label_accuracy": ("label accuracy", 1),
+    "unevenness": ("unevenness of classes", -1),
+}
+
 
 def frechet_distance(a: torch.Tensor, b: torch.Tensor) -> float:
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2) of features (N, d) and (M, d), in float64.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fashion_gan.config.params import announce, current_names
 from fashion_gan.config.profiles import Profile, read_profile, read_yaml
@@ -38,6 +38,13 @@ class Sweep(BaseModel):
     retries: int = Field(2, ge=0, le=100)  # of a trial that died, from its last checkpoint
     draw_seed: int = Field(0, ge=0)  # the points follow from it
 
+    @model_validator(mode="before")
+    @classmethod
+    def _current_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Parameters by the names that they have now."""
+        by_name = [key for key in ("set", "space") if isinstance(values.get(key), dict)]
+        return values | {key: current_names(values[key], announce) for key in by_name}
+
     @property
     def overrides(self) -> list[str]:
         return [f"{name}={value}" for name, value in self.set.items()]
@@ -47,7 +54,7 @@ def read_sweep(path: Path) -> Sweep:
     """A sweep's file. Raises UserError, in one line, for anything that is not right, values of the
     space included."""
     try:
-        sweep = Sweep(**_current(read_yaml(path)))
+        sweep = Sweep(**read_yaml(path))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -56,35 +63,28 @@ def read_sweep(path: Path) -> Sweep:
         ) from None
     if "processes" in sweep.space or base_of(sweep).params.processes > 1:
         raise UserError(f"{path}: a trial trains alone; leave processes out, and say cores")
-    for name, dimension in sweep.space.items():
+    for name in sweep.space:
         if name == "seed" or name in sweep.set:
-            raise UserError(
-                f"{path}: {name} is in the space and in {'seeds' if name == 'seed' else 'set'};"
-                " keep one"
-            )
-        for kind, texts in dimension.items():
-            values = [value_of(sweep, name, text) for text in texts]
-            rising = (
-                len(values) == 2
-                and all(type(value) in (int, float) for value in values)
-                and values[0] < values[1]
-            )
-            if kind in ("range", "log") and not (rising and (kind == "range" or values[0] > 0)):
-                raise UserError(
-                    f"{path}: {name}: {kind} must be two rising"
-                    f" numbers{', over 0' if kind == 'log' else ''}: [low, high]"
-                )
+            other = "seeds" if name == "seed" else "set"
+            raise UserError(f"{path}: {name} is in the space and in {other}; keep one")
+        kind, values = _dimension(sweep, name)
+        if kind == "range" and not _is_rising(values):
+            raise UserError(f"{path}: {name}: range must be two rising numbers: [low, high]")
+        if kind == "log" and not (_is_rising(values) and values[0] > 0):
+            raise UserError(f"{path}: {name}: log must be two rising numbers, over 0: [low, high]")
     return sweep
 
 
-def _current(values: dict[str, Any]) -> dict[str, Any]:
-    """A sweep's values with the names that parameters have now."""
-    renamed = {
-        key: current_names(values[key], announce)
-        for key in ("set", "space")
-        if isinstance(values.get(key), dict)
-    }
-    return values | renamed
+def _dimension(sweep: Sweep, name: str) -> tuple[str, list[Any]]:
+    """How a parameter of the space is drawn, and from what values."""
+    ((kind, texts),) = sweep.space[name].items()
+    return kind, [value_of(sweep, name, text) for text in texts]
+
+
+def _is_rising(values: list[Any]) -> bool:
+    """Whether these are two numbers, the larger one last."""
+    are_numbers = all(type(value) in (int, float) for value in values)
+    return len(values) == 2 and are_numbers and values[0] < values[1]
 
 
 def base_of(sweep: Sweep, *more: str) -> Profile:
@@ -106,16 +106,17 @@ def space_of(sweep: Sweep) -> dict[str, Any]:
         ("log", float): tune.loguniform,
         ("log", int): tune.lograndint,
     }
-    found = {"seed": tune.grid_search(sweep.seeds)}
-    for name, dimension in sweep.space.items():
-        ((kind, texts),) = dimension.items()
-        values = [value_of(sweep, name, text) for text in texts]
-        if kind in ("choice", "grid"):
-            found[name] = (tune.choice if kind == "choice" else tune.grid_search)(values)
+    space = {"seed": tune.grid_search(sweep.seeds)}
+    for name in sweep.space:
+        kind, values = _dimension(sweep, name)
+        if kind == "choice":
+            space[name] = tune.choice(values)
+        elif kind == "grid":
+            space[name] = tune.grid_search(values)
         else:
             low, high = values
-            found[name] = numbers[kind, type(low)](low, high + isinstance(high, int))
-    return found
+            space[name] = numbers[kind, type(low)](low, high + isinstance(high, int))
+    return space
 
 
 def points_of(sweep: Sweep, base: Profile) -> list[dict[str, Any]]:
@@ -123,9 +124,8 @@ def points_of(sweep: Sweep, base: Profile) -> list[dict[str, Any]]:
     from ray.tune.search.sample import Domain
 
     draws = np.random.RandomState(sweep.draw_seed)
-    domains = {
-        name: domain for name, domain in space_of(sweep).items() if isinstance(domain, Domain)
-    }
+    space = space_of(sweep)
+    domains = {name: domain for name, domain in space.items() if isinstance(domain, Domain)}
     points = [{name: getattr(base.params, name) for name in sweep.space}]
     # a drawn point has all cells of the grid
     known = {tuple(points[0].values())} if domains.keys() == sweep.space.keys() else set()

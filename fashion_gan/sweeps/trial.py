@@ -17,6 +17,9 @@ from ray import tune
 from fashion_gan.runs.run import Run
 from fashion_gan.waiting import wait_until
 
+PATIENCE = 120  # seconds for a run to write its checkpoint and its report
+STOPPING = "stopping"  # a file in the sweep's folder: its trials close their runs
+
 
 def as_by_hand() -> None:
     """In the run's process, before it begins: Ctrl-C is let through again, which Ray blocks and a
@@ -32,35 +35,29 @@ class Trial(tune.Trainable):
     checkpoint."""
 
     def setup(self, config: dict[str, Any], about: dict[str, Any]) -> None:
-        self.metric, self.process = about["metric"], None
-        self.log = (
-            Path(about["root"])
-            / "reports"
-            / about["sweep"]
-            / f"{run_name(about['sweep'], self.trial_id)}.log"
-        )
-        self.run = Run(Path(about["root"]) / "reports" / run_name(about["sweep"], self.trial_id))
-        # killed before it wrote one; there is nothing to go on with
-        if not (self.run.folder / "run.json").exists():
+        sweep, root = about["sweep"], about["root"]
+        name = run_name(sweep, self.trial_id)
+        reports = Path(root) / "reports"
+        self.metric = about["metric"]
+        self.process: subprocess.Popen | None = None
+        # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
+        self.reported = 0
+        self.log = reports / sweep / f"{name}.log"
+        self.run = Run(reports / name)
+        record = self.run.folder / "run.json"
+        if not record.exists():  # killed before it wrote one; there is nothing to go on with
             shutil.rmtree(self.run.folder, ignore_errors=True)
         # where machines share no folder, what RUNS_URI has of them
-        for name in (about["sweep"], self.run.name):
-            fetch_missing(name, about["root"])
-        begun = (self.run.folder / "run.json").exists()
-        # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
-        self.told = 0
-        if begun and self.run.info["status"] == "FINISHED":
-            return
-        values = [*about["overrides"], *(f"{name}={value}" for name, value in config.items())]
-        words = [
-            about["base"],
-            "--name",
-            self.run.name,
-            "--within",
-            about["sweep"],
-            *(word for v in values for word in ("-p", v)),
-        ]
-        self._start(["resume", self.run.name] if begun else ["run", *words], about["root"])
+        fetch_missing(sweep, root)
+        fetch_missing(name, root)
+        if not record.exists():
+            words = ["run", about["base"], "--name", name, "--within", sweep]
+            values = [f"{parameter}={value}" for parameter, value in config.items()]
+            for value in [*about["overrides"], *values]:
+                words += ["-p", value]
+            self._start(words, root)
+        elif self.run.info["status"] != "FINISHED":
+            self._start(["resume", name], root)
 
     def _start(self, words: list[str], root: str) -> None:
         # the attempt before this one may still be closing
@@ -85,11 +82,11 @@ class Trial(tune.Trainable):
         while True:
             ended = self.process is None or self.process.poll() is not None
             values = self._values() if self.run.folder.exists() else []
-            if len(values) > self.told:
-                self.told += 1
-                return {"epoch": self.told, self.metric: values[self.told - 1]}
+            if len(values) > self.reported:
+                self.reported += 1
+                return {"epoch": self.reported, self.metric: values[self.reported - 1]}
             if ended and not (self.process and self.process.returncode):
-                return {"epoch": self.told, self.metric: values[-1], "done": True}
+                return {"epoch": self.reported, self.metric: values[-1], "done": True}
             if self.log.with_name(STOPPING).exists():
                 self.cleanup()
                 # Ray ends this process, and knows the trial as one that has not ended
@@ -130,45 +127,41 @@ class TrialLogger(tune.Callback):
     """A line for whatever happens to a trial."""
 
     def __init__(self, sweep: Run, metric: str, say: Callable[[str], None]):
-        self.sweep, self.metric, self.say = sweep, metric, say
-        self.told: dict[str, int] = {}
+        self.sweep = sweep
+        self.metric = metric
+        self.log = say
+        self.epochs: dict[str, int] = {}  # the last one that was said, by trial
 
-    def _tell(self, trial: Any, words: str) -> None:
-        values = ", ".join(
-            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in trial.config.items()
-        )
-        self.say(f"{run_name(self.sweep.name, trial.trial_id)} ({values}): {words}")
+    def _log(self, trial: Any, words: str) -> None:
+        values = []
+        for name, value in trial.config.items():
+            values.append(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}")
+        name = run_name(self.sweep.name, trial.trial_id)
+        self.log(f"{name} ({', '.join(values)}): {words}")
 
-    def _log(self, trial: Any) -> str:
-        return (
-            f"its words: reports/{self.sweep.name}/{run_name(self.sweep.name, trial.trial_id)}.log"
-        )
+    def _log_file(self, trial: Any) -> str:
+        name = run_name(self.sweep.name, trial.trial_id)
+        return f"its words: reports/{self.sweep.name}/{name}.log"
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-        self._tell(trial, "started again" if trial.num_failures else "started")
+        self._log(trial, "started again" if trial.num_failures else "started")
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **_: Any
     ) -> None:
-        if not result.get("done") and result["epoch"] > self.told.get(trial.trial_id, 0):
-            self.told[trial.trial_id] = result["epoch"]
-            self._tell(trial, f"epoch {result['epoch']}, {self.metric} {result[self.metric]:.4f}")
+        epoch = result["epoch"]
+        if not result.get("done") and epoch > self.epochs.get(trial.trial_id, 0):
+            self.epochs[trial.trial_id] = epoch
+            self._log(trial, f"epoch {epoch}, {self.metric} {result[self.metric]:.4f}")
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-        ended = sum(each.is_finished() or each is trial for each in trials)
-        self._tell(
-            trial,
-            f"ended after epoch {trial.last_result.get('epoch')}; {ended} of {len(trials)} begun"
-            " have ended",
-        )
+        ended = sum(other.is_finished() or other is trial for other in trials)
+        epoch = trial.last_result.get("epoch")
+        count = f"{ended} of {len(trials)} begun have ended"
+        self._log(trial, f"ended after epoch {epoch}; {count}")
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-        self._tell(trial, f"died; it will be tried again ({self._log(trial)})")
+        self._log(trial, f"died; it will be tried again ({self._log_file(trial)})")
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-        self._tell(trial, f"failed ({self._log(trial)})")
-
-
-PATIENCE = 120  # seconds for a run to write its checkpoint and its report
-STOPPING = "stopping"  # a file in the sweep's folder: its trials close their runs
+        self._log(trial, f"failed ({self._log_file(trial)})")

@@ -23,31 +23,19 @@ from fashion_gan.waiting import wait_until
 def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
     """The sweep as Ray Tune knows it, new or as far as it had come."""
     from ray import tune
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
     from fashion_gan.sweeps.trial import Trial, TrialLogger
 
     base = base_of(sweep)
-    about = {
-        "root": str(project_root()),
-        "sweep": run.name,
-        "base": sweep.base,
-        "overrides": sweep.overrides,
-        "metric": sweep.metric,
-    }
+    about = {"root": str(project_root()), "sweep": run.name, "overrides": sweep.overrides}
+    about |= {"base": sweep.base, "metric": sweep.metric}
     trial = tune.with_resources(
         tune.with_parameters(Trial, about=about), {"cpu": sweep.cores, "gpu": sweep.gpus}
     )
-    kept = run.folder / "ray"
-    if tune.Tuner.can_restore(str(kept)):
-        return tune.Tuner.restore(str(kept), trial, resume_unfinished=True, resume_errored=True)
-    marks = {
-        "time_attr": "epoch",
-        "max_t": base.params.epochs + 1,
-        "grace_period": sweep.grace,
-        "reduction_factor": sweep.factor,
-    }
+    folder = str(run.folder / "ray")
+    if tune.Tuner.can_restore(folder):
+        return tune.Tuner.restore(folder, trial, resume_unfinished=True, resume_errored=True)
     points = points_of(sweep, base)
     search = BasicVariantGenerator(points, constant_grid_search=True, random_state=sweep.draw_seed)
     return tune.Tuner(
@@ -58,7 +46,7 @@ def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
             mode="min",
             num_samples=len(points),
             search_alg=search,
-            scheduler=ASHAScheduler(**marks) if sweep.scheduler == "asha" else FIFOScheduler(),
+            scheduler=_scheduler_of(sweep, base.params.epochs),
         ),
         run_config=tune.RunConfig(
             name="ray",
@@ -67,6 +55,16 @@ def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
             failure_config=tune.FailureConfig(max_failures=sweep.retries),
             callbacks=[TrialLogger(Run(run.folder), sweep.metric, say)],
         ),
+    )
+
+
+def _scheduler_of(sweep: Sweep, epochs: int) -> Any:
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    if sweep.scheduler == "none":
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="epoch", max_t=epochs + 1, grace_period=sweep.grace, reduction_factor=sweep.factor
     )
 
 
@@ -99,7 +97,7 @@ def go_on(run: Run, sweep: Sweep, say: Callable[[str], None] = print) -> int:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what dies is told in a line
     with interruptions(run) as interrupts:
         tuner = tuner_of(run, sweep, say)
-        found = None if interrupts else tuner.fit()
+        results = None if interrupts else tuner.fit()
         ray.shutdown()
         # Ray gives what it stops at its end 10 s; a run takes longer to close
         trials = comparison.trials(run)
@@ -107,10 +105,10 @@ def go_on(run: Run, sweep: Sweep, say: Callable[[str], None] = print) -> int:
     if interrupts:
         return runner.close(run, "KILLED", "interrupted", say)
     storage_sync.pull_trials(run, say)
-    if found.num_errors:
+    if results.num_errors:
         say(
-            f"{found.num_errors} of {len(found)} trials failed; try them again: fashion-gan resume"
-            f" {run.name}"
+            f"{results.num_errors} of {len(results)} trials failed; try them again: fashion-gan"
+            f" resume {run.name}"
         )
     return runner.run_all(run, say)
 
