@@ -1,7 +1,5 @@
 """Charts of the notebooks' figures."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import seaborn
@@ -77,9 +75,7 @@ def confusion_matrix(percent: list[list[float]], split: str) -> Picture:
     return picture(figure, f"discriminator on the {split} split: {real}; {fake}")
 
 
-def learning_curves(
-    points: pd.DataFrame, title: str, xlabel: str, alt: str, **lines: Any
-) -> Picture:
+def learning_curves(points: pd.DataFrame, title: str, xlabel: str, alt: str, **lines) -> Picture:
     """Validation distances on a log scale, a line a run. `lines`: for seaborn, the columns of
     `points` that are x, y, hue and units, and the colours."""
     figure, axes = new_axes()
