@@ -25,8 +25,9 @@ def tsne_map(points: np.ndarray, labels: torch.Tensor, classes: tuple[str, ...])
     figure, axes = new_axes(7.5, 5.0)
     x, y = points.T
     names = [classes[label] for label in labels]
-    colours = {"palette": "tab20" if len(classes) > 10 else "tab10", "hue_order": classes}
-    seaborn.scatterplot(x=x, y=y, hue=names, s=9, linewidth=0, ax=axes, **colours)
+    palette = "tab20" if len(classes) > 10 else "tab10"
+    colours = {"hue": names, "hue_order": classes, "palette": palette}
+    seaborn.scatterplot(x=x, y=y, s=9, linewidth=0, ax=axes, **colours)
     title = f"{len(points):,} training images, t-SNE on pixels"
     axes.set(title=title, xticks=[], yticks=[])
     axes.legend(fontsize=8, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -65,9 +66,18 @@ def confusion_matrix(percent: list[list[float]], split: str) -> Picture:
     """The discriminator's verdicts (2, 2) in % of a row: a row for what the images are, a column
     for what it called them; real first."""
     figure, axes = new_axes(4.2, 3.4)
-    words = {"xticklabels": ["judged real", "judged fake"], "yticklabels": ["real", "fake"]}
-    scale = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar_kws": {"label": "% of the row"}}
-    seaborn.heatmap(percent, annot=True, fmt=".1f", ax=axes, **words, **scale)
+    seaborn.heatmap(
+        percent,
+        annot=True,
+        fmt=".1f",
+        vmin=0,
+        vmax=100,
+        cmap="Blues",
+        cbar_kws={"label": "% of the row"},
+        xticklabels=["judged real", "judged fake"],
+        yticklabels=["real", "fake"],
+        ax=axes,
+    )
     axes.set_title(f"Discriminator on the {split} split")
     (real_right, real_wrong), (fake_wrong, fake_right) = percent
     real = f"real images judged real {real_right:.1f} %, fake {real_wrong:.1f} %"

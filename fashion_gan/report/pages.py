@@ -15,16 +15,8 @@ from fashion_gan.runs.run import Run
 FRAMES = 40  # pictures in the epoch slider at most; of longer runs every k-th, and the last
 INDEX_FRAMES = 6  # the same in the index page
 # on the index page
-PICTURES = (
-    "uncurated",
-    "samples_by_class",
-    "worst",
-    "nearest",
-    "ladder",
-    "distance",
-    "losses",
-    "confusion_test",
-)
+SAMPLES = ("uncurated", "samples_by_class", "worst", "nearest")
+CHARTS = ("ladder", "distance", "losses", "confusion_test")
 # bytes of the index page: where the explorer does not fit in, it is a page of its own
 LARGEST = 3_000_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -82,7 +74,7 @@ def index_pictures(run: Run) -> dict[str, dict[str, Any]]:
     # a kill may fall between a picture and its words
     descriptions = run.read_json("images/descriptions") or {}
     pictures = {}
-    for name in PICTURES:
+    for name in SAMPLES + CHARTS:
         paths = [run.folder / "images" / f"{name}{suffix}" for suffix in (".png", ".svg")]
         smallest = min(filter(Path.exists, paths), key=lambda p: p.stat().st_size, default=None)
         if smallest:
