@@ -83,7 +83,7 @@ ROWS = {
         }
     },
     "a data set with a name": {
-        "data/arrays.py": {r'("mnist": )(\("MNIST", .*\),)': r'\1\2 "digits": \2'}
+        "data/sources.py": {r'("mnist": )(\("MNIST", .*\),)': r'\1\2 "digits": \2'}
     },
     "a notebook": {"config/profiles.py": {r'("05_explorer")': r'\1, "08_hello"'}},
     "a command": {"cli/__init__.py": {r"(COMMANDS = {)": r'\1"hello": "greet the project",'}},

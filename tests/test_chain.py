@@ -83,6 +83,7 @@ def test_scores_are_whole_and_stand_beside_real_images(finished):
     _, run, *_ = finished
     scores = read_json(run.folder / "scores.json")
     assert scores["samples"] == TINY["samples"]
+    assert scores["model"] == f"this run, {run.name}"
     assert 0 < scores["real"]["distance"] < 0.2 < scores["distance"]
     assert scores["draws"] == 2
     assert scores["spread"]["distance"] > 0

@@ -8,26 +8,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fashion_gan.files import read_json, write_text
-from fashion_gan.report.render import render, static_explorer
+from fashion_gan.files import write_text
+from fashion_gan.report.render import render, static_explorer, write_explorer
 from fashion_gan.runs.run import Run
 
-# pictures in the epoch slider at most, and in the index page's; of longer runs every k-th, and the
-# last
-FRAMES, FILM = 40, 6
+FRAMES = 40  # pictures in the epoch slider at most; of longer runs every k-th, and the last
+INDEX_FRAMES = 6  # the same in the index page
 # on the index page
-PICTURES = (
-    "uncurated",
-    "samples_by_class",
-    "worst",
-    "nearest",
-    "ladder",
-    "distance",
-    "losses",
-    "confusion_test",
-)
+SAMPLES = ("uncurated", "samples_by_class", "worst", "nearest")
+CHARTS = ("ladder", "distance", "losses", "confusion_test")
 # bytes of the index page: where the explorer does not fit in, it is a page of its own
 LARGEST = 3_000_000
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def notebook_body(path: Path) -> Markup:
@@ -36,22 +28,18 @@ def notebook_body(path: Path) -> Markup:
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:  # a widget needs a kernel and a script
+    for cell in notebook.cells:
         if cell.cell_type == "code":
-            # a place that nothing was drawn in
-            shown = [o for o in cell.outputs if o.get("data") != {}]
-            cell.outputs = [
-                o
-                for o in shown
-                if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
-            ]
-    exporter = HTMLExporter(
-        template_name="basic",
-        exclude_input=True,
-        exclude_output_prompt=True,
-        exclude_input_prompt=True,
-    )
-    return Markup(exporter.from_notebook_node(notebook)[0])
+            cell.outputs = [output for output in cell.outputs if _is_shown(output)]
+    hidden = {f"exclude_{part}": True for part in ("input", "input_prompt", "output_prompt")}
+    return Markup(HTMLExporter(template_name="basic", **hidden).from_notebook_node(notebook)[0])
+
+
+def _is_shown(output: dict[str, Any]) -> bool:
+    """Whether it stays: not a display that nothing was drawn in, nor a widget, which needs a
+    kernel and a script."""
+    data = output.get("data")
+    return data != {} and WIDGET not in (data or {})
 
 
 def write_notebook_html(run: Run, notebook: Path) -> Path | None:
@@ -60,45 +48,39 @@ def write_notebook_html(run: Run, notebook: Path) -> Path | None:
     if not notebook.exists():
         return None
     target = run.folder / f"{notebook.stem}.html"
-    write_text(
-        target, render("notebook.html", run, title=notebook.stem, notebook=notebook_body(notebook))
-    )
+    body = notebook_body(notebook)
+    write_text(target, render("notebook.html", run, title=notebook.stem, notebook=body))
     return target
 
 
-def embedded(path: Path) -> str:
+def data_uri(path: Path) -> str:
     """An image file's content as the source of an <img>."""
     kind = "svg+xml" if path.suffix == ".svg" else "png"
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def frames_of(run: Run, most: int = FRAMES) -> list[tuple[int, str]]:
+def epoch_frames(run: Run, most: int = FRAMES) -> list[tuple[int, str]]:
     """The pictures of the epochs for the slider, some `most` of them: the epoch, the embedded
     image."""
     paths = sorted((run.folder / "images").glob("epoch_*.png"))
-    every = max(1, math.ceil(len(paths) / most))
-    return [(int(p.stem[6:]), embedded(p)) for p in sorted({*paths[::every], *paths[-1:]})]
+    step = max(1, math.ceil(len(paths) / most))
+    shown = sorted({*paths[::step], *paths[-1:]})
+    return [(int(path.stem[6:]), data_uri(path)) for path in shown]
 
 
-def pictures_of(run: Run) -> dict[str, dict[str, Any]]:
+def index_pictures(run: Run) -> dict[str, dict[str, Any]]:
     """The pictures of the index page by name: source, alternative text, width in page pixels. A
     chart as SVG where that is smaller."""
-    described = run.folder / "images" / "descriptions.json"
     # a kill may fall between a picture and its words
-    known = read_json(described) if described.exists() else {}
-    both = {
-        name: [run.folder / "images" / f"{name}{kind}" for kind in (".png", ".svg")]
-        for name in PICTURES
-    }
-    paths = {
-        name: min(there, key=lambda p: p.stat().st_size)
-        for name, two in both.items()
-        if (there := [p for p in two if p.exists()])
-    }
-    return {
-        name: {"alt": name, "width": 560} | known.get(name, {}) | {"source": embedded(path)}
-        for name, path in paths.items()
-    }
+    descriptions = run.read_json("images/descriptions") or {}
+    pictures = {}
+    for name in SAMPLES + CHARTS:
+        paths = [run.folder / "images" / f"{name}{suffix}" for suffix in (".png", ".svg")]
+        smallest = min(filter(Path.exists, paths), key=lambda p: p.stat().st_size, default=None)
+        if smallest:
+            pictures[name] = {"alt": name, "width": 560} | descriptions.get(name, {})
+            pictures[name]["source"] = data_uri(smallest)
+    return pictures
 
 
 def write_report(run: Run) -> Path:
@@ -106,21 +88,17 @@ def write_report(run: Run) -> Path:
     al. 2019). Returns the index."""
     if run.read_json("scores"):
         write_text(run.folder / "MODEL_CARD.md", render("model_card.md", run))
-    frames, notebooks = frames_of(run), sorted((run.folder / "notebooks").glob("*.ipynb"))
-    if frames:
+    if frames := epoch_frames(run):
         write_text(run.folder / "epochs.html", render("epochs.html", run, frames=frames))
-    told = {
-        "frames": frames_of(run, FILM),
-        "pictures": pictures_of(run),
-        "notebooks": [p.stem for p in notebooks],
-        "separate": False,
+    content = {
+        "frames": epoch_frames(run, INDEX_FRAMES),
+        "pictures": index_pictures(run),
+        "notebooks": [p.stem for p in sorted((run.folder / "notebooks").glob("*.ipynb"))],
     }
-    page = render("index.html", run, twin=static_explorer(run), **told)
+    page = render("index.html", run, twin=static_explorer(run), **content)
     if len(page.encode()) > LARGEST:
-        write_text(
-            run.folder / "explorer.html", render("explorer.html", run, twin=static_explorer(run))
-        )
-        page = render("index.html", run, **told | {"separate": True})
+        write_explorer(run)
+        page = render("index.html", run, separate=True, **content)
     write_text(run.folder / "index.html", page)
     return run.folder / "index.html"
 

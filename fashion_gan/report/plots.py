@@ -1,4 +1,4 @@
-"""Figures, each with a sentence for those who do not see it."""
+"""Pictures, each with a sentence for those who do not see it."""
 
 import base64
 import io
@@ -8,11 +8,19 @@ from typing import Any
 
 import torch
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from PIL import Image
 
+from fashion_gan.files import replacing
+
 COLOURS = ("#3465a4", "#d9822b", "#4e9a06", "#a40000")
+SVG_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fashion-gan",
+    "font.sans-serif": ["DejaVu Sans", "sans-serif"],
+}
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,11 @@ class Picture:
     svg: bytes = b""
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
-        about = {"alt": self.alt} | ({"width": self.width} if self.width else {})
-        return {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}, {
-            "image/png": about
-        }
+        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
+        metadata = {"alt": self.alt} | ({"width": self.width} if self.width else {})
+        return data, {"image/png": metadata}
 
     def save(self, path: Path) -> None:
-        from fashion_gan.files import replacing
-
         for target, content in ((path, self.png), (path.with_suffix(".svg"), self.svg)):
             if content:
                 with replacing(target) as temporary:
@@ -46,26 +51,14 @@ class Picture:
 def picture(figure: Figure, alt: str) -> Picture:
     """A figure as a picture of twice the pixels that the page gives it, so that it is sharp on any
     screen."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=160, bbox_inches="tight", facecolor="white")
-    drawing = io.BytesIO()
-    with rc_context(
-        {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "fashion-gan",
-            "font.sans-serif": ["DejaVu Sans", "sans-serif"],
-        }
-    ):
-        figure.savefig(
-            drawing, format="svg", bbox_inches="tight", facecolor="white", metadata={"Date": None}
-        )
-    smaller = len(drawing.getvalue()) < len(stream.getvalue())
-    return Picture(
-        stream.getvalue(),
-        alt,
-        int(figure.get_figwidth() * 80),
-        drawing.getvalue() if smaller else b"",
-    )
+    png = io.BytesIO()
+    svg = io.BytesIO()
+    figure.savefig(png, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    with rc_context(SVG_SETTINGS):
+        undated = {"Date": None}
+        figure.savefig(svg, format="svg", bbox_inches="tight", facecolor="white", metadata=undated)
+    drawing = svg.getvalue() if svg.tell() < png.tell() else b""
+    return Picture(png.getvalue(), alt, int(figure.get_figwidth() * 80), drawing)
 
 
 def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2) -> Picture:
@@ -75,16 +68,15 @@ def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2) -> Pictur
 
     # of three colours, whatever came in
     sheet = make_grid(images, columns, padding=1, pad_value=64)
+    pixels = sheet[0] if images.shape[1] == 1 else sheet.permute(1, 2, 0)
     stream = io.BytesIO()
-    Image.fromarray((sheet[0] if images.shape[1] == 1 else sheet.permute(1, 2, 0)).numpy()).save(
-        stream, format="png", optimize=True
-    )
+    Image.fromarray(pixels.numpy()).save(stream, format="png", optimize=True)
     return Picture(stream.getvalue(), alt, width=sheet.shape[2] * scale)
 
 
-def axes_of(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:
-    """A figure and its axes, sizes in inches; not pyplot's, so a cell shows it only when it is
-    asked to."""
+def new_axes(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Axes]:
+    """A figure and its axes, sizes in inches; not pyplot's, so a cell shows it only as a
+    picture."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
@@ -99,26 +91,20 @@ def curves(
 ) -> Picture:
     """Series over images seen, or something else, and dashed horizontal levels to compare with. An
     empty series is left out."""
-    figure, axes = axes_of()
-    said = []
+    figure, axes = new_axes()
+    ranges = []
     for (name, (steps, values)), colour in zip(lines.items(), COLOURS, strict=False):
         if steps:
             axes.plot(steps, values, label=name, color=colour, marker="o", markersize=3)
-            said.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
+            ranges.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
     for name, level in (levels or {}).items():
-        axes.axhline(
-            level, linestyle="--", color="#777777", linewidth=1, label=f"{name} ({level:.3g})"
-        )
-    axes.set(
-        title=title, xlabel=xlabel, ylabel=ylabel, xlim=(0, None), yscale="log" if log else "linear"
-    )
-    axes.xaxis.set_major_formatter(
-        StrMethodFormatter("{x:,.0f}" if xlabel == "images seen" else "{x:g}")
-    )
+        label = f"{name} ({level:.3g})"
+        axes.axhline(level, linestyle="--", color="#777777", linewidth=1, label=label)
+    scale = "log" if log else "linear"
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xlim=(0, None), yscale=scale)
+    number = "{x:,.0f}" if xlabel == "images seen" else "{x:g}"
+    axes.xaxis.set_major_formatter(StrMethodFormatter(number))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return picture(
-        figure,
-        f"{title} up to {max((s[-1] for s, _ in lines.values() if s), default=0):,} ({xlabel}):"
-        f" {'; '.join(said)}",
-    )
+    last = max((steps[-1] for steps, _ in lines.values() if steps), default=0)
+    return picture(figure, f"{title} up to {last:,} ({xlabel}): {'; '.join(ranges)}")

@@ -23,13 +23,13 @@ def render(template: str, run: Run, **values: Any) -> str:
     """A template for a run. Pages load nothing: their Content-Security-Policy allows inlined
     pictures, styles and, by its digest, one script: the slider's and, where there is a `twin`, the
     explorer's."""
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    escape = jinja2.select_autoescape()
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=jinja2.select_autoescape(),
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True
     )
-    styles, scripts = [TEMPLATES / "report.css"], [TEMPLATES / "slider.js"]
+    styles = [TEMPLATES / "report.css"]
+    scripts = [TEMPLATES / "slider.js"]
     if values.get("twin"):
         styles.append(EXPLORER / "explorer.css")
         scripts += [EXPLORER / "explorer.js", EXPLORER / "host.js"]
@@ -47,8 +47,6 @@ def render(template: str, run: Run, **values: Any) -> str:
         "scores": run.read_json("scores"),
         "swept": run.read_json("swept"),
         "last": run.last(),
-        "frames": [],
-        "twin": "",
         "duration": duration,
         "markdown": markdown,
         "style": Markup("".join(path.read_text(encoding="utf-8") for path in styles)),
@@ -74,25 +72,22 @@ def export_static_explorer(run: Run, info: dict[str, Any], numbers: bytes, code:
     """Keep in the run folder what the explorer's static twin is made of (see export.payload; it
     begins at `code`). Returns where it is seen: in the report that write_report makes, or, outside
     of a run, in explorer.html."""
-    run.log_json(
-        {
-            "info": info,
-            "numbers": base64.b64encode(numbers).decode(),
-            "code": code,
-            "page": True,
-            "kernel": False,
-        },
-        "twin",
-    )
-    if run.info["status"] != "SCRATCH":
-        return run.folder / "index.html"
-    write_text(
-        run.folder / "explorer.html", render("explorer.html", run, twin=static_explorer(run))
-    )
-    return run.folder / "explorer.html"
+    encoded = base64.b64encode(numbers).decode()
+    payload = {"info": info, "numbers": encoded, "code": code, "page": True, "kernel": False}
+    run.log_json(payload, "twin")
+    return write_explorer(run) if run.info["status"] == "SCRATCH" else run.folder / "index.html"
+
+
+def write_explorer(run: Run) -> Path:
+    """explorer.html: the static twin as a page of its own."""
+    page = run.folder / "explorer.html"
+    write_text(page, render("explorer.html", run, twin=static_explorer(run)))
+    return page
 
 
 def static_explorer(run: Run) -> Markup:
     """The explorer's data as JSON that may stand in a page; "" where a run has none."""
-    found = run.read_json("twin")
-    return Markup(json.dumps(found, separators=(",", ":")).replace("<", "\\u003c") if found else "")
+    payload = run.read_json("twin")
+    if not payload:
+        return Markup("")
+    return Markup(json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c"))

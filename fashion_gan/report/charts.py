@@ -1,0 +1,117 @@
+"""Charts of the notebooks' figures."""
+
+import numpy as np
+import pandas as pd
+import seaborn
+import torch
+
+from fashion_gan.report.plots import COLOURS, Picture, new_axes, picture
+
+
+def grey_levels(images: torch.Tensor) -> Picture:
+    """How often each grey level comes among all pixels of images uint8 (N, C, H, W)."""
+    pixels = images.flatten().numpy()
+    title = f"Grey levels of {len(images):,} images"
+    xlabel = "grey level, 0 black to 255 white"
+    figure, axes = new_axes()
+    axes.hist(pixels, bins=64, log=True)
+    axes.set(title=title, xlabel=xlabel, ylabel="pixels (log scale)")
+    black = f"{100 * (pixels == 0).mean():.0f} % of the pixels are black"
+    return picture(figure, f"histogram of the grey levels of {len(images):,} images; {black}")
+
+
+def tsne_map(points: np.ndarray, labels: torch.Tensor, classes: tuple[str, ...]) -> Picture:
+    """Training images as points (N, 2), coloured by class (N,); near points are similar images."""
+    figure, axes = new_axes(7.5, 5.0)
+    x, y = points.T
+    names = [classes[label] for label in labels]
+    palette = "tab20" if len(classes) > 10 else "tab10"
+    colours = {"hue": names, "hue_order": classes, "palette": palette}
+    seaborn.scatterplot(x=x, y=y, s=9, linewidth=0, ax=axes, **colours)
+    title = f"{len(points):,} training images, t-SNE on pixels"
+    axes.set(title=title, xticks=[], yticks=[])
+    axes.legend(fontsize=8, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    alt = "images as points coloured by class; similar images lie close together"
+    return picture(figure, f"{len(points):,} {alt}")
+
+
+def class_bars(shares: dict[str, list[float]], classes: tuple[str, ...]) -> Picture:
+    """What the judge sees: for each class a bar of each share, a value a class."""
+    figure, axes = new_axes(8.0, 3.0)
+    table = pd.DataFrame(shares, index=classes)
+    table.plot.bar(ax=axes, rot=30, ylabel="share", color=COLOURS)
+    axes.set_title("What the judge sees", loc="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    ranges = [f"{name}: {min(share):.2f} to {max(share):.2f}" for name, share in shares.items()]
+    return picture(figure, f"bars per class of what the judge sees. {'; '.join(ranges)}")
+
+
+def nearest_distances(quantiles: dict[str, torch.Tensor], close: float) -> Picture:
+    """The share of images that lie nearer to a training image than a distance in grey levels, a
+    line a set. `quantiles`: of a set's distances, at equal steps of the share; 255 stands for none
+    near. `close`: the share of the samples nearer than 95 % of unseen real images."""
+    figure, axes = new_axes()
+    for (name, values), colour in zip(quantiles.items(), COLOURS, strict=False):
+        shares = torch.linspace(0, 1, len(values), dtype=torch.float64)
+        axes.plot(values.where(values < 255, torch.nan), shares, label=name, color=colour)
+    xlabel = "distance, root mean square of grey levels"
+    axes.set(title="Nearest training image", xlabel=xlabel, ylabel="share that is nearer")
+    axes.legend()
+    alt = "share of images that lie nearer to a training image than a distance"
+    samples = f"{100 * close:.1f} % of the samples are nearer than 95 % of unseen real images"
+    return picture(figure, f"{alt}; {samples}")
+
+
+def confusion_matrix(percent: list[list[float]], split: str) -> Picture:
+    """The discriminator's verdicts (2, 2) in % of a row: a row for what the images are, a column
+    for what it called them; real first."""
+    figure, axes = new_axes(4.2, 3.4)
+    seaborn.heatmap(
+        percent,
+        annot=True,
+        fmt=".1f",
+        vmin=0,
+        vmax=100,
+        cmap="Blues",
+        cbar_kws={"label": "% of the row"},
+        xticklabels=["judged real", "judged fake"],
+        yticklabels=["real", "fake"],
+        ax=axes,
+    )
+    axes.set_title(f"Discriminator on the {split} split")
+    (real_right, real_wrong), (fake_wrong, fake_right) = percent
+    real = f"real images judged real {real_right:.1f} %, fake {real_wrong:.1f} %"
+    fake = f"fakes judged real {fake_wrong:.1f} %, fake {fake_right:.1f} %"
+    return picture(figure, f"discriminator on the {split} split: {real}; {fake}")
+
+
+def learning_curves(points: pd.DataFrame, title: str, xlabel: str, alt: str, **lines) -> Picture:
+    """Validation distances on a log scale, a line a run. `lines`: for seaborn, the columns of
+    `points` that are x, y, hue and units, and the colours."""
+    figure, axes = new_axes()
+    seaborn.lineplot(points, estimator=None, marker="o", ax=axes, **lines)
+    ylabel = "Fréchet distance, by dev"
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale="log", xlim=(0, None))
+    return picture(figure, alt)
+
+
+def parameter_effect(
+    trials: pd.DataFrame, finished: pd.DataFrame, name: str, metric: str, palette: dict, log: bool
+) -> Picture:
+    """A sweep's metric, lower is better, by one parameter (`log`: on a log scale), a mark a trial.
+    Grey: mean and standard deviation of each point over its `finished` trials."""
+    figure, axes = new_axes()
+    seaborn.scatterplot(
+        trials, x=name, y=metric, style="end", hue="end", palette=palette, s=60, ax=axes
+    )
+    points = finished.groupby("point").agg({name: "first", metric: ["mean", "std"]})
+    values = points[name]["first"]
+    means = points[metric]["mean"]
+    deviations = points[metric]["std"].fillna(0)
+    axes.errorbar(values, means, deviations, fmt="_", color="#555555", capsize=4)
+    axes.set(title=f"{metric} by {name}", yscale="log")
+    if log:
+        axes.set_xscale("log")
+    best = trials.loc[trials[metric].idxmin()]
+    lowest = f"lowest {best[metric]:.3g} at {name} {best[name]}"
+    return picture(figure, f"{metric} of {len(trials)} trials by {name}; {lowest}")
