@@ -134,7 +134,7 @@ def mlflow_problem(folder: Path) -> str:
     copy, info = Run(folder).copy(), Run(folder).info
     return (
         ""
-        if copy.get("closed") == info["ended"] and info["status"] == "FINISHED"
+        if copy.get("closed") == info.ended and info.status == "FINISHED"
         else "MLflow is not level"
     )
 
@@ -163,7 +163,7 @@ def harness(
             trained = max(
                 [trained, *(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt"))]
             )
-        code = start(root, *words).wait() if Run(folder).info["status"] != "FINISHED" else 0
+        code = start(root, *words).wait() if Run(folder).info.status != "FINISHED" else 0
         problem = (
             f"exit code {code}"
             if code

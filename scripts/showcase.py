@@ -70,7 +70,7 @@ def begun(profile: str, seed: int) -> subprocess.Popen[bytes] | None:
     name, words = f"{profile}-{seed}", ["-p", f"seed={seed}"] if seed else []
     if not (ROOT / "reports" / name).exists():
         words = ["run", f"params/{profile}.yaml", *words, "--name", name]
-    elif find_run(name).info["status"] != "FINISHED":
+    elif find_run(name).info.status != "FINISHED":
         words = ["resume", name]
     else:
         return None
@@ -91,10 +91,10 @@ def train() -> list[Run]:
 
 def told(run: Run) -> dict:
     """What README tells of a run beside the one that it shows."""
-    tags, last = run.info["tags"], run.last()
+    tags, last = run.info.tags, run.last()
     about = {
-        "profile": run.info["profile"],
-        "seed": run.info["params"]["seed"],
+        "profile": run.info.profile,
+        "seed": run.info.params["seed"],
         "command": tags["command"],
         "hardware": tags["hardware"],
     }
@@ -108,7 +108,7 @@ def keep_beside(run: Run) -> None:
     others = [
         each
         for each in (read_json(path) if path.exists() else [])
-        if each["profile"] != run.info["profile"]
+        if each["profile"] != run.info.profile
     ]
     write_json(path, sorted([*others, told(run)], key=lambda each: each["profile"]))
 
@@ -131,8 +131,8 @@ def make(name: str) -> None:
     """Copy what the showcase keeps; weights as float16, so that both networks take less than 2
     MB."""
     run = find_run(name)
-    if run.info["status"] != "FINISHED":
-        raise SystemExit(f"run {run.name} is {run.info['status']}, not FINISHED")
+    if run.info.status != "FINISHED":
+        raise SystemExit(f"run {run.name} is {run.info.status}, not FINISHED")
     others = {file: (SHOWCASE / file).read_bytes() for file in KEPT if (SHOWCASE / file).exists()}
     shutil.rmtree(SHOWCASE, ignore_errors=True)
     (SHOWCASE / "images").mkdir(parents=True)

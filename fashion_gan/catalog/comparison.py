@@ -51,7 +51,7 @@ def grouped(compared: list[Run]) -> Groups:
     ]
     groups: dict[str, list[Run]] = {}
     for run in compared:
-        values = Params().model_dump() | run.info["params"]
+        values = Params().model_dump() | run.info.params
         groups.setdefault(json.dumps([values[name] for name in trained_by]), []).append(run)
     return {" = ".join(run.name for run in group): group for group in groups.values()}
 
@@ -68,7 +68,7 @@ def _figure_of(group: list[Run], key: str) -> tuple[float, float | None] | None:
     if any(each.get(key) is None for each in scores):
         return None
     values = [each[key] for each in scores]
-    seeds = {run.info["params"]["seed"] for run in group}
+    seeds = {run.info.params["seed"] for run in group}
     return statistics.mean(values), (
         statistics.stdev(values) if len(seeds) > 1 else scores[0].get("spread", {}).get(key)
     )
@@ -112,7 +112,7 @@ def open_sweep(run: Run, name: str) -> Run:
 def trials(sweep: Run) -> list[Run]:
     """The runs of a sweep in the order of their numbers."""
     return sorted(
-        (run for run in all_runs() if run.info["tags"].get("within") == sweep.info["uuid"]),
+        (run for run in all_runs() if run.info.tags.get("within") == sweep.info.uuid),
         key=lambda run: run.name,
     )
 
@@ -122,9 +122,9 @@ def rows(sweep: Run) -> list[dict[str, Any]]:
     that is the base's own setting, parameters of the space, seed, end, epochs, images seen, and the
     lowest value of the metric."""
     told, found = sweep.read_json("sweep"), []
-    names, base = list(told["space"]), sweep.info["params"]
+    names, base = list(told["space"]), sweep.info.params
     for run in trials(sweep):
-        setting = {name: run.info["params"][name] for name in names}
+        setting = {name: run.info.params[name] for name in names}
         values, images = run.series(told["metric"])[1], run.series("images")[1]
         row = {
             "trial": run.name,
@@ -132,10 +132,10 @@ def rows(sweep: Run) -> list[dict[str, Any]]:
         } | setting
         row |= {
             "base": setting == {name: base[name] for name in names},
-            "seed": run.info["params"]["seed"],
+            "seed": run.info.params["seed"],
         }
         row |= {
-            "end": ENDS[run.info["status"]],
+            "end": ENDS[run.info.status],
             "epochs": len(values),
             "images": int(images[-1]) if images else 0,
         }

@@ -69,8 +69,8 @@ def check_runs() -> str:
     said: list[str] = []
     mlflow_sync.close_vanished(said.append)
     runs = all_runs()
-    going = [run for run in runs if run.info["status"] == "RUNNING"]
-    elsewhere = [f"{run.name} ({run.info['host']})" for run in going if run.lock.is_free()]
+    going = [run for run in runs if run.info.status == "RUNNING"]
+    elsewhere = [f"{run.name} ({run.info.host})" for run in going if run.lock.is_free()]
     if elsewhere:
         said.append(
             f"say RUNNING on other machines: {', '.join(elsewhere)}; if one is gone: fashion-gan"
@@ -79,7 +79,7 @@ def check_runs() -> str:
     behind = [
         run.name
         for run in runs
-        if run not in going and run.copy(shown_uri()).get("closed") != run.info.get("ended")
+        if run not in going and run.copy(shown_uri()).get("closed") != run.info.ended
     ]
     if behind:
         said.append(

@@ -20,7 +20,6 @@ from fashion_gan.config.settings import project_root
 from fashion_gan.data import readers
 from fashion_gan.data.datasets import dataset_dir, dataset_info
 from fashion_gan.errors import UserError
-from fashion_gan.files import write_json
 from fashion_gan.metrics.evaluator import Evaluator
 from fashion_gan.metrics.inception import inception
 from fashion_gan.models.feature_network import dataset_record
@@ -179,6 +178,7 @@ def _report_into(
     from fashion_gan.pipeline.runner import run_one_notebook
     from fashion_gan.report.pages import write_report
     from fashion_gan.runs.provenance import provenance
+    from fashion_gan.runs.record import RunInfo
     from fashion_gan.runs.run import Run
 
     root, what = project_root(), subject.what
@@ -190,17 +190,18 @@ def _report_into(
         np.savez_compressed(what, **arrays)
     params = Params(model=what, draws=subject.draws, data_dir=subject.params().data_dir)
     command = f"fashion-gan evaluate {subject.what} --html {html}"
-    record = {
-        "name": folder.name,
-        "status": "FINISHED",
-        "tags": provenance(root, "evaluate", ("03_evaluate",), command),
-        "notebooks": ["03_evaluate"],
-        "created": 0,
-        "params": params.model_dump(),
-        "data": dataset_record(data_dir),
-    }
-    write_json(folder / "run.json", record)
     run = Run(folder)
+    run.write(
+        RunInfo(
+            name=folder.name,
+            status="FINISHED",
+            tags=provenance(root, "evaluate", ("03_evaluate",), command),
+            notebooks=["03_evaluate"],
+            created=0,
+            params=params.model_dump(),
+            data=dataset_record(data_dir),
+        )
+    )
     if failure := run_one_notebook(run, "03_evaluate"):
         raise UserError(f"03_evaluate: {failure}; see {folder}/03_evaluate.html")
     say(f"report: {write_report(run)}")

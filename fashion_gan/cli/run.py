@@ -36,7 +36,7 @@ def command(profile: str, name: str, within: str, overrides: tuple[str, ...]) ->
     params = prepare_dataset(read.params)
     preflight(params)
     mlflow_sync.close_vanished(print)
-    tags = {"within": find_run(within, tracked=True).info["uuid"]} if within else {}
+    tags = {"within": find_run(within, tracked=True).info.uuid} if within else {}
     words = ["fashion-gan", "run", profile]
     for override in overrides:
         words += ["-p", override]

@@ -34,7 +34,7 @@ def render(template: str, run: Run, **values: Any) -> str:
         styles.append(EXPLORER / "explorer.css")
         scripts += [EXPLORER / "explorer.js", EXPLORER / "host.js"]
     script = "".join(_in_block(path) for path in scripts)
-    data = run.info.get("data", FASHION_MNIST)
+    data = run.info.data or FASHION_MNIST
     networks = Path(data.get("networks", WEIGHTS))
     if data["name"] == FASHION_MNIST["name"] and not networks.is_dir():
         networks = WEIGHTS  # the run comes from another machine
@@ -84,7 +84,7 @@ def export_static_explorer(run: Run, info: dict[str, Any], numbers: bytes, code:
         },
         "twin",
     )
-    if run.info["status"] != "SCRATCH":
+    if run.info.status != "SCRATCH":
         return run.folder / "index.html"
     write_text(
         run.folder / "explorer.html", render("explorer.html", run, twin=static_explorer(run))

@@ -49,7 +49,7 @@ class Trial(tune.Trainable):
         begun = (self.run.folder / "run.json").exists()
         # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
         self.told = 0
-        if begun and self.run.info["status"] == "FINISHED":
+        if begun and self.run.info.status == "FINISHED":
             return
         values = [*about["overrides"], *(f"{name}={value}" for name, value in config.items())]
         words = [
