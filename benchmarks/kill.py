@@ -131,8 +131,8 @@ def difference(expected: tuple[dict, list], actual: tuple[dict, list]) -> str:
 def mlflow_problem(folder: Path) -> str:
     """Whether MLflow's copy was brought to the run's own end."""
     info = Run(folder).info
-    is_level = Run(folder).copy().get("closed") == info["ended"]
-    return "" if is_level and info["status"] == "FINISHED" else "MLflow is not level"
+    is_level = Run(folder).copy().get("closed") == info.ended
+    return "" if is_level and info.status == "FINISHED" else "MLflow is not level"
 
 
 def trained_images(folder: Path) -> int:
@@ -153,7 +153,7 @@ def kill_and_finish(
         times += 1
         words = ["resume", name]
         images = max(images, trained_images(folder))
-    code = start(root, *words).wait() if Run(folder).info["status"] != "FINISHED" else 0
+    code = start(root, *words).wait() if Run(folder).info.status != "FINISHED" else 0
     return times, images, code
 
 

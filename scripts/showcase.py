@@ -83,7 +83,7 @@ def start_run(profile: str, seed: int) -> subprocess.Popen[bytes] | None:
     if not (ROOT / "reports" / name).exists():
         overrides = ["-p", f"seed={seed}"] if seed else []
         words = ["run", f"params/{profile}.yaml", *overrides, "--name", name]
-    elif find_run(name).info["status"] == "FINISHED":
+    elif find_run(name).info.status == "FINISHED":
         return None
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen([FASHION_GAN, *words], cwd=ROOT, env=environment)
@@ -101,12 +101,12 @@ def train() -> list[Run]:
 
 def summarize_run(run: Run) -> dict:
     """What README says of a run beside the one that it shows."""
-    tags = run.info["tags"]
+    tags = run.info.tags
     last = run.last()
     scores = run.read_json("scores")
     summary = {
-        "profile": run.info["profile"],
-        "seed": run.info["params"]["seed"],
+        "profile": run.info.profile,
+        "seed": run.info.params["seed"],
         "command": tags["command"],
         "hardware": tags["hardware"],
         "images": last["images"],
@@ -142,8 +142,8 @@ def make_showcase(name: str) -> None:
     """Copy what the showcase keeps; weights as float16, so that both networks take less than 2
     MB."""
     run = find_run(name)
-    if run.info["status"] != "FINISHED":
-        raise SystemExit(f"run {run.name} is {run.info['status']}, not FINISHED")
+    if run.info.status != "FINISHED":
+        raise SystemExit(f"run {run.name} is {run.info.status}, not FINISHED")
     paths = [SHOWCASE / file for file in KEPT]
     kept = {path: path.read_bytes() for path in paths if path.exists()}
     shutil.rmtree(SHOWCASE, ignore_errors=True)

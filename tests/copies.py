@@ -27,7 +27,7 @@ def differences(run):
 def _differences(run, client):
     (experiment,) = [e for e in client.search_experiments() if e.name == EXPERIMENT]
     copies = client.search_runs(
-        [experiment.experiment_id], f"tags.`{mlflow_sync.RUN_TAG}` = '{run.info['uuid']}'"
+        [experiment.experiment_id], f"tags.`{mlflow_sync.RUN_TAG}` = '{run.info.uuid}'"
     )
     if len(copies) != 1:
         return [f"{len(copies)} runs"]
@@ -42,11 +42,9 @@ def _differences(run, client):
 
 def fields(run, copy):
     info, data = run.info, copy.data
-    same = {
-        f"tag {key}": data.tags.get(key) == str(value) for key, value in info["tags"].items()
-    } | {
-        "status": copy.info.status == info["status"],
-        "params": data.params == {key: str(value) for key, value in info["params"].items()},
+    same = {f"tag {key}": data.tags.get(key) == str(value) for key, value in info.tags.items()} | {
+        "status": copy.info.status == info.status,
+        "params": data.params == {key: str(value) for key, value in info.params.items()},
         "note": data.tags.get("mlflow.note.content") == pages.note(run),
     }
     return [name for name, holds in same.items() if not holds]
@@ -84,7 +82,7 @@ def artifacts(run, copy):
 
 def versions(run, copy, client):
     made = run.folder / "generator.safetensors"
-    if run.info["status"] != "FINISHED" or not made.exists():
+    if run.info.status != "FINISHED" or not made.exists():
         return []
     marks = [
         version.tags.get("generator")

@@ -63,7 +63,7 @@ def test_the_training_goes_on(old):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     again = find_run("before")
-    assert again.info["status"] == "FINISHED"
+    assert again.info.status == "FINISHED"
     assert again.series("loss_d")[0] == [256, 512, 768]
 
 

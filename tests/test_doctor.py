@@ -66,7 +66,7 @@ def test_a_run_that_vanished_is_closed_and_told(project):
     assert (
         "run gone had vanished; it is marked FAILED, go on with: fashion-gan resume gone" in words
     )
-    assert Run(project / "reports" / "gone").info["status"] == "FAILED"
+    assert Run(project / "reports" / "gone").info.status == "FAILED"
 
 
 def test_runs_that_are_not_level_and_runs_of_other_machines(project):
@@ -77,7 +77,7 @@ def test_runs_that_are_not_level_and_runs_of_other_machines(project):
     words = examined(project)["runs"][1]
     assert "1 not level in MLflow (done); run: fashion-gan sync --all" in words
     assert "far (another-machine)" in words
-    assert far.info["status"] == "RUNNING"
+    assert far.info.status == "RUNNING"
 
 
 def test_a_server_that_is_not_there(project):

@@ -184,7 +184,7 @@ def test_faults_in_the_middle_lose_nothing_and_double_nothing(
         assert training.wait(timeout=60) == 0, (project / "log").read_text()[-2000:]
     finally:
         training.kill()
-    assert run.info["status"] == "FINISHED"
+    assert run.info.status == "FINISHED"
     wait_until(Lock(run.folder / "sync.lock").is_free, 120, "the copier's end")
     assert "are still to be sent: fashion-gan sync r" in (run.folder / "sync.log").read_text()
     server.back("mlflow")

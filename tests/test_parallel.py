@@ -176,9 +176,9 @@ def test_a_killed_worker_and_a_killed_node_cost_nothing(ray, project, monkeypatc
         run.kill()
         cluster.shutdown()
     found = find_run("two")
-    assert found.info["status"] == "FINISHED"
+    assert found.info.status == "FINISHED"
     assert whole(found, 6)
-    assert found.info["images_seen"] == 6 * 1024
+    assert found.info.images_seen == 6 * 1024
     monkeypatch.delenv("RAY_ADDRESS")
     alone = fashion_gan_here(
         "run", str(written(project, processes=1, epochs=1)), "--name", "one", cwd=project
@@ -197,7 +197,7 @@ def test_a_run_of_two_workers_on_this_machine(ray, project):
         "run", str(written(project, epochs=1, subset=512)), "--name", "two", cwd=project
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert find_run("two").info["status"] == "FINISHED"
+    assert find_run("two").info.status == "FINISHED"
     assert whole(find_run("two"), 1)
     assert (find_run("two").folder / "generator.safetensors").exists()
     assert not workers_of(project)
@@ -226,7 +226,7 @@ def test_an_interrupted_training_goes_on_alone(ray, project):
         run.kill()
     wait_until(lambda: not workers_of(project), 60, project / "log.txt")
     found = find_run("s")
-    assert found.info["status"] == "KILLED"
+    assert found.info.status == "KILLED"
     kept = load_latest(folder / "checkpoints")["state"]["position"]
     assert kept["images"] >= 1024
     epochs = kept["epoch"] + 1
@@ -247,7 +247,7 @@ def test_a_nan_is_said_in_one_line_and_not_tried_again(ray, project):
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "a loss became NaN or infinite" in done.stderr
-    assert find_run("nan").info["status"] == "FAILED"
+    assert find_run("nan").info.status == "FAILED"
     assert not workers_of(project)
 
 

@@ -88,7 +88,7 @@ def test_the_time_out_is_the_notebooks_not_the_cells(project):
     nbformat.write(notebook, path)
     run = start(("good",), timeout_minutes=0.1)
     assert runner.run_all(run, lambda _: None) == 1
-    assert "CellTimeoutError" in run.info["reason"]
+    assert "CellTimeoutError" in run.info.reason
     outputs = [
         o.text
         for c in nbformat.read(run.folder / "notebooks" / "good.ipynb", as_version=4).cells
@@ -114,7 +114,7 @@ def test_a_resume_skips_what_finished_and_keeps_the_earlier_attempt(project):
         "exception.attempt1.ipynb",
     }
     assert mlflow_run(run)[0].info.status == "FINISHED"
-    assert run.info["attempts"] == 2
+    assert run.info.attempts == 2
 
 
 def start_process(project, name):
@@ -169,7 +169,7 @@ def test_an_interrupt_leaves_a_checkpoint_no_orphan_and_says_how_to_go_on(projec
     assert said.strip().splitlines()[-1].endswith("fashion-gan resume r"), said
     assert kernels(folder) == []
     run = Run(folder)
-    assert run.info["status"] == "KILLED"
+    assert run.info.status == "KILLED"
     assert max(int(p.name[5:15]) for p in (folder / "checkpoints").glob("last-*.pt")) >= images
     notebook = nbformat.read(folder / "notebooks" / "train_forever.ipynb", as_version=4)
     assert "An Exception was encountered" in notebook.cells[0].source
@@ -197,7 +197,7 @@ def test_a_full_disk_is_one_line_exit_code_2_and_the_old_checkpoint_stays_good(p
     assert "checkpoint not written" in str(error.value)
     assert "\n" not in str(error.value)
     assert said[-1].endswith("fashion-gan resume r")
-    assert run.info["status"] == "FAILED"
+    assert run.info.status == "FAILED"
     assert load_latest(run.folder / "checkpoints")["images"] == 512
     assert mlflow_run(run)[0].info.status == "FAILED"
 

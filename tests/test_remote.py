@@ -228,7 +228,7 @@ def test_wherever_the_line_is_cut_a_run_can_go_on_from_what_is_there(uri, puts, 
             s for s in (10, 20, 30, 40, 50) if s <= content["images"]
         }
         assert (folder / "images" / f"{content['images']}.png").exists()
-        assert "done" not in Run(folder).info or (folder / "02_train.html").exists()
+        assert not Run(folder).info.done or (folder / "02_train.html").exists()
         seen.append(content["images"])
         if puts.at is None:
             break
@@ -282,7 +282,7 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
         if moves and os.getcwd() == str(other):
             monkeypatch.chdir(run.folder)
             moves.pop(0)()
-            run.update(done=[*run.info.get("done", []), "02_train"])
+            run.update(done=[*run.info.done, "02_train"])
             storage_sync.push(run)
             monkeypatch.chdir(other)
         return found
@@ -291,7 +291,7 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
     for each in ("first", "second"):
         fetch.fetch_run("n", other / "reports" / each)
         fetched = Run(other / "reports" / each)
-        assert "done" not in fetched.info or (fetched.folder / "02_train.html").exists()
+        assert not fetched.info.done or (fetched.folder / "02_train.html").exists()
         newest = load_latest(fetched.folder / "checkpoints", pytest.fail)["images"]
         assert newest in {point["step"] for point in fetched.metrics()}
     assert not moves
@@ -413,7 +413,7 @@ def test_a_run_goes_on_on_another_machine_to_the_same_bits(
     again = Run(other / "reports" / "n")
     assert "is damaged" in (again.folder / "notebooks" / "02_train.ipynb").read_text()
     assert kill.difference(expected, kill.outcome(again.folder)) == ""
-    assert (again.info["status"], again.info["attempts"]) == ("FINISHED", 2)
+    assert (again.info.status, again.info.attempts) == ("FINISHED", 2)
     wait_until(Lock(again.folder / "mirror.lock").is_free, 30, "the mirror's end")
     assert there("n") == here(again)
     assert place.owner("n")["time"] == 0

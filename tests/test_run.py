@@ -12,6 +12,7 @@ import pytest
 from fashion_gan import UserError
 from fashion_gan.catalog.runs import find_run, open_run
 from fashion_gan.config.params import Params
+from fashion_gan.files import read_json, write_json
 from fashion_gan.report import plots
 from fashion_gan.runs.run import RUN_VARIABLE, Run, all_runs, check_name, newest_finished
 from fashion_gan.tracking import mlflow_sync
@@ -24,8 +25,8 @@ def run(bare_project):
 
 def test_a_new_run_says_where_it_came_from(run, bare_project):
     info = run.info
-    assert (info["status"], info["name"], info["params"]["seed"]) == ("RUNNING", "r1", 0)
-    assert len(info["uuid"]) == 32
+    assert (info.status, info.name, info.params["seed"]) == ("RUNNING", "r1", 0)
+    assert len(info.uuid) == 32
     assert {
         "git_commit",
         "git_dirty",
@@ -33,7 +34,7 @@ def test_a_new_run_says_where_it_came_from(run, bare_project):
         "notebook.02_train",
         "version.torch",
         "command",
-    } <= info["tags"].keys()
+    } <= info.tags.keys()
 
 
 def test_points_are_known_by_name_and_step_and_the_first_counts(run):
@@ -121,8 +122,8 @@ def test_by_hand_only_training_makes_a_run(bare_project, monkeypatch):
     assert not (open_run(Params(), kind="evaluate").folder / "old").exists()
     assert all_runs() == []
     with open_run(Params(), kind="train") as made:
-        assert made.info["status"] == "RUNNING"
-    assert made.info["status"] == "FINISHED"
+        assert made.info.status == "RUNNING"
+    assert made.info.status == "FINISHED"
     assert [r.name for r in all_runs()] == [made.name]
 
 
@@ -130,7 +131,7 @@ def test_under_the_pipeline_a_notebook_joins_its_run(run, monkeypatch):
     monkeypatch.setenv(RUN_VARIABLE, str(run.folder))
     with open_run(Params(), kind="evaluate") as joined:
         assert joined.folder == run.folder
-    assert joined.info["status"] == "RUNNING"
+    assert joined.info.status == "RUNNING"
 
 
 def test_a_run_whose_process_vanished_is_closed_by_the_next(bare_project):
@@ -140,16 +141,16 @@ def test_a_run_whose_process_vanished_is_closed_by_the_next(bare_project):
         " Run.create(Params(), name='gone'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=bare_project, env=os.environ)
-    assert find_run("gone").info["status"] == "RUNNING"
+    assert find_run("gone").info.status == "RUNNING"
     said = []
     mlflow_sync.close_vanished(said.append)
-    assert find_run("gone").info["status"] == "FAILED"
+    assert find_run("gone").info.status == "FAILED"
     assert "fashion-gan resume gone" in said[0]
 
 
 def test_a_run_that_is_alive_is_left_alone(run):
     assert mlflow_sync.close_vanished(print) == []
-    assert run.info["status"] == "RUNNING"
+    assert run.info.status == "RUNNING"
 
 
 def test_run_does_not_import_mlflow():
@@ -159,17 +160,17 @@ def test_run_does_not_import_mlflow():
 
 def test_a_record_begins_with_all_that_is_asked_of_it_later(run):
     info = run.info
-    assert (info["schema"], info["attempts"], info["profile"], info["notebooks"]) == (
+    assert (info.schema_version, info.attempts, info.profile, info.notebooks) == (
         1,
         1,
         "smoke",
         ["02_train"],
     )
-    assert info["host"] == platform.node()
-    assert time.time() - 60 < info["created"] <= time.time()
-    assert info["data"]["name"] == "Fashion-MNIST"
-    assert [each["context"] for each in info["datasets"]] == ["training", "validation", "test"]
-    assert info["tags"]["command"] == "fashion-gan run --name r1"
+    assert info.host == platform.node()
+    assert time.time() - 60 < info.created <= time.time()
+    assert info.data["name"] == "Fashion-MNIST"
+    assert [each["context"] for each in info.datasets] == ["training", "validation", "test"]
+    assert info.tags["command"] == "fashion-gan run --name r1"
     assert run.params == Params()
 
 
@@ -177,8 +178,8 @@ def test_a_run_that_is_being_made_is_locked(run):
     with pytest.raises(UserError, match="r1"):
         Run(run.folder).lock.acquire("r1 is at work")
     run.finish("FAILED", "why")
-    assert (run.info["status"], run.info["reason"]) == ("FAILED", "why")
-    assert run.info["ended"] >= run.info["created"]
+    assert (run.info.status, run.info.reason) == ("FAILED", "why")
+    assert run.info.ended >= run.info.created
     assert Run(run.folder).lock.acquire()
 
 
@@ -194,17 +195,17 @@ def test_how_a_run_by_hand_ends(run, capsys, error, status, reason):
     with contextlib.suppress(BaseException), run:
         if error:
             raise error
-    assert (run.info["status"], run.info["reason"]) == (status, reason)
+    assert (run.info.status, run.info.reason) == (status, reason)
     assert f"run r1 is {status}; MLflow: being made" in capsys.readouterr().out
     run.close(ValueError("later"))  # it has ended: nothing changes any more
-    assert run.info["status"] == status
+    assert run.info.status == status
 
 
 def test_under_the_pipeline_an_error_leaves_the_end_to_it(run, monkeypatch):
     monkeypatch.setenv(RUN_VARIABLE, str(run.folder))
     with contextlib.suppress(ValueError), Run(run.folder):
         raise ValueError("the pipeline will say it")
-    assert run.info["status"] == "RUNNING"
+    assert run.info.status == "RUNNING"
 
 
 def test_where_it_is_seen(run):
@@ -225,19 +226,19 @@ def test_where_it_is_seen(run):
 
 
 def test_a_notebook_by_hand_goes_on_with_the_run_that_it_names(run, monkeypatch):
-    monkeypatch.setattr(Run, "follow", lambda self: self.update(seen=True))
+    monkeypatch.setattr(Run, "follow", lambda self: self.update(followed=1.0))
     with pytest.raises(UserError, match="is being worked on by another process"):
         open_run(Params(run_name="r1"), kind="train")
     run.finish("KILLED")
     again = open_run(Params(run_name="r1"), kind="train")
-    assert (again.folder, again.info["status"], again.info["seen"]) == (run.folder, "RUNNING", True)
+    assert (again.folder, again.info.status, again.info.followed) == (run.folder, "RUNNING", 1.0)
     assert open_run(Params(run_name="r1"), kind="evaluate").folder == run.folder
     again.lock.release()
 
 
 def test_scratch_is_told_from_runs_and_is_no_run(bare_project):
     scratch = open_run(Params(epochs=7), kind="sample")
-    assert (scratch.info["status"], scratch.info["name"], scratch.info["params"]["epochs"]) == (
+    assert (scratch.info.status, scratch.info.name, scratch.info.params["epochs"]) == (
         "SCRATCH",
         "scratch/sample",
         7,
@@ -297,3 +298,37 @@ def test_names_by_time_say_what_was_run(bare_project):
         r"\d{8}-\d{6}-smoke-[0-9a-f]{4}", Run.create(Params(), profile="smoke").name
     )
     assert re.fullmatch(r"\d{8}-\d{6}-notebook-[0-9a-f]{4}", Run.create(Params()).name)
+
+
+DAMAGED = {
+    "empty": b"",
+    "torn": b'{"name": "bad", "status": "RUN',
+    "no object": b"[1, 2]",
+    "no status": b'{"name": "bad"}',
+    "another status": b'{"name": "bad", "status": "DONE"}',
+    "a number for a name": b'{"name": 3, "status": "FINISHED"}',
+    "no text": b"\xff\xfe\x00",
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_record_is_named_and_the_other_runs_go_on(run, capsys, content):
+    folder = run.folder.parent / "bad"
+    folder.mkdir()
+    (folder / "run.json").write_bytes(content)
+    assert [each.name for each in all_runs()] == ["r1"]
+    all_runs()
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "bad/run.json" in line]
+    assert len(warnings) == 1  # once a process
+    assert "move the folder bad out of reports/" in warnings[0]
+    with pytest.raises(UserError, match="is damaged"):
+        print(find_run("bad").info)
+
+
+def test_a_record_of_another_version_keeps_what_this_one_does_not_know(run):
+    path = run.folder / "run.json"
+    record = read_json(path)
+    write_json(path, record | {"of_tomorrow": {"a": [1]}})
+    run.update(reason="x")
+    assert read_json(path) == record | {"of_tomorrow": {"a": [1]}, "reason": "x"}

@@ -159,7 +159,7 @@ def test_kill_9_of_each_of_the_three_in_the_middle_of_a_run_loses_nothing(server
     wait_until(lambda: ask(server) == 200, 60, "the server")
     synced = fashion_gan_here("sync", "r", cwd=client)
     assert synced.returncode == 0, synced.stderr
-    assert run.info["status"] == "FINISHED"
+    assert run.info.status == "FINISHED"
     assert differences(run) == []
 
 
@@ -192,9 +192,7 @@ def fields(run):
 
     client = make_client()
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
-    (found,) = client.search_runs(
-        [experiment], f"tags.`{mlflow_sync.RUN_TAG}` = '{run.info['uuid']}'"
-    )
+    (found,) = client.search_runs([experiment], f"tags.`{mlflow_sync.RUN_TAG}` = '{run.info.uuid}'")
     metrics = {
         n: sorted(
             (m.step, m.timestamp, m.value) for m in client.get_metric_history(found.info.run_id, n)

@@ -77,7 +77,7 @@ def trainer_of(project, name):
 
 def whole(run):
     """Whether each epoch of a finished run stands in its record once."""
-    return run.info["status"] == "FINISHED" and set(
+    return run.info.status == "FINISHED" and set(
         Counter((p["name"], p["step"]) for p in run.metrics()).values()
     ) == {1}
 
@@ -101,7 +101,7 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
             process.kill()
         wait_until(
             lambda: any(
-                Run(project / "reports" / n).info["status"] == "RUNNING"
+                Run(project / "reports" / n).info.status == "RUNNING"
                 for n in ("s-002", "s-003")
                 if (project / "reports" / n / "run.json").exists()
             ),
@@ -116,9 +116,9 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     run = find_run("s")
     runs = comparison.trials(run)
     assert [each.name for each in runs] == [f"s-{number:03d}" for number in range(1, POINTS + 2)]
-    assert all(whole(each) for each in runs), {each.name: each.info["status"] for each in runs}
-    assert runs[0].info["params"]["lr_g"] == 2e-4  # the base comes first
-    assert runs[0].info["attempts"] == 2
+    assert all(whole(each) for each in runs), {each.name: each.info.status for each in runs}
+    assert runs[0].info.params["lr_g"] == 2e-4  # the base comes first
+    assert runs[0].info.attempts == 2
     assert (
         "s-001 (seed=0, lr_g=0.0002): died; it will be tried again"
         in (project / "sweep.log").read_text()
@@ -134,7 +134,7 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     for each in runs:
         assert differences(each) == []
         assert (each.folder / "index.html").exists()
-    assert run.info["status"] == "FINISHED"
+    assert run.info.status == "FINISHED"
     words = run.read_json("swept")["verdict"]
     assert words in (run.folder / "07_sweep.html").read_text().replace("&#39;", "'")
     assert (run.folder / "images" / "by_lr_g.png").exists()
@@ -149,7 +149,7 @@ def test_a_small_sweep_on_this_machine(ray, project):
     done = fashion_gan("sweep", str(path), "--name", "s", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     runs = comparison.trials(find_run("s"))
-    assert [run.info["params"]["lr_g"] for run in runs] == [2e-4, 1e-3]
+    assert [run.info.params["lr_g"] for run in runs] == [2e-4, 1e-3]
     assert all(whole(run) for run in runs)
     assert all(differences(run) == [] for run in (find_run("s"), *runs))
     assert find_run("s").read_json("swept")["verdict"] in (
@@ -193,23 +193,23 @@ def test_an_interrupted_sweep_goes_on_and_poor_trials_are_stopped_early(ray, pro
             30,
             project / "sweep.log",
         )
-        assert find_run("s").info["status"] == "KILLED"
+        assert find_run("s").info.status == "KILLED"
         assert "go on with: fashion-gan resume s" in (project / "sweep.log").read_text()
         first = find_run("s-001")
-        assert first.info["status"] == "KILLED"
+        assert first.info.status == "KILLED"
         # then jupyter kills the kernel, and its last steps are lost
-        assert first.info["ended"] - asked < engine.SHUTDOWN_WAIT / 2
+        assert first.info.ended - asked < engine.SHUTDOWN_WAIT / 2
         assert (first.folder / "index.html").exists()
         done = fashion_gan("resume", "s", cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
         ends = {row["trial"]: row["end"] for row in comparison.rows(find_run("s"))}
         assert ends == {"s-001": "finished", "s-002": "stopped early"}
         assert "stopped early" in (find_run("s").folder / "07_sweep.html").read_text()
-        attempts = [run.info["attempts"] for run in comparison.trials(find_run("s"))]
+        attempts = [run.info.attempts for run in comparison.trials(find_run("s"))]
         # nothing is left to do: no trial is run again
         again = fashion_gan("resume", "s", cwd=project)
         assert again.returncode == 0, again.stdout + again.stderr
-        assert [run.info["attempts"] for run in comparison.trials(find_run("s"))] == attempts
+        assert [run.info.attempts for run in comparison.trials(find_run("s"))] == attempts
     finally:
         tuned.kill()
         cluster.shutdown()

@@ -67,7 +67,7 @@ def find(run):
     client = make_client()
     experiment = client.get_experiment_by_name(EXPERIMENT)
     found = client.search_runs(
-        [experiment.experiment_id], f"tags.`{mlflow_sync.RUN_TAG}` = '{run.info['uuid']}'"
+        [experiment.experiment_id], f"tags.`{mlflow_sync.RUN_TAG}` = '{run.info.uuid}'"
     )
     assert len(found) == 1
     return client, found[0]
@@ -121,7 +121,7 @@ def test_a_vanished_run_ends_failed(run):
     mlflow_sync.sync(run, follow=True)
     found = find(run)[1]
     assert (found.info.status, found.data.tags["reason"]) == ("FAILED", "its process vanished")
-    assert run.info["status"] == "FAILED"
+    assert run.info.status == "FAILED"
     assert mlflow_sync.close_vanished(lambda _: None) == []
 
 
@@ -187,7 +187,7 @@ def test_a_copier_that_is_still_closing_is_waited_for(run):
 def test_params_changed_by_a_resume_become_tags(run):
     run.finish()
     mlflow_sync.sync(run)
-    run.update(params=run.info["params"] | {"epochs": 99}, status="FINISHED")
+    run.update(params=run.info.params | {"epochs": 99}, status="FINISHED")
     mlflow_sync.sync(run)
     _, found = find(run)
     assert found.data.params["epochs"] == str(Params().epochs)
@@ -232,9 +232,7 @@ def test_the_run_shows_its_data_note_host_and_system_metrics(run, monkeypatch):
     assert len({d.digest for d in inputs.values()}) == 3
     assert json.loads(inputs["training"].profile)["num_rows"] == 50_000
     assert found.data.tags["host"] == platform.node()
-    assert (
-        f"Run it again: `{run.info['tags']['command']}`" in found.data.tags["mlflow.note.content"]
-    )
+    assert f"Run it again: `{run.info.tags['command']}`" in found.data.tags["mlflow.note.content"]
     memory = client.get_metric_history(found.info.run_id, "system/system_memory_usage_megabytes")
     assert len(memory) >= 2
     assert all(m.value > 0 for m in memory)

@@ -88,7 +88,7 @@ def test_a_fault_is_logged_once_and_its_end_too(run):
 
 def test_it_gives_up_once_the_run_has_ended_and_its_time_is_over(run, monkeypatch):
     monkeypatch.setenv("FASHION_GAN_CLOSING_SECONDS", "0")
-    with pytest.raises(UserError, match="^away$"):
+    with pytest.raises(UserError, match=r"^away$"):
         followed(run, Copy(*[OSError("away")] * 3), has_ended=lambda: True)
 
 

@@ -40,7 +40,7 @@ def grouped(runs: list[Run]) -> Groups:
     recipe += ["epochs", "max_minutes"]
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        values = Params().model_dump() | run.info["params"]
+        values = Params().model_dump() | run.info.params
         groups.setdefault(json.dumps([values[name] for name in recipe]), []).append(run)
     return {" = ".join(run.name for run in group): group for group in groups.values()}
 
@@ -56,7 +56,7 @@ def _figure_of(group: list[Run], key: str) -> tuple[float, float | None] | None:
     values = [run_scores.get(key) for run_scores in scores]
     if None in values:
         return None
-    if len({run.info["params"]["seed"] for run in group}) > 1:
+    if len({run.info.params["seed"] for run in group}) > 1:
         return statistics.mean(values), statistics.stdev(values)
     return statistics.mean(values), scores[0].get("spread", {}).get(key)
 
@@ -102,8 +102,8 @@ def open_sweep(run: Run, name: str) -> Run:
 
 def trials(sweep: Run) -> list[Run]:
     """The runs of a sweep in the order of their numbers."""
-    uuid = sweep.info["uuid"]
-    runs = [run for run in all_runs() if run.info["tags"].get("within") == uuid]
+    uuid = sweep.info.uuid
+    runs = [run for run in all_runs() if run.info.tags.get("within") == uuid]
     return sorted(runs, key=lambda run: run.name)
 
 
@@ -112,12 +112,12 @@ def rows(sweep: Run) -> list[dict[str, Any]]:
     that is the base's own setting, parameters of the space, seed, end, epochs, images seen, and the
     lowest value of the metric."""
     spec = sweep.read_json("sweep")
-    base = {name: sweep.info["params"][name] for name in spec["space"]}
+    base = {name: sweep.info.params[name] for name in spec["space"]}
     return [_row(trial, base, spec["metric"]) for trial in trials(sweep)]
 
 
 def _row(trial: Run, base: dict[str, Any], metric: str) -> dict[str, Any]:
-    params = trial.info["params"]
+    params = trial.info.params
     setting = {name: params[name] for name in base}
     values = trial.series(metric)[1]
     images = trial.series("images")[1]
@@ -127,7 +127,7 @@ def _row(trial: Run, base: dict[str, Any], metric: str) -> dict[str, Any]:
         **setting,
         "base": setting == base,
         "seed": params["seed"],
-        "end": ENDS[trial.info["status"]],
+        "end": ENDS[trial.info.status],
         "epochs": len(values),
         "images": int(images[-1]) if images else 0,
         metric: min(values, default=float("nan")),

@@ -8,8 +8,8 @@ from pathlib import Path
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root, read_settings, working_root
 from fashion_gan.errors import UserError
-from fashion_gan.files import write_json
-from fashion_gan.runs.run import RUN_VARIABLE, SCHEMA, Run, all_runs
+from fashion_gan.runs.record import RunInfo
+from fashion_gan.runs.run import RUN_VARIABLE, Run, all_runs
 from fashion_gan.waiting import wait_until
 
 
@@ -24,7 +24,7 @@ def find_run(name: str, tracked: bool = False) -> Run:
     for folder in (working_root() / "reports" / name, Path(name)):
         if name and (folder / "run.json").is_file():
             run = Run(folder.resolve())
-            if tracked and ("uuid" not in run.info or run.name == "showcase"):
+            if tracked and (not run.info.uuid or run.name == "showcase"):
                 raise UserError(
                     f"{run.name} is no run that is tracked, or can go on; take one of reports/"
                 )
@@ -51,7 +51,7 @@ def open_run(params: Params, kind: str) -> Run:
     else:
         run = _scratch_run(params, kind)
     # the copier needs some seconds to make the run in MLflow
-    seconds = run.info.get("followed", 0) + 8 - time.time()
+    seconds = run.info.followed + 8 - time.time()
     wait_until(lambda: not run.mlflow_url.startswith("being made"), seconds)
     print(f"run folder: {os.path.relpath(run.folder, project_root())}")
     print(f"MLflow: {run.mlflow_url}")
@@ -80,7 +80,5 @@ def _tracked_run(params: Params) -> Run:
 def _scratch_run(params: Params, kind: str) -> Run:
     run = Run(project_root() / "reports" / "scratch" / kind)
     shutil.rmtree(run.folder, ignore_errors=True)
-    values = params.model_dump()
-    record = {"schema": SCHEMA, "name": f"scratch/{kind}", "params": values, "status": "SCRATCH"}
-    write_json(run.folder / "run.json", record)
+    run.write(RunInfo(name=f"scratch/{kind}", params=params.model_dump(), status="SCRATCH"))
     return run

@@ -12,8 +12,8 @@ from fashion_gan.cli import make_command, text_option
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
-from fashion_gan.files import write_json
 from fashion_gan.pipeline.runner import run_one_notebook
+from fashion_gan.runs.record import RunInfo
 from fashion_gan.runs.run import Run
 
 
@@ -45,9 +45,8 @@ def command(runs: tuple[str, ...], html: str) -> None:
         raise UserError("one run compares with nothing; name two or more")
     shutil.rmtree(folder, ignore_errors=True)
     params = Params(runs=names).model_dump()
-    record = {"name": folder.name, "params": params, "status": "SCRATCH", "tags": {}}
-    write_json(folder / "run.json", record)
     run = Run(folder)
+    run.write(RunInfo(name=folder.name, params=params, status="SCRATCH"))
     if failure := run_one_notebook(run, "06_compare"):
         raise UserError(failure.removeprefix("UserError: "))
     show(run.read_json("compare"))

@@ -59,9 +59,9 @@ def check_runs() -> str:
     problems: list[str] = []
     mlflow_sync.close_vanished(problems.append)
     runs = all_runs()
-    running = [run for run in runs if run.info["status"] == "RUNNING"]
+    running = [run for run in runs if run.info.status == "RUNNING"]
     ended = [run for run in runs if run not in running]
-    elsewhere = [f"{run.name} ({run.info['host']})" for run in running if run.lock.is_free()]
+    elsewhere = [f"{run.name} ({run.info.host})" for run in running if run.lock.is_free()]
     if elsewhere:
         problems.append(
             f"say RUNNING on other machines: {', '.join(elsewhere)}; if one is gone: fashion-gan"
@@ -69,7 +69,7 @@ def check_runs() -> str:
         )
     behind = []
     for run in ended:
-        if run.copy(settings.shown_uri()).get("closed") != run.info.get("ended"):
+        if run.copy(settings.shown_uri()).get("closed") != run.info.ended:
             behind.append(run.name)
     if behind:
         problems.append(

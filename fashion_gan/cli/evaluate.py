@@ -19,7 +19,6 @@ from fashion_gan.config.settings import project_root
 from fashion_gan.data import readers
 from fashion_gan.data.datasets import dataset_dir, dataset_info
 from fashion_gan.errors import UserError
-from fashion_gan.files import write_json
 from fashion_gan.metrics.distances import FIGURES
 from fashion_gan.metrics.evaluator import Evaluator
 from fashion_gan.metrics.inception import inception
@@ -173,19 +172,21 @@ def _report_into(folder: Path, params: Params, data_dir: Path, command: str) -> 
     from fashion_gan.pipeline.runner import run_one_notebook
     from fashion_gan.report.pages import write_report
     from fashion_gan.runs.provenance import provenance
+    from fashion_gan.runs.record import RunInfo
     from fashion_gan.runs.run import Run
 
-    record = {
-        "name": folder.name,
-        "status": "FINISHED",
-        "tags": provenance(project_root(), "evaluate", ("03_evaluate",), command),
-        "notebooks": ["03_evaluate"],
-        "created": 0,
-        "params": params.model_dump(),
-        "data": dataset_record(data_dir),
-    }
-    write_json(folder / "run.json", record)
     run = Run(folder)
+    run.write(
+        RunInfo(
+            name=folder.name,
+            status="FINISHED",
+            tags=provenance(project_root(), "evaluate", ("03_evaluate",), command),
+            notebooks=["03_evaluate"],
+            created=0,
+            params=params.model_dump(),
+            data=dataset_record(data_dir),
+        )
+    )
     if failure := run_one_notebook(run, "03_evaluate"):
         raise UserError(f"03_evaluate: {failure}; see {folder}/03_evaluate.html")
     log(f"report: {write_report(run)}")

@@ -23,7 +23,7 @@ def resume_sweep(run: Run) -> int:
     sweep = Sweep(**run.read_json("sweep"))
     tuner.ready(sweep)
     run.log_json(sweep.model_dump(), "sweep")  # an older version's has older names of parameters
-    run.update(status="RUNNING", reason="", ended=None, attempts=run.info["attempts"] + 1, done=[])
+    run.update(status="RUNNING", reason="", ended=None, attempts=run.info.attempts + 1, done=[])
     return tuner.go_on(run, sweep)
 
 

@@ -40,7 +40,7 @@ def command(profile: str, name: str, within: str, overrides: tuple[str, ...]) ->
     read = read_profile(Path(profile), overrides)
     params = checked(read.params, name)
     mlflow_sync.close_vanished(print)
-    tags = {"within": find_run(within, tracked=True).info["uuid"]} if within else {}
+    tags = {"within": find_run(within, tracked=True).info.uuid} if within else {}
     words = ["fashion-gan", "run", profile]
     for override in overrides:
         words += ["-p", override]

@@ -19,22 +19,22 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
     parameter would change."""
     info = run.info
     path = path or (Path(changes["checkpoint"]) if changes.get("checkpoint") else None)
-    stored = {name: str(value) for name, value in info["params"].items()}
+    stored = {name: str(value) for name, value in info.params.items()}
     if path or any((run.folder / "checkpoints").glob("last-*")):
         stored["checkpoint"] = ""  # the run's own last one, which `path` becomes
     params = Params.read(
         stored | {name: value for name, value in changes.items() if name != "checkpoint"}
     )
-    assert_resumable(info["params"], params.model_dump())
-    trains = "02_train" in info["notebooks"]
-    goes_on = bool(path) or (trains and params.epochs > info.get("epochs_done", params.epochs))
-    if info["status"] == "FINISHED" and not goes_on:
+    assert_resumable(info.params, params.model_dump())
+    trains = "02_train" in info.notebooks
+    goes_on = bool(path) or (trains and params.epochs > (info.epochs_done or params.epochs))
+    if info.status == "FINISHED" and not goes_on:
         raise UserError(
             f"run {run.name} is finished; say more epochs: fashion-gan resume {run.name} -p"
             f" epochs={params.epochs + 10}"
         )
     there = dataset_fingerprints(project_root() / params.data_dir, params.subset)
-    if there != info.get("datasets", there):
+    if info.datasets and there != info.datasets:
         raise UserError(
             f"what lies in data_dir {params.data_dir} is not what run {run.name} was trained on;"
             " leave -p data_dir out, or begin a new run"
@@ -44,16 +44,16 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
         assert_resumable(load_checkpoint(path)["params"], params.model_dump())
         rewind(run.folder / "checkpoints", path)
     # what follows is made again
-    done = [name for name in info.get("done", []) if not goes_on or name < "02_train"]
+    done = [name for name in info.done if not goes_on or name < "02_train"]
     command = " ".join(
-        [info["tags"]["command"], *(f"-p {name}={value}" for name, value in changes.items())]
+        [info.tags["command"], *(f"-p {name}={value}" for name, value in changes.items())]
     )
-    tags = info["tags"] | provenance(project_root(), info["profile"], info["notebooks"], command)
+    tags = info.tags | provenance(project_root(), info.profile, info.notebooks, command)
     changed = {
         "params": params.model_dump(),
         "done": done,
         "tags": tags,
         "host": platform.node(),
-        "attempts": info["attempts"] + 1,
+        "attempts": info.attempts + 1,
     }
     run.update(status="RUNNING", reason="", ended=None, **changed)

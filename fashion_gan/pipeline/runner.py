@@ -97,15 +97,15 @@ def run_all(run: Run, say: Callable[[str], None] = print) -> int:
     status, reason = "FINISHED", ""
     try:
         with Progress(run) as progress:
-            for name in run.info["notebooks"]:
-                if name in run.info.get("done", []):
+            for name in run.info.notebooks:
+                if name in run.info.done:
                     continue
                 reason = run_notebook(run, project_root() / "notebooks" / f"{name}.ipynb", progress)
                 if reason:
                     status = "KILLED" if "KeyboardInterrupt" in reason else "FAILED"
                     reason = f"{name}: {reason}"
                     break
-                run.update(done=[*run.info.get("done", []), name])
+                run.update(done=[*run.info.done, name])
     except KeyboardInterrupt:
         status, reason = "KILLED", "interrupted"
     except Exception as error:  # a full disk, a broken library: the run still has to say so

@@ -34,7 +34,7 @@ def render(template: str, run: Run, **values: Any) -> str:
         styles.append(EXPLORER / "explorer.css")
         scripts += [EXPLORER / "explorer.js", EXPLORER / "host.js"]
     script = "".join(_in_block(path) for path in scripts)
-    data = run.info.get("data", FASHION_MNIST)
+    data = run.info.data or FASHION_MNIST
     networks = Path(data.get("networks", WEIGHTS))
     if data["name"] == FASHION_MNIST["name"] and not networks.is_dir():
         networks = WEIGHTS  # the run comes from another machine
@@ -75,7 +75,7 @@ def export_static_explorer(run: Run, info: dict[str, Any], numbers: bytes, code:
     encoded = base64.b64encode(numbers).decode()
     payload = {"info": info, "numbers": encoded, "code": code, "page": True, "kernel": False}
     run.log_json(payload, "twin")
-    return write_explorer(run) if run.info["status"] == "SCRATCH" else run.folder / "index.html"
+    return write_explorer(run) if run.info.status == "SCRATCH" else run.folder / "index.html"
 
 
 def write_explorer(run: Run) -> Path:

@@ -2,6 +2,7 @@
 mlflow."""
 
 import datetime
+import functools
 import json
 import math
 import os
@@ -14,13 +15,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from fashion_gan.config.params import Params, current_names
+from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root, working_root
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, read_json, write_json
 from fashion_gan.runs.provenance import provenance
+from fashion_gan.runs.record import SCHEMA, RunInfo
 
-SCHEMA = 1
 RUN_VARIABLE = "FASHION_GAN_RUN"  # the pipeline tells its kernels which run they belong to
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
@@ -50,41 +51,33 @@ class Run:
         from fashion_gan.data.datasets import dataset_dir, dataset_fingerprints
         from fashion_gan.models.feature_network import dataset_record
 
-        root = project_root()
+        root, folder = project_root(), dataset_dir(params)
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = (
-            check_name(name) if name else f"{stamp}-{profile or 'notebook'}-{uuid.uuid4().hex[:4]}"
-        )
-        folder = root / "reports" / name
-        if folder.exists():
+        name = name or f"{stamp}-{profile or 'notebook'}-{uuid.uuid4().hex[:4]}"
+        run = cls(root / "reports" / check_name(name))
+        if run.folder.exists():
             raise UserError(
                 f"run {name!r} is there already; choose another --name, or go on with: fashion-gan"
                 f" resume {name}"
             )
-        run = cls(folder)
         run.lock.acquire(f"run {name} is being made by another process")
-        tags |= provenance(root, profile, notebooks, command or f"fashion-gan run --name {name}")
-        told = {
-            "schema": SCHEMA,
-            "uuid": uuid.uuid4().hex,
-            "name": name,
-            "profile": profile,
-            "notebooks": list(notebooks),
-        }
-        told |= {
-            "params": params.model_dump(),
-            "status": "RUNNING",
-            "created": time.time(),
-            "attempts": 1,
-            "tags": tags,
-        }
-        where = dataset_dir(params)
-        told |= {
-            "host": platform.node(),
-            "datasets": dataset_fingerprints(where, params.subset),
-            "data": dataset_record(where),
-        }
-        write_json(folder / "run.json", told)
+        command = command or f"fashion-gan run --name {name}"
+        info = RunInfo(
+            schema_version=SCHEMA,
+            name=name,
+            uuid=uuid.uuid4().hex,
+            profile=profile,
+            notebooks=list(notebooks),
+            params=params.model_dump(),
+            status="RUNNING",
+            created=time.time(),
+            attempts=1,
+            host=platform.node(),
+            tags=tags | provenance(root, profile, notebooks, command),
+            datasets=dataset_fingerprints(folder, params.subset),
+            data=dataset_record(folder),
+        )
+        run.write(info)
         return run
 
     @property
@@ -92,25 +85,26 @@ class Run:
         return self.folder.name
 
     @property
-    def info(self) -> dict[str, Any]:
-        """run.json; parameters by the names that they have now."""
-        info = read_json(self.folder / "run.json")
-        if "params" in info:
-            info["params"] = current_names(info["params"])
-        return info
+    def info(self) -> RunInfo:
+        """run.json as it is now. Raises UserError where it is damaged."""
+        return RunInfo.read(self.folder / "run.json")
+
+    def write(self, info: RunInfo) -> None:
+        write_json(self.folder / "run.json", info.json_dict())
 
     def update(self, **values: Any) -> None:
-        write_json(self.folder / "run.json", self.info | values)
+        """Change fields of run.json."""
+        self.write(RunInfo.model_validate(self.info.json_dict() | values))
 
     @property
     def params(self) -> Params:
-        return Params.checked(self.info["params"])
+        return Params.checked(self.info.params)
 
     @property
     def mlflow_url(self) -> str:
         """Where the run can be seen in MLflow; the copier writes it once it has made the run
         there."""
-        if self.info["status"] == "SCRATCH":
+        if self.info.status == "SCRATCH":
             return "not tracked (scratch)"
         copy = self.copy()
         if copy.get("trouble") and "url" not in copy:
@@ -190,7 +184,7 @@ class Run:
     def follow(self) -> None:
         """Start the copier to MLflow, a process of its own session; it waits for one that is still
         closing."""
-        if self.info["status"] != "SCRATCH":
+        if self.info.status != "SCRATCH":
             self.update(followed=time.time())
             with (self.folder / "sync.log").open("a") as log:
                 subprocess.Popen(
@@ -211,7 +205,7 @@ class Run:
     def close(self, error: BaseException | None = None) -> None:
         """End a run that a notebook was given by hand; under the pipeline, or in scratch, the
         caller decides."""
-        if self.info["status"] == "RUNNING" and not os.environ.get(RUN_VARIABLE):
+        if self.info.status == "RUNNING" and not os.environ.get(RUN_VARIABLE):
             status = (
                 "KILLED"
                 if isinstance(error, KeyboardInterrupt)
@@ -240,13 +234,23 @@ def check_name(name: str) -> str:
 
 
 def all_runs() -> list[Run]:
-    """Every run under reports/, oldest first; scratch and the showcase are none."""
-    folders = [
-        p.parent
-        for p in (working_root() / "reports").glob("*/run.json")
-        if p.parent.name not in ("scratch", "showcase")
-    ]
-    return sorted((Run(f) for f in folders), key=lambda run: (run.info.get("created", 0), run.name))
+    """Every run under reports/, oldest first; scratch and the showcase are none. One whose run.json
+    is damaged is named once and left out."""
+    runs = []
+    for path in (working_root() / "reports").glob("*/run.json"):
+        if path.parent.name in ("scratch", "showcase"):
+            continue
+        run = Run(path.parent)
+        try:
+            runs.append((run.info.created, run.name, run))
+        except UserError as error:
+            _warn(str(error))
+    return [run for _, _, run in sorted(runs, key=lambda entry: entry[:2])]
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def newest_finished() -> Run | None:
@@ -254,7 +258,7 @@ def newest_finished() -> Run | None:
         (
             r
             for r in reversed(all_runs())
-            if r.info["status"] == "FINISHED" and (r.folder / "generator.safetensors").exists()
+            if r.info.status == "FINISHED" and (r.folder / "generator.safetensors").exists()
         ),
         None,
     )

@@ -56,7 +56,7 @@ class Trial(tune.Trainable):
             for value in [*about["overrides"], *values]:
                 words += ["-p", value]
             self._start(words, root)
-        elif self.run.info["status"] != "FINISHED":
+        elif self.run.info.status != "FINISHED":
             self._start(["resume", name], root)
 
     def _start(self, words: list[str], root: str) -> None:

@@ -125,7 +125,7 @@ def wait_until_level(
             logged = True
             log(f"{fault}; trying for {closing_seconds():.0f} s")
         idle = min(idle, time.monotonic() + start_seconds) if lock.is_free() else deadline
-        return level_with == run.info["ended"] or time.monotonic() > idle
+        return level_with == run.info.ended or time.monotonic() > idle
 
     wait_until(is_over, deadline - time.monotonic())
-    return state()[0] == run.info["ended"]
+    return state()[0] == run.info.ended

@@ -119,12 +119,12 @@ class Copier:
 
     def _find_or_make(self) -> str:
         info = self.run.info
-        if copy := self._copy_of(info["uuid"]):
-            if copy.info.status != "RUNNING" and info["status"] == "RUNNING":
+        if copy := self._copy_of(info.uuid):
+            if copy.info.status != "RUNNING" and info.status == "RUNNING":
                 self.client.update_run(copy.info.run_id, status="RUNNING")
             return copy.info.run_id
-        started, tags = int(info["created"] * 1000), {RUN_TAG: info["uuid"]}
-        return self.client.create_run(self.experiment_id, started, tags, info["name"]).info.run_id
+        started, tags = int(info.created * 1000), {RUN_TAG: info.uuid}
+        return self.client.create_run(self.experiment_id, started, tags, info.name).info.run_id
 
     def copy_description(self) -> None:
         """Parameters and data sets once, as they were first; tags as they are now (a resume may
@@ -133,12 +133,12 @@ class Copier:
 
         info, copy = self.run.info, self.client.get_run(self.run_id)
         logged, tags = copy.data.params, self._tags(copy.data)
-        params = [Param(k, str(v)) for k, v in info["params"].items() if k not in logged]
+        params = [Param(k, str(v)) for k, v in info.params.items() if k not in logged]
         new = [RunTag(k, str(v)) for k, v in tags.items() if copy.data.tags.get(k) != str(v)]
         if params or new:
             self.client.log_batch(self.run_id, params=params, tags=new)
         if not copy.inputs.dataset_inputs:
-            for record in info.get("datasets", []):
+            for record in info.datasets:
                 dataset = Dataset(
                     record["name"],
                     record["digest"],
@@ -152,12 +152,8 @@ class Copier:
     def _tags(self, logged: Any) -> dict[str, Any]:
         """The tags as they are to be, beside what the copy has (`logged`)."""
         info = self.run.info
-        tags = info["tags"] | {
-            "reason": info.get("reason", ""),
-            "attempts": info.get("attempts", 1),
-            "host": info.get("host", ""),
-        }
-        for name, value in info["params"].items():
+        tags = info.tags | {"reason": info.reason, "attempts": info.attempts, "host": info.host}
+        for name, value in info.params.items():
             if logged.params.get(name, str(value)) != str(value):
                 tags[f"resumed.{name}"] = value
         is_nested = "within" in tags and "mlflow.parentRunId" not in logged.tags
@@ -220,10 +216,10 @@ class Copier:
         status."""
         self.copy(final=True)
         info = self.run.info
-        if info["status"] == "FINISHED" and (self.run.folder / GENERATOR).exists():
+        if info.status == "FINISHED" and (self.run.folder / GENERATOR).exists():
             registry.register(self.client, self.run, self.run_id)
-        ended = info.get("ended") or time.time()
-        self.client.set_terminated(self.run_id, info["status"], int(ended * 1000))
+        ended = info.ended or time.time()
+        self.client.set_terminated(self.run_id, info.status, int(ended * 1000))
         self.closed = ended
         self._remember()
 
@@ -260,7 +256,7 @@ def _once(run: Run) -> None:
         total=sum(pending(run)), desc=run.name, unit=" points and files", disable=None
     ) as bar:
         copier = Copier(run, make_client(), bar.update)
-        copier.copy() if run.info["status"] == "RUNNING" else copier.close()
+        copier.copy() if run.info.status == "RUNNING" else copier.close()
 
 
 def _follow(run: Run, log: Callable[[str], None], every: float) -> None:
@@ -304,12 +300,12 @@ def close_vanished(say: Callable[[str], None], runs: list[Run] | None = None) ->
     gone = []
     for run in all_runs() if runs is None else runs:
         if (
-            run.info["status"] != "RUNNING"
-            or run.info.get("host", platform.node()) != platform.node()
+            run.info.status != "RUNNING"
+            or run.info.host not in ("", platform.node())
             or not run.lock.acquire()
         ):
             continue
-        if run.info["status"] == "RUNNING":  # nobody resumed it in between
+        if run.info.status == "RUNNING":  # nobody resumed it in between
             run.update(status="FAILED", reason="its process vanished", ended=time.time())
             gone.append(run)
             say(

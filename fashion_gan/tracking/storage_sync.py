@@ -65,12 +65,12 @@ class Mirror:
         one to read the lease again then stops."""
         owner, info = self.storage.owner(self.run.name), self.run.info
         if owner and owner["id"] != self.id:
-            if owner["uuid"] != info["uuid"]:
+            if owner["uuid"] != info.uuid:
                 raise SupersededError(
                     f"another run named {self.run.name} lies in {self.storage.uri}; this one stays"
                     " here"
                 )
-            if owner["attempt"] >= info.get("attempts", 1):
+            if owner["attempt"] >= info.attempts:
                 raise SupersededError(
                     f"run {self.run.name} went on on {owner['host']}, and is mirrored from there;"
                     " this copy stays here"
@@ -89,9 +89,9 @@ class Mirror:
         now, info = time.time(), self.run.info
         if ended or now - self.last_heartbeat > HEARTBEAT:
             lease = {
-                "uuid": info["uuid"],
-                "attempt": info.get("attempts", 1),
-                "host": info.get("host", ""),
+                "uuid": info.uuid,
+                "attempt": info.attempts,
+                "host": info.host,
                 "id": self.id,
                 "time": 0 if ended else now,
             }
@@ -102,7 +102,7 @@ class Mirror:
         """One pass."""
         self.storage.check()
         self.acquire()
-        level, ended = None, self.run.info.get("ended")
+        level, ended = None, self.run.info.ended
         with contextlib.ExitStack() as stack:
             names, streams = self._snapshot(stack)
             try:
@@ -158,7 +158,7 @@ def push(run: Run) -> None:
                 f"another process is mirroring run {run.name} already; look again in a minute"
             )
             mirror = Mirror(run, storage)
-            mirror.copy() if run.info["status"] == "RUNNING" else mirror.close()
+            mirror.copy() if run.info.status == "RUNNING" else mirror.close()
 
 
 def follow_storage(run: Run, done: threading.Event, log: Callable[[str], None]) -> None:
@@ -220,10 +220,10 @@ def ensure_latest(run: Run) -> Run:
         print(f"{error}; going on from what is here", flush=True)
         return run
     noted = run.read_json("mirror") or {}
-    if not owner or owner["uuid"] != run.info["uuid"] or owner["id"] == noted.get("id"):
+    if not owner or owner["uuid"] != run.info.uuid or owner["id"] == noted.get("id"):
         return run
     owner = wait_for_lease(storage, run.name, owner)
-    further = owner["attempt"] - run.info.get("attempts", 1)
+    further = owner["attempt"] - run.info.attempts
     only_read = "id" not in noted  # it was fetched to be read
     if further > 0 or (further == 0 and only_read and owner != noted.get("seen")):
         _replace_by_latest(run)

@@ -18,7 +18,7 @@ def watch(run: Run, done: threading.Event) -> None:
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
-    created, monitors = run.info["created"], [CPUMonitor()]
+    created, monitors = run.info.created, [CPUMonitor()]
     with contextlib.suppress(ImportError, RuntimeError):  # there is no NVIDIA GPU here
         monitors.append(GPUMonitor())
     while not done.wait(EVERY):

@@ -1,0 +1,61 @@
+"""run.json: what a run is, and how far it is."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fashion_gan.config.params import current_names
+from fashion_gan.errors import UserError
+
+SCHEMA = 1
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED", "SCRATCH"]
+
+
+class RunInfo(BaseModel):
+    """The fields of run.json. What an older version did not write has its default; what a newer one
+    writes besides is kept."""
+
+    model_config = ConfigDict(extra="allow", validate_by_name=True, serialize_by_alias=True)
+
+    schema_version: int = Field(SCHEMA, alias="schema")
+    name: str
+    uuid: str = ""
+    profile: str = ""
+    notebooks: list[str] = []
+    params: dict[str, Any] = {}
+    status: Status
+    reason: str = ""
+    created: float = 0.0  # seconds since 1970, as `ended` and `followed` are
+    ended: float | None = None
+    followed: float = 0.0  # when its copier was started last
+    attempts: int = 1
+    done: list[str] = []  # of the notebooks
+    epochs_done: int | None = None
+    images_seen: int | None = None
+    host: str = ""
+    tags: dict[str, str] = {}
+    datasets: list[dict[str, Any]] = []
+    data: dict[str, Any] | None = None  # None: Fashion-MNIST, of a version that knew no other
+
+    @field_validator("params")
+    @classmethod
+    def _by_current_names(cls, params: dict[str, Any]) -> dict[str, Any]:
+        return current_names(params)
+
+    @classmethod
+    def read(cls, path: Path) -> "RunInfo":
+        """Raises UserError where the file is damaged, FileNotFoundError where there is none."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise UserError(
+                f"{path} is damaged ({field or 'its JSON'}: {first['msg']}); bring it back, or move"
+                f" the folder {path.parent.name} out of reports/"
+            ) from None
+
+    def json_dict(self) -> dict[str, Any]:
+        """What run.json holds: the fields that were set."""
+        return self.model_dump(exclude_unset=True)
