@@ -158,7 +158,7 @@ def kill_and_finish(
 
 
 def harness(
-    root: Path, count: int, seed: int, say=lambda line: None, targets=TARGETS, kills=2
+    root: Path, count: int, seed: int, log=lambda line: None, targets=TARGETS, kills=2
 ) -> list[Result]:
     """`count` runs, each killed up to `kills` times, held against one that was not."""
     draws = random.Random(seed)
@@ -167,7 +167,7 @@ def harness(
     start(root, *begin(root, "whole")).wait()
     length = time.monotonic() - begun
     expected = outcome(root / "reports" / "whole")
-    say(f"never stopped: {len(expected[1])} points, {length:.0f} s")
+    log(f"never stopped: {len(expected[1])} points, {length:.0f} s")
     for i in range(count):
         name = f"killed{i}"
         target = targets[i % len(targets)]
@@ -179,7 +179,7 @@ def harness(
         folder = root / "reports" / name
         problem = problem or difference(expected, outcome(folder)) or mlflow_problem(folder)
         results.append(Result(target, after, times, images, problem))
-        say(
+        log(
             f"{i + 1:3d}  {target:7s} killed {times} times, after {after:.1f} s, at image"
             f" {images}: {problem or 'equal in every bit'}"
         )

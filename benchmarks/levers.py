@@ -125,7 +125,7 @@ def use(folder):
     begun = time.perf_counter()
     images = sample_images(generator, 10_000, 0, labels)
     drawn = time.perf_counter()
-    evaluator = Evaluator(folder, say=lambda words: None)
+    evaluator = Evaluator(folder, log=lambda words: None)
     evaluator.scores([(images, labels)])
     return {"sample_s": drawn - begun, "evaluate_s": time.perf_counter() - drawn}
 

@@ -9,7 +9,7 @@ from fashion_gan.data.datasets import FASHION_MNIST, DatasetInfo, dataset_info
 from fashion_gan.errors import UserError
 
 
-def prepare_dataset(params: Params, say: Callable[[str], None] = print) -> Params:
+def prepare_dataset(params: Params, log: Callable[[str], None] = print) -> Params:
     """The parameters, with data_dir where their data set lies: one of a person's own is packed, and
     has its feature networks trained, once. Raises UserError where data_dir holds another one."""
     if params.dataset == FASHION_MNIST:
@@ -23,13 +23,13 @@ def prepare_dataset(params: Params, say: Callable[[str], None] = print) -> Param
     if info.is_packed:
         _check_source(params, info)
     else:
-        folder = pack_dataset(params.dataset, folder, say, params.skip_unreadable)
+        folder = pack_dataset(params.dataset, folder, log, params.skip_unreadable)
     if (count := dataset_info(folder).counts["train"]) < params.batch_size:
         raise UserError(
             f"{params.dataset} has {count} training images, fewer than batch_size"
             f" {params.batch_size}; say -p batch_size={count // 2}"
         )
-    feature_networks.train_for(folder, say)
+    feature_networks.train_for(folder, log)
     data_dir = folder.relative_to(root) if folder.is_relative_to(root) else folder
     return params.model_copy(update={"data_dir": str(data_dir)})
 

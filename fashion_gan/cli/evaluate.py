@@ -100,7 +100,7 @@ def measure(subject: Subject, split: str, with_inception: bool) -> dict[str, Any
             " depend on it"
         )
     folder = dataset_dir(subject.params(), model and model.params)
-    evaluator = Evaluator(folder, subset, against=split, say=log)
+    evaluator = Evaluator(folder, subset, against=split, log=log)
     if held:
         scores, _ = evaluator.scores([held])
     else:

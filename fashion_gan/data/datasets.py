@@ -149,23 +149,23 @@ def _fingerprint(
     }
 
 
-def ensure_data(folder: Path, say: Callable[[str], None] = print) -> Path:
+def ensure_data(folder: Path, log: Callable[[str], None] = print) -> Path:
     """The folder of the four files, each with the known digest; what is missing or damaged is
     fetched (data/download.py). Raises UserError where it cannot be had."""
     if not dataset_info(folder).is_packed and verify_files(folder):
         from fashion_gan.data.download import fetch
 
-        say(f"Fashion-MNIST is in {fetch(folder.absolute(), say)}")
+        log(f"Fashion-MNIST is in {fetch(folder.absolute(), say)}")
     return raw_folder(folder)
 
 
 def load_split(
-    folder: Path, split: str, subset: int | None = None, say: Callable[[str], None] = print
+    folder: Path, split: str, subset: int | None = None, log: Callable[[str], None] = print
 ) -> Split:
     """The "train" (50,000), "validation" (10,000) or "test" (10,000) split, the first `subset`
     images of it. The split is by fixed position: train is 0-49,999 and validation 50,000-59,999 of
     the training files."""
-    raw = ensure_data(folder, say)
+    raw = ensure_data(folder, log)
     info = dataset_info(folder)
     if info.is_packed:
         return _packed_split(folder, info, split, subset)

@@ -17,7 +17,7 @@ from fashion_gan.files import digest, replacing
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian's package
 
 
-def _from_copy(source: Path, raw: Path, say: Callable[[str], None]) -> str | None:
+def _from_copy(source: Path, raw: Path, log: Callable[[str], None]) -> str | None:
     """Fill `raw` from a folder that may hold the files, compressed or not. Returns why not, or
     None."""
     for name in DIGESTS:
@@ -30,7 +30,7 @@ def _from_copy(source: Path, raw: Path, say: Callable[[str], None]) -> str | Non
         except (OSError, EOFError, zlib.error):
             content = b""
         if digest(content, "md5") != DIGESTS[name]:
-            say(f"{path} is damaged (its digest differs); not used")
+            log(f"{path} is damaged (its digest differs); not used")
             return f"{path.name} is damaged"
         with replacing(raw / name) as temporary:
             temporary.write_bytes(content)
@@ -55,26 +55,26 @@ def from_torchvision(kind: str, folder: Path) -> str | None:
     return None
 
 
-def _is_whole(raw: Path, say: Callable[[str], None]) -> bool:
+def _is_whole(raw: Path, log: Callable[[str], None]) -> bool:
     """Whether all files are there; a damaged one is set aside first."""
     for name in DIGESTS:
         path = raw / name
         if path.exists() and digest(path, "md5") != DIGESTS[name]:
             os.replace(path, path.with_name(f"{name}.damaged"))
-            say(
+            log(
                 f"{path} has the wrong content (its digest differs); set aside as {name}.damaged,"
                 " fetched again"
             )
     return all((raw / name).exists() for name in DIGESTS)
 
 
-def fetch(folder: Path, say: Callable[[str], None] = print) -> Path:
+def fetch(folder: Path, log: Callable[[str], None] = print) -> Path:
     """Make sure that the four files are in `folder`, each with the known digest; returns their
     folder. Sources in order: `folder` itself, a system copy, torchvision's download. Raises
     UserError naming all that was tried."""
     raw = raw_folder(folder)
     sources = {
-        SYSTEM_FOLDER: partial(_from_copy, SYSTEM_FOLDER, raw, say),
+        SYSTEM_FOLDER: partial(_from_copy, SYSTEM_FOLDER, raw, log),
         "torchvision's download": partial(from_torchvision, "FashionMNIST", folder),
     }
     reasons = [f"{folder}: not there"]
@@ -82,11 +82,11 @@ def fetch(folder: Path, say: Callable[[str], None] = print) -> Path:
         raw.mkdir(parents=True, exist_ok=True)
         if not os.access(raw, os.W_OK):
             raise PermissionError("no permission to write")
-        if _is_whole(raw, say):
+        if _is_whole(raw, log):
             return raw
         for source, fill in sources.items():
             reasons.append(f"{source}: {fill()}")
-            if _is_whole(raw, say):
+            if _is_whole(raw, log):
                 return raw
     except OSError as error:
         raise UserError(

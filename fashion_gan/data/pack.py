@@ -30,7 +30,7 @@ SAY_SECONDS = 2
 
 
 def pack_dataset(
-    dataset: str, data_dir: Path, say: Callable[[str], None] = print, skip_unreadable: bool = False
+    dataset: str, data_dir: Path, log: Callable[[str], None] = print, skip_unreadable: bool = False
 ) -> Path:
     """The folder with a data set's packed files, `dataset.json` last; made first where it is not
     there yet, or gone on with where a packing was killed. `dataset` is one of NAMED, a folder of
@@ -39,17 +39,17 @@ def pack_dataset(
     makes it three for all. What is transparent stands on black ground. A second process waits for
     the first. Raises UserError for what cannot be packed."""
     data_dir = Path(data_dir)
-    name, open_source = resolve_dataset(dataset, data_dir, say)
+    name, open_source = resolve_dataset(dataset, data_dir, log)
     folder = data_dir / "sets" / name
     try:
         if not _is_whole(folder):
             with Lock(folder.with_name(f"{name}.lock")) as lock:
                 if not lock.acquire():
-                    say(f"{name} is being packed by another process; waiting for it")
+                    log(f"{name} is being packed by another process; waiting for it")
                 while not lock.acquire():
                     time.sleep(0.2)
                 if not _is_whole(folder):
-                    _pack(open_source(), folder, say, skip_unreadable)
+                    _pack(open_source(), folder, log, skip_unreadable)
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written: {error}; make room, or name another folder with data_dir;"
@@ -63,13 +63,13 @@ def pack_dataset(
 
 
 def resolve_dataset(
-    dataset: str, data_dir: Path, say: Callable[[str], None]
+    dataset: str, data_dir: Path, log: Callable[[str], None]
 ) -> tuple[str, Callable[[], Source]]:
     """The name that a data set is packed under, and what opens it. A name of NAMED wins over a
     folder that is called so: for that one write ./mnist. Folders and .npz are checked here, as far
     as that goes without reading every image."""
     if dataset in sources.NAMED:
-        return dataset, partial(sources.from_name, dataset, data_dir, say)
+        return dataset, partial(sources.from_name, dataset, data_dir, log)
     path = Path(os.path.abspath(os.path.expanduser(dataset)))
     problem = "is neither a folder nor an .npz"
     if not dataset.strip() or not os.path.exists(path):
@@ -131,17 +131,17 @@ def _unreadable(dataset: str, file: str, reason: str) -> UserError:
     )
 
 
-def _pack(source: Source, folder: Path, say: Callable[[str], None], skip_unreadable: bool) -> None:
+def _pack(source: Source, folder: Path, log: Callable[[str], None], skip_unreadable: bool) -> None:
     staging = folder / STAGING
     staging.mkdir(parents=True, exist_ok=True)
     (folder / DONE).unlink(missing_ok=True)
     try:
         state = _resumed(staging) or _State(source.channels)
         from_where = f", going on at {state.done:,}" if state.done else ""
-        say(f"packing {len(source.labels):,} images of {source.origin} into {folder}{from_where}")
-        while not _append_all(source, staging, state, say, skip_unreadable):
+        log(f"packing {len(source.labels):,} images of {source.origin} into {folder}{from_where}")
+        while not _append_all(source, staging, state, log, skip_unreadable):
             if state.done:
-                say(
+                log(
                     f"{source.name}: coloured images after grey ones; begun again with three"
                     " channels"
                 )
@@ -166,7 +166,7 @@ def _resumed(staging: Path) -> _State | None:
 
 
 def _append_all(
-    source: Source, staging: Path, state: _State, say: Callable[[str], None], skip_unreadable: bool
+    source: Source, staging: Path, state: _State, log: Callable[[str], None], skip_unreadable: bool
 ) -> bool:
     """Append all images that are not done yet, with a mark in packing.json after each batch. False
     where a coloured image comes and the set was begun as a grey one."""
@@ -174,7 +174,7 @@ def _append_all(
         files = {name: stack.enter_context((staging / name).open("ab")) for name in FILES}
         for name, file in files.items():
             file.truncate(state.bytes[name])  # what was written after the last mark
-        for batch in _batches(source, state.done, say):
+        for batch in _batches(source, state.done, log):
             images = [one if isinstance(one, str) else one_channel_if_grey(one) for one in batch]
             if any(len(one) > state.channels for one in images if not isinstance(one, str)):
                 return False
@@ -208,7 +208,7 @@ def _append(
 
 
 def _batches(
-    source: Source, first: int, say: Callable[[str], None]
+    source: Source, first: int, log: Callable[[str], None]
 ) -> Iterator[Sequence[np.ndarray | str]]:
     """A source's batches; says how far they are, every SAY_SECONDS at most."""
     done, total = first, len(source.labels)
@@ -220,7 +220,7 @@ def _batches(
         if now - last >= SAY_SECONDS and done < total:
             last = now
             rate = (done - first) / (now - start)
-            say(
+            log(
                 f"{source.name}: {done:,} of {total:,} images, {rate:,.0f} a second,"
                 f" {duration((total - done) / rate)} left"
             )

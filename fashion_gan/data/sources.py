@@ -238,7 +238,7 @@ def _classes_and_labels(
     return names or tuple(str(i) for i in range(labels.max(initial=0) + 1)), labels
 
 
-def from_name(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Source:
+def from_name(dataset: str, data_dir: Path, log: Callable[[str], None]) -> Source:
     """torchvision's files, or others like them, of as many images as their headers say. The last
     sixth of the training file is validation, the other file is test (QMNIST's whole 60,000)."""
     kind, _, classes = NAMED[dataset]
@@ -246,7 +246,7 @@ def from_name(dataset: str, data_dir: Path, say: Callable[[str], None]) -> Sourc
         from fashion_gan.data.datasets import CLASSES
         from fashion_gan.data.download import fetch
 
-        fetch(data_dir, say)
+        fetch(data_dir, log)
         classes = CLASSES
     paths = _idx_files(dataset, data_dir / kind / "raw")
     arrays = [formats.read_idx(path) for path in paths]

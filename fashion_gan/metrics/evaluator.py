@@ -47,15 +47,15 @@ class Evaluator:
         subset: int = 50_000,
         role: str = "judge",
         against: str = "test",
-        say: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ):
         self.role = role
         self.folder = data_dir
-        self.say = say
+        self.log = log
         self.against = against
         self.control = "validation" if against == "test" else "test"
         sizes = {"train": subset, "validation": None, "test": None}
-        self.splits = {name: load_split(data_dir, name, size, say) for name, size in sizes.items()}
+        self.splits = {name: load_split(data_dir, name, size, log) for name, size in sizes.items()}
         self.features = {
             name: extract_cached(role, split.images, data_dir)
             for name, split in self.splits.items()
@@ -82,7 +82,7 @@ class Evaluator:
         are what real images get (see `reference`)."""
         figures = []
         for images, labels in draws:
-            self.say(f"draw {len(figures) + 1}: {len(images):,} images")
+            self.log(f"draw {len(figures) + 1}: {len(images):,} images")
             features = self.extract_features(images)
             figures.append(self.figures(features, labels))
             if len(figures) == 1:
@@ -178,7 +178,7 @@ class Evaluator:
         for candidate in (SHIPPED, path):
             if candidate.exists() and (reference := read_json(candidate))["name"] == name:
                 return reference
-        self.say(f"measuring {count:,} real images to compare with; kept in {self.folder}")
+        self.log(f"measuring {count:,} real images to compare with; kept in {self.folder}")
         reference = self._measure_reference(name, count)
         with contextlib.suppress(OSError):
             write_json(path, reference)

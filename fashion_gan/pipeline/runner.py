@@ -86,7 +86,7 @@ def run_one_notebook(run: Run, name: str) -> str:
         os.environ.pop(RUN_VARIABLE, None)
 
 
-def run_all(run: Run, say: Callable[[str], None] = print) -> int:
+def run_all(run: Run, log: Callable[[str], None] = print) -> int:
     """Run the notebooks of `run` that have not finished yet, then write the report. Returns the
     exit code. 0; 1 where a notebook failed; 130 where the run was interrupted. The last line says
     where the report is, or how to resume. The run's lock is held by the caller and freed here."""
@@ -113,28 +113,28 @@ def run_all(run: Run, say: Callable[[str], None] = print) -> int:
     finally:
         os.environ.pop(RUN_VARIABLE, None)
     try:
-        return close(run, status, reason, say)
+        return close(run, status, reason, log)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def close(run: Run, status: str, reason: str, say: Callable[[str], None]) -> int:
+def close(run: Run, status: str, reason: str, log: Callable[[str], None]) -> int:
     """Write the report, set the status, wait for MLflow's copy, say where everything is. Returns
     the exit code."""
     run.update(status=status, reason=reason)
     try:
         pages.write_report(run)
     except Exception as error:
-        say(f"the report was not written ({type(error).__name__}: {error})")
+        log(f"the report was not written ({type(error).__name__}: {error})")
     run.finish(status, reason)
-    mlflow_sync.wait_for_copier(run, say)
-    storage_sync.wait_for_mirror(run, say)
+    mlflow_sync.wait_for_copier(run, log)
+    storage_sync.wait_for_mirror(run, log)
     shown = run.folder.relative_to(project_root())
-    say(f"MLflow: {run.mlflow_url}")
-    say(f"report: {shown}/index.html")
+    log(f"MLflow: {run.mlflow_url}")
+    log(f"report: {shown}/index.html")
     if status == "FINISHED":
         return 0
-    say(f"{status}: {reason}; go on with: fashion-gan resume {run.name}")
+    log(f"{status}: {reason}; go on with: fashion-gan resume {run.name}")
     if "UserError: " in reason:  # said by the program, for a person, from inside a cell
         raise UserError(reason.replace("UserError: ", ""))
     return 130 if status == "KILLED" else 1

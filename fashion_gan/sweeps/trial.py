@@ -126,10 +126,10 @@ def run_name(sweep: str, trial_id: str) -> str:
 class TrialLogger(tune.Callback):
     """A line for whatever happens to a trial."""
 
-    def __init__(self, sweep: Run, metric: str, say: Callable[[str], None]):
+    def __init__(self, sweep: Run, metric: str, log: Callable[[str], None]):
         self.sweep = sweep
         self.metric = metric
-        self.log = say
+        self.log = log
         self.epochs: dict[str, int] = {}  # the last one that was said, by trial
 
     def _log(self, trial: Any, words: str) -> None:

@@ -20,7 +20,7 @@ from fashion_gan.tracking import storage_sync
 from fashion_gan.waiting import wait_until
 
 
-def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
+def tuner_of(run: Run, sweep: Sweep, log: Callable[[str], None]) -> Any:
     """The sweep as Ray Tune knows it, new or as far as it had come."""
     from ray import tune
     from ray.tune.search.basic_variant import BasicVariantGenerator
@@ -53,7 +53,7 @@ def tuner_of(run: Run, sweep: Sweep, say: Callable[[str], None]) -> Any:
             storage_path=str(run.folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=sweep.retries),
-            callbacks=[TrialLogger(Run(run.folder), sweep.metric, say)],
+            callbacks=[TrialLogger(Run(run.folder), sweep.metric, log)],
         ),
     )
 
@@ -87,30 +87,30 @@ def interruptions(run: Run) -> Iterator[list[int]]:
         yield received
 
 
-def go_on(run: Run, sweep: Sweep, say: Callable[[str], None] = print) -> int:
+def go_on(run: Run, sweep: Sweep, log: Callable[[str], None] = print) -> int:
     """Run the trials that have not ended yet, then the sweep's own notebook. Returns the exit
     code."""
     import ray
 
-    storage_sync.push_sweep(run, say)
+    storage_sync.push_sweep(run, log)
     run.follow()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what dies is told in a line
     with interruptions(run) as interrupts:
-        tuner = tuner_of(run, sweep, say)
+        tuner = tuner_of(run, sweep, log)
         results = None if interrupts else tuner.fit()
         ray.shutdown()
         # Ray gives what it stops at its end 10 s; a run takes longer to close
         trials = comparison.trials(run)
         wait_until(lambda: all(trial.lock.is_free() for trial in trials), PATIENCE)
     if interrupts:
-        return runner.close(run, "KILLED", "interrupted", say)
-    storage_sync.pull_trials(run, say)
+        return runner.close(run, "KILLED", "interrupted", log)
+    storage_sync.pull_trials(run, log)
     if results.num_errors:
-        say(
+        log(
             f"{results.num_errors} of {len(results)} trials failed; try them again: fashion-gan"
             f" resume {run.name}"
         )
-    return runner.run_all(run, say)
+    return runner.run_all(run, log)
 
 
 def ready(sweep: Sweep, address: str = "") -> None:

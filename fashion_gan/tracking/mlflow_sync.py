@@ -293,7 +293,7 @@ def wait_for_copier(run: Run, log: Callable[[str], None]) -> None:
         log(f"MLflow is not level: {left(run)}")
 
 
-def close_vanished(say: Callable[[str], None], runs: list[Run] | None = None) -> list[Run]:
+def close_vanished(log: Callable[[str], None], runs: list[Run] | None = None) -> list[Run]:
     """Mark those of `runs` (default: all) FAILED that say RUNNING but whose process is gone (power
     cut, kill -9). One of another machine is left alone, since a lock does not tell from here
     whether it is alive."""
@@ -308,7 +308,7 @@ def close_vanished(say: Callable[[str], None], runs: list[Run] | None = None) ->
         if run.info.status == "RUNNING":  # nobody resumed it in between
             run.update(status="FAILED", reason="its process vanished", ended=time.time())
             gone.append(run)
-            say(
+            log(
                 f"run {run.name} had vanished; it is marked FAILED, go on with: fashion-gan resume"
                 f" {run.name}"
             )

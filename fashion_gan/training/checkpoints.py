@@ -95,7 +95,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_latest(
-    folder: Path, say: Callable[[str], None] = print, kind: str = "last"
+    folder: Path, log: Callable[[str], None] = print, kind: str = "last"
 ) -> dict[str, Any] | None:
     """The newest whole checkpoint of a kind, or None where there is none. Says which damaged ones
     it passes over; raises UserError where all of the last ones are damaged."""
@@ -106,7 +106,7 @@ def load_latest(
         except OtherVersionError:
             raise
         except UserError as error:
-            say(f"{error}; trying the one before")
+            log(f"{error}; trying the one before")
     if paths and kind == "last":
         raise UserError(
             f"none of the {len(paths)} checkpoints in {folder} is whole; start a new run"

@@ -37,7 +37,7 @@ def rotate(images: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, to
 
 
 def train_feature_network(
-    role: str, train: Split, epochs: int, say: Say = print, info: DatasetInfo | None = None
+    role: str, train: Split, epochs: int, log: Say = print, info: DatasetInfo | None = None
 ) -> FeatureNetwork:
     """Train one classifier: cross entropy, AdamW, one-cycle, images moved by up to 2 pixels and, of
     Fashion-MNIST, mirrored. Without labels it learns which way an image was turned, with a head
@@ -50,7 +50,7 @@ def train_feature_network(
     class_head = network.head
     if len(train.classes) == 1:
         network.head = turn_head
-    _fit(role, network, train, epochs, not info.is_packed, say)
+    _fit(role, network, train, epochs, not info.is_packed, log)
     network.head = class_head
     network.eval()
     variance = extract_features(network, train.images)[0].var(dim=0).sum()
@@ -59,7 +59,7 @@ def train_feature_network(
 
 
 def _fit(
-    role: str, network: FeatureNetwork, train: Split, epochs: int, mirrored: bool, say: Say
+    role: str, network: FeatureNetwork, train: Split, epochs: int, mirrored: bool, log: Say
 ) -> None:
     seed = ROLES[role].seed
     rng = torch.Generator().manual_seed(seed)
@@ -85,21 +85,21 @@ def _fit(
         if now - last_line > PROGRESS_SECONDS:
             last_line = now
             left = (now - started) * (steps - step) / step
-            say(f"{role}: {step / steps:.0%}, loss {loss.item():.3f}, {left:.0f} s left")
+            log(f"{role}: {step / steps:.0%}, loss {loss.item():.3f}, {left:.0f} s left")
 
 
 def train_all(
     train: Split,
     test: Split,
     epochs: int = 10,
-    say: Say = print,
+    log: Say = print,
     folder: Path = feature_network.WEIGHTS,
     info: DatasetInfo | None = None,
 ) -> None:
     """Train and write the three networks, then features.json: their digests, test accuracies."""
     record = {}
     for role, config in ROLES.items():
-        network = train_feature_network(role, train, epochs, say, info)
+        network = train_feature_network(role, train, epochs, log, info)
         path = folder / f"{role}.safetensors"
         with replacing(path) as temporary:
             save_file(network.state_dict(), temporary)
@@ -107,7 +107,7 @@ def train_all(
         accuracy = round(is_right.double().mean().item(), 4)
         record[role] = {"sha256": digest(path), "test_accuracy": accuracy}
         record[role] |= {"epochs": epochs, "seed": config.seed}
-        say(f"{role}: accuracy {accuracy} on the test split")
+        log(f"{role}: accuracy {accuracy} on the test split")
     write_json(folder / "features.json", record)
 
 
@@ -142,7 +142,7 @@ def compare_networks(data_dir: Path, count: int = 5000) -> dict:
     return {"images": count, "sets": list(sets), "distances": distances, "spearman": spearman}
 
 
-def train_for(data_dir: Path, say: Say = print) -> None:
+def train_for(data_dir: Path, log: Say = print) -> None:
     """The feature networks of a packed data set, and how far they agree; nothing where they are
     there. features.json is written last but one, agreement.json last."""
     folder = feature_network.networks_dir(data_dir)
@@ -151,7 +151,7 @@ def train_for(data_dir: Path, say: Say = print) -> None:
     folder.mkdir(exist_ok=True)
     info = dataset_info(data_dir)
     train, test = load_split(data_dir, "train", 50_000), load_split(data_dir, "test")
-    say(f"three feature networks for {info.name}, once")
+    log(f"three feature networks for {info.name}, once")
     epochs = max(1, min(MOST_EPOCHS, MOST_IMAGES // len(train)))
-    train_all(train, test, epochs, say, folder, info)
+    train_all(train, test, epochs, log, folder, info)
     write_json(folder / "agreement.json", compare_networks(data_dir, 2000))
