@@ -412,7 +412,7 @@ def test_damaged_files_of_mnist(tmp_path, harm):
 CHILD = """
 import sys, pathlib
 from fashion_gan.data.pack import pack_dataset
-pack_dataset(sys.argv[1], pathlib.Path(sys.argv[2]), say=lambda line: print(line, flush=True))
+pack_dataset(sys.argv[1], pathlib.Path(sys.argv[2]), log=lambda line: print(line, flush=True))
 """
 
 

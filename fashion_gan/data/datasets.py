@@ -155,7 +155,7 @@ def ensure_data(folder: Path, log: Callable[[str], None] = print) -> Path:
     if not dataset_info(folder).is_packed and verify_files(folder):
         from fashion_gan.data.download import fetch
 
-        log(f"Fashion-MNIST is in {fetch(folder.absolute(), say)}")
+        log(f"Fashion-MNIST is in {fetch(folder.absolute(), log)}")
     return raw_folder(folder)
 
 

@@ -19,12 +19,7 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
     parameter would change."""
     info = run.info
     path = path or (Path(changes["checkpoint"]) if changes.get("checkpoint") else None)
-    stored = {name: str(value) for name, value in info.params.items()}
-    if path or any((run.folder / "checkpoints").glob("last-*")):
-        stored["checkpoint"] = ""  # the run's own last one, which `path` becomes
-    params = Params.read(
-        stored | {name: value for name, value in changes.items() if name != "checkpoint"}
-    )
+    params = _changed_params(run, changes, path)
     assert_resumable(info.params, params.model_dump())
     trains = "02_train" in info.notebooks
     goes_on = bool(path) or (trains and params.epochs > (info.epochs_done or params.epochs))
@@ -33,8 +28,8 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
             f"run {run.name} is finished; say more epochs: fashion-gan resume {run.name} -p"
             f" epochs={params.epochs + 10}"
         )
-    there = dataset_fingerprints(project_root() / params.data_dir, params.subset)
-    if info.datasets and there != info.datasets:
+    datasets = dataset_fingerprints(project_root() / params.data_dir, params.subset)
+    if info.datasets and info.datasets != datasets:
         raise UserError(
             f"what lies in data_dir {params.data_dir} is not what run {run.name} was trained on;"
             " leave -p data_dir out, or begin a new run"
@@ -43,17 +38,23 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
     if path:
         assert_resumable(load_checkpoint(path)["params"], params.model_dump())
         rewind(run.folder / "checkpoints", path)
-    # what follows is made again
-    done = [name for name in info.done if not goes_on or name < "02_train"]
-    command = " ".join(
-        [info.tags["command"], *(f"-p {name}={value}" for name, value in changes.items())]
+    options = [f"-p {name}={value}" for name, value in changes.items()]
+    command = " ".join([info.tags["command"], *options])
+    run.update(
+        status="RUNNING",
+        reason="",
+        ended=None,
+        params=params.model_dump(),
+        # what follows the training is made again
+        done=[name for name in info.done if not goes_on or name < "02_train"],
+        tags=info.tags | provenance(project_root(), info.profile, info.notebooks, command),
+        host=platform.node(),
+        attempts=info.attempts + 1,
     )
-    tags = info.tags | provenance(project_root(), info.profile, info.notebooks, command)
-    changed = {
-        "params": params.model_dump(),
-        "done": done,
-        "tags": tags,
-        "host": platform.node(),
-        "attempts": info.attempts + 1,
-    }
-    run.update(status="RUNNING", reason="", ended=None, **changed)
+
+
+def _changed_params(run: Run, changes: dict[str, str], path: Path | None) -> Params:
+    values = {name: str(value) for name, value in run.info.params.items()}
+    if path or any((run.folder / "checkpoints").glob("last-*")):
+        values["checkpoint"] = ""  # the run's own last one, which `path` becomes
+    return Params.read(values | {n: value for n, value in changes.items() if n != "checkpoint"})

@@ -52,9 +52,8 @@ class Run:
         from fashion_gan.models.feature_network import dataset_record
 
         root, folder = project_root(), dataset_dir(params)
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = name or f"{stamp}-{profile or 'notebook'}-{uuid.uuid4().hex[:4]}"
-        run = cls(root / "reports" / check_name(name))
+        name = check_name(name or _unique_name(profile or "notebook"))
+        run = cls(root / "reports" / name)
         if run.folder.exists():
             raise UserError(
                 f"run {name!r} is there already; choose another --name, or go on with: fashion-gan"
@@ -221,6 +220,11 @@ class Run:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close(error)
+
+
+def _unique_name(profile: str) -> str:
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"{stamp}-{profile}-{uuid.uuid4().hex[:4]}"
 
 
 def check_name(name: str) -> str:

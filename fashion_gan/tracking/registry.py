@@ -70,10 +70,38 @@ def save_pyfunc(folder: Path) -> Path:
     return folder / "model"
 
 
+COMPARED = ("distance", "recall", "label_accuracy")
+FIGURES = ("measure", *COMPARED, "kernel_distance", "precision", "coverage", "spread", "warnings")
+
+
 def register(client: Any, run: Run, run_id: str) -> None:
     """One version of the registered model for each generator that the run finished with (a resume
     may make more), with its figures as tags. Whether the alias champion moves to it, and why (not),
     is kept in its tags."""
+    scores = run.read_json("scores") or {}
+    figures = {name: scores.get(name) for name in FIGURES}
+    version = _version(client, run, run_id, figures)
+    champion = _champion(client)
+    is_champion = champion and champion.version == version.version
+    if is_champion or "champion" in version.tags:
+        return  # it was decided before
+    rival = json.loads(champion.tags.get("figures", "{}")) if champion else {}
+    refusal = why_not_champion(figures, rival)
+    if refusal:
+        decision = f"refused: {refusal}"
+    else:
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        decision = f"given at {now} for {figures['distance']:.4f}"
+    if champion:
+        tags = champion.tags
+        decision += f", against version {champion.version} ({tags['run']}, {tags['distance']})"
+    client.set_model_version_tag(MODEL_NAME, version.version, "champion", decision)
+    if not refusal:
+        client.set_registered_model_alias(MODEL_NAME, "champion", version.version)
+
+
+def _version(client: Any, run: Run, run_id: str, figures: dict[str, Any]) -> Any:
+    """The version of the run's generator, made where there is none yet."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -83,58 +111,25 @@ def register(client: Any, run: Run, run_id: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    mark, scores = digest(run.folder / GENERATOR), run.read_json("scores") or {}
+    generator = digest(run.folder / GENERATOR)
     versions = client.search_model_versions(f"name='{MODEL_NAME}' and run_id='{run_id}'")
-    version = next((v for v in versions if v.tags.get("generator") == mark), None)
-    figures = {
-        name: scores.get(name)
-        for name in (
-            "measure",
-            *COMPARED,
-            "kernel_distance",
-            "precision",
-            "coverage",
-            "spread",
-            "warnings",
-        )
-    }
-    tags = {name: str(value) for name, value in figures.items()} | {
-        "run": run.name,
-        "generator": mark,
-        "figures": json.dumps(figures),
-    }
-    if version is None:
-        place = f"model-{mark[:12]}" if versions else "model"
-        client.log_artifacts(run_id, str(save_pyfunc(run.folder)), place)
-        version = client.create_model_version(
-            MODEL_NAME, f"runs:/{run_id}/{place}", run_id, tags=tags
-        )
+    for version in versions:
+        if version.tags.get("generator") == generator:
+            return version
+    folder = f"model-{generator[:12]}" if versions else "model"
+    client.log_artifacts(run_id, str(save_pyfunc(run.folder)), folder)
+    tags = {name: str(value) for name, value in figures.items()}
+    tags |= {"run": run.name, "generator": generator, "figures": json.dumps(figures)}
+    return client.create_model_version(MODEL_NAME, f"runs:/{run_id}/{folder}", run_id, tags=tags)
+
+
+def _champion(client: Any) -> Any | None:
+    from mlflow.exceptions import MlflowException
+
     try:
-        champion = client.get_model_version_by_alias(MODEL_NAME, "champion")
+        return client.get_model_version_by_alias(MODEL_NAME, "champion")
     except MlflowException:
-        champion = None  # there is none yet
-    if (champion and champion.version == version.version) or "champion" in version.tags:
-        return  # it was decided before
-    refusal = why_not_champion(
-        figures, json.loads(champion.tags.get("figures", "{}")) if champion else {}
-    )
-    words = (
-        f"refused: {refusal}"
-        if refusal
-        else f"given at {time.strftime('%Y-%m-%d %H:%M:%S')} for {figures['distance']:.4f}"
-    )
-    against = (
-        f", against version {champion.version} ({champion.tags['run']},"
-        f" {champion.tags['distance']})"
-        if champion
-        else ""
-    )
-    client.set_model_version_tag(MODEL_NAME, version.version, "champion", words + against)
-    if not refusal:
-        client.set_registered_model_alias(MODEL_NAME, "champion", version.version)
-
-
-COMPARED = ("distance", "recall", "label_accuracy")
+        return None  # there is none yet
 
 
 def why_not_champion(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
