@@ -24,8 +24,8 @@ def digest(content: bytes | Path, algorithm: str = "sha256") -> str:
 
 def file_stamp(path: Path | int) -> str:
     """What tells a file, or an open one by its number, from a changed one."""
-    found = os.stat(path)
-    return f"{found.st_size}-{found.st_mtime_ns}"
+    status = os.stat(path)
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 @contextlib.contextmanager

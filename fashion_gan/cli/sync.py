@@ -28,7 +28,7 @@ def command(run: str, every: bool, to: str, follow: bool) -> None:
     project_root()
     if to:
         os.environ["MLFLOW_TRACKING_URI"] = to
-    for each in all_runs() if every else [find_run(run, tracked=True)]:
-        with storage_sync.mirrored(each, follow, log):
-            mlflow_sync.sync(each, follow=follow, log=log)
-        print(f"run {each.name} is level; MLflow: {each.mlflow_url}")
+    for member in all_runs() if every else [find_run(run, tracked=True)]:
+        with storage_sync.mirrored(member, follow, log):
+            mlflow_sync.sync(member, follow=follow, log=log)
+        print(f"run {member.name} is level; MLflow: {member.mlflow_url}")

@@ -19,7 +19,7 @@ class Progress:
     def __init__(self, run: Run, out: Any = None):
         self.run, self.out = run, out or sys.stdout
         self.live = self.out.isatty() and not os.environ.get("CI")
-        self.title, self.place, self.started, self.since = "", "", time.monotonic(), time.time()
+        self.title, self.position, self.started, self.since = "", "", time.monotonic(), time.time()
         self.told_epoch, self.done = -1, threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -33,7 +33,7 @@ class Progress:
 
     def begin(self, title: str) -> None:
         self.title = title
-        self.place = ""
+        self.position = ""
         self.started = time.monotonic()
         self.since = time.time()
         self.told_epoch = -1
@@ -41,7 +41,7 @@ class Progress:
             self._print(f"{title}: started")
 
     def cell(self, index: int, count: int) -> None:
-        self.place = f"cell {index + 1}/{count}"
+        self.position = f"cell {index + 1}/{count}"
 
     def end(self, words: str) -> None:
         self._print(f"{self.title}: {words}, {duration(time.monotonic() - self.started)}")
@@ -57,7 +57,7 @@ class Progress:
             training = self._training()
             if self.live:
                 line = (
-                    f"{self.title}  {self.place}  {duration(time.monotonic() - self.started)} "
+                    f"{self.title}  {self.position}  {duration(time.monotonic() - self.started)} "
                     f" {training}"
                 )
                 print(

@@ -28,8 +28,8 @@ def hardware() -> str:
     """Cores, processor, threads that torch uses, and the GPU where there is one."""
     import torch
 
-    known = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.+)", known.read_text()) if known.exists() else []
+    path = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", path.read_text()) if path.exists() else []
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return (
         f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), torch threads:"

@@ -33,7 +33,7 @@ class Run:
     def __init__(self, folder: Path):
         self.folder = folder
         self.lock = Lock(folder / "run.lock")
-        self._known: set[tuple[str, int]] | None = None
+        self._logged: set[tuple[str, int]] | None = None
 
     @classmethod
     def create(
@@ -127,10 +127,10 @@ class Run:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise ValueError(f"metric {name} is {value} at step {step}")
-        if self._known is None:
-            self._known = {(point["name"], point["step"]) for point in self.metrics(mend=True)}
+        if self._logged is None:
+            self._logged = {(point["name"], point["step"]) for point in self.metrics(mend=True)}
         now = time.time()
-        new = [(name, value) for name, value in values.items() if (name, step) not in self._known]
+        new = [(name, value) for name, value in values.items() if (name, step) not in self._logged]
         lines = [
             json.dumps({"name": n, "step": step, "time": now, "value": float(v)}) + "\n"
             for n, v in new
@@ -139,7 +139,7 @@ class Run:
             stream.write("".join(lines))
             stream.flush()
             os.fsync(stream.fileno())
-        self._known |= {(name, step) for name, _ in new}
+        self._logged |= {(name, step) for name, _ in new}
 
     def metrics(self, mend: bool = False) -> list[dict[str, Any]]:
         """All points, in the order they were logged. A torn last line is ignored, and with `mend`
@@ -165,10 +165,10 @@ class Run:
         """Save a plots.Picture as images/<name>.png with its alternative text and width; gives it
         back, so that a cell shows it."""
         picture.save(self.folder / "images" / f"{name}.png")
-        known = self.read_json("images/descriptions") or {}
-        about = {"alt": picture.alt, "width": picture.width}
-        if known.get(name) != about:
-            self.log_json(known | {name: about}, "images/descriptions")
+        descriptions = self.read_json("images/descriptions") or {}
+        description = {"alt": picture.alt, "width": picture.width}
+        if descriptions.get(name) != description:
+            self.log_json(descriptions | {name: description}, "images/descriptions")
         return picture
 
     def log_json(self, value: Any, name: str) -> None:

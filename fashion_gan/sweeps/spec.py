@@ -128,12 +128,12 @@ def points_of(sweep: Sweep, base: Profile) -> list[dict[str, Any]]:
     domains = {name: domain for name, domain in space.items() if isinstance(domain, Domain)}
     points = [{name: getattr(base.params, name) for name in sweep.space}]
     # a drawn point has all cells of the grid
-    known = {tuple(points[0].values())} if domains.keys() == sweep.space.keys() else set()
+    drawn = {tuple(points[0].values())} if domains.keys() == sweep.space.keys() else set()
     for _ in range(20 * sweep.trials):
         if len(points) > sweep.trials:
             break
         point = {name: domain.sample(random_state=draws) for name, domain in domains.items()}
-        if tuple(point.values()) not in known:
-            known.add(tuple(point.values()))
+        if tuple(point.values()) not in drawn:
+            drawn.add(tuple(point.values()))
             points.append(point)
     return points

@@ -33,14 +33,14 @@ def import_mlflow() -> Any:
         os.environ.setdefault(f"MLFLOW_{name}", value)
     # The files' login is for the server that they describe: it is not sent to another one that the
     # environment names.
-    known = read_settings(only_files=True)
+    settings = read_settings(only_files=True)
     if is_server() and (
         urlparse(tracking_uri()).hostname in THIS_MACHINE
-        or tracking_uri() == known.get("MLFLOW_TRACKING_URI")
+        or tracking_uri() == settings.get("MLFLOW_TRACKING_URI")
     ):
         for name in LOGIN:
-            if name in known:
-                os.environ.setdefault(name, known[name])
+            if name in settings:
+                os.environ.setdefault(name, settings[name])
     import mlflow
 
     return mlflow

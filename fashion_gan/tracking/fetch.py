@@ -26,28 +26,31 @@ LOCAL = (
 )
 
 
-def order(name: str) -> tuple:
-    """By what it says of others: a last checkpoint of the best one, run.json of everything."""
+def order(name: str) -> tuple[bool, bool, bool, str]:
+    """A file comes after those that it speaks of: a last checkpoint after the best one, run.json
+    after everything."""
     return name == "run.json", name.startswith("checkpoints/"), "/last-" in name, name
 
 
 def in_order(names: list[str]) -> list[str]:
     """Those that are mirrored, in the order in which they are written."""
-    hidden = [
-        n
-        for n in names
-        if n in (*LOCAL, OWNER) or n.endswith((".lock", ".tmp")) or re.search(r"(^|/)(\.|ray-)", n)
-    ]
-    return sorted(set(names) - set(hidden), key=order)
+    return sorted({name for name in names if _is_mirrored(name)}, key=order)
+
+
+def _is_mirrored(name: str) -> bool:
+    if name in (*LOCAL, OWNER) or name.endswith((".lock", ".tmp")):
+        return False
+    return not re.search(r"(^|/)(\.|ray-)", name)
 
 
 def check_storage(name: str = "") -> None:
     """Before a new run: that RUNS_URI is right, and no run of that name lies there. One out of
     reach is said, and no hindrance."""
     try:
-        if (found := open_storage()) and name and found.get(f"{name}/run.json"):
+        storage = open_storage()
+        if storage and name and storage.get(f"{name}/run.json"):
             raise UserError(
-                f"run {name!r} lies in {found.uri} already; choose another --name, or go on with:"
+                f"run {name!r} lies in {storage.uri} already; choose another --name, or go on with:"
                 f" fashion-gan resume {name}"
             )
     except OutOfReachError as error:
@@ -57,51 +60,45 @@ def check_storage(name: str = "") -> None:
 def fetch_run(name: str, target: Path) -> None:
     """Bring a run to the folder `target`, whole or not at all. Raises UserError where there is
     none."""
-    found = open_storage()
-    if found is None or not NAME.match(name) or not found.get(f"{name}/run.json"):
-        there = (
-            f", nor in {found.uri}, which holds:"
-            f" {', '.join(sorted(found.listed())[-5:]) or 'none yet'}"
-            if found
-            else ""
-        )
-        raise UserError(f"no run {name!r} in reports/{there}")
+    storage = open_storage()
+    if storage is None:
+        raise UserError(f"no run {name!r} in reports/")
+    if not NAME.match(name) or not storage.get(f"{name}/run.json"):
+        names = ", ".join(sorted(storage.listed())[-5:]) or "none yet"
+        raise UserError(f"no run {name!r} in reports/, nor in {storage.uri}, which holds: {names}")
     scratch = project_root() / "reports" / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     for _ in range(5):  # what is mirrored at this moment may change under our hands
         with tempfile.TemporaryDirectory(dir=scratch, prefix=f"{name}-") as temporary:
-            if download(found, name, Path(temporary) / name):
+            if download(storage, name, Path(temporary) / name):
                 (Path(temporary) / name).rename(target)
                 return
     raise OutOfReachError(
-        f"run {name} in {found.uri} changes faster than it can be fetched; try again"
+        f"run {name} in {storage.uri} changes faster than it can be fetched; try again"
     )
 
 
-def to_fetch(found: RunStorage, name: str) -> Iterator[str]:
-    """The files of a run. What run.json speaks of was there before it, so the rest is listed after
-    it was read."""
+def to_fetch(storage: RunStorage, run: str) -> Iterator[str]:
+    """The files of a run. What run.json speaks of was there before it, so the others are listed
+    after it was read."""
     yield "run.json"
-    yield from (
-        each
-        for each in reversed(in_order(found.listed(name, recursive=True)))
-        if each != "run.json"
-    )
+    names = in_order(storage.listed(run, recursive=True))
+    yield from (name for name in reversed(names) if name != "run.json")
 
 
-def download(found: RunStorage, name: str, folder: Path) -> bool:
+def download(storage: RunStorage, run: str, folder: Path) -> bool:
     """All files of a run; False where one of them went meanwhile."""
-    sent, seen = {}, found.owner(name)
-    for each in to_fetch(found, name):
-        content = found.get(f"{name}/{each}")
+    sent, owner = {}, storage.owner(run)
+    for name in to_fetch(storage, run):
+        content = storage.get(f"{run}/{name}")
         if content is None:
             return False
-        with replacing(folder / each) as temporary:
+        with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
-        sent[each] = [file_stamp(folder / each), digest(content)]
+        sent[name] = [file_stamp(folder / name), digest(content)]
     with contextlib.suppress(json.JSONDecodeError):
         read_json(folder / "run.json")
-        write_json(folder / "mirror.json", {"uri": found.uri, "sent": sent, "seen": seen})
+        write_json(folder / "mirror.json", {"uri": storage.uri, "sent": sent, "seen": owner})
     return (folder / "mirror.json").exists()
 
 

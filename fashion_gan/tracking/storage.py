@@ -18,7 +18,7 @@ OWNER = "owner.json"
 
 
 class OutOfReachError(UserError):
-    """The place does not answer now; a training goes on without it."""
+    """The storage does not answer now; a training goes on without it."""
 
 
 def s3_client(endpoint: str, key: str, secret: str) -> Any:
@@ -45,7 +45,7 @@ class Bucket:
         self.prefix = f"{prefix}/" if prefix else ""
         self.client = s3_client(endpoint, key, secret)
 
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         from botocore.exceptions import ClientError
 
         try:
@@ -61,11 +61,11 @@ class Bucket:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=base, Delimiter="" if recursive else "/"
         )
-        found: list[str] = []
+        names: list[str] = []
         for page in pages:
-            found += [each["Key"] for each in page.get("Contents", [])]
-            found += [each["Prefix"].rstrip("/") for each in page.get("CommonPrefixes", [])]
-        return [name.removeprefix(base) for name in found if name != base]
+            names += [entry["Key"] for entry in page.get("Contents", [])]
+            names += [entry["Prefix"].rstrip("/") for entry in page.get("CommonPrefixes", [])]
+        return [name.removeprefix(base) for name in names if name != base]
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -87,7 +87,7 @@ class Folder:
     def __init__(self, root: str):
         self.root = Path(root)
 
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         return self.root.is_dir()
 
     def names(self, folder: str, recursive: bool) -> list[str]:
@@ -115,8 +115,8 @@ class RunStorage:
     succeed."""
 
     def __init__(self, uri: str):
-        known = read_settings()
-        self.uri, self.endpoint = uri, s3_endpoint(known)
+        settings = read_settings()
+        self.uri, self.endpoint = uri, s3_endpoint(settings)
         root = uri.removeprefix("s3://").rstrip("/")
         if not re.match(r"s3://[^/]|/[^/]", uri) or root == str(project_root() / "reports"):
             raise UserError(
@@ -126,7 +126,7 @@ class RunStorage:
         if not uri.startswith("s3://"):
             self.files, self.what = Folder(root), "such folder"
             return
-        if not {"S3_ACCESS_KEY", "S3_SECRET_KEY"} <= known.keys():
+        if not {"S3_ACCESS_KEY", "S3_SECRET_KEY"} <= settings.keys():
             raise UserError(
                 f"RUNS_URI is {uri}; set S3_ACCESS_KEY and S3_SECRET_KEY too, in the environment or"
                 " .env.local"
@@ -136,7 +136,8 @@ class RunStorage:
                 f"S3_ENDPOINT_URL is {self.endpoint!r}, which is no address; say"
                 " http://127.0.0.1:9000"
             )
-        self.files = Bucket(root, self.endpoint, known["S3_ACCESS_KEY"], known["S3_SECRET_KEY"])
+        keys = settings["S3_ACCESS_KEY"], settings["S3_SECRET_KEY"]
+        self.files = Bucket(root, self.endpoint, *keys)
         self.what = f"bucket {self.files.bucket!r} at {self.endpoint}"
 
     @contextlib.contextmanager
@@ -168,8 +169,8 @@ class RunStorage:
     def check(self) -> None:
         """Raises UserError where the bucket or the folder is not there, too."""
         with self._plain_errors():
-            there = self.files.is_there()
-        if not there:
+            exists = self.files.exists()
+        if not exists:
             raise UserError(
                 f"RUNS_URI is {self.uri}, and there is no {self.what}; make it, or name another"
             )
@@ -203,6 +204,6 @@ def open_storage() -> RunStorage | None:
     set. Raises UserError."""
     if not (uri := read_settings().get("RUNS_URI", "")):
         return None
-    found = RunStorage(uri)
-    found.check()
-    return found
+    storage = RunStorage(uri)
+    storage.check()
+    return storage
