@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 240  # seconds; a mutant that hangs is noticed
 TESTS = {  # by module: the tests of it, and quick ones of what stands on it
-    "models.losses": ("test_objectives", "test_training"),
+    "models.losses": ("test_losses", "test_training"),
     "metrics.distances": ("test_metrics",),
     "metrics.neighbours": ("test_metrics",),
     "training.checkpoints": ("test_checkpoint", "test_training"),

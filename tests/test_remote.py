@@ -24,7 +24,7 @@ from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import GENERATOR, save_network
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking import fetch, storage, storage_sync
-from fashion_gan.tracking.following import SupersededError
+from fashion_gan.tracking.sync_loop import SupersededError
 from fashion_gan.training import loop
 from fashion_gan.training.checkpoints import list_checkpoints, load_latest, save_checkpoint
 from fashion_gan.training.state import TrainingState
@@ -108,7 +108,7 @@ def there(run):
     place = storage.open_storage()
     return {
         n: digest(place.get(f"{run}/{n}"))
-        for n in place.listed(run, recursive=True)
+        for n in place.names(run, recursive=True)
         if n != storage.OWNER
     }
 
@@ -273,7 +273,7 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
     storage_sync.push(run)
     monkeypatch.chdir(other)
     real, moves = (
-        storage.RunStorage.listed,
+        storage.RunStorage.names,
         [lambda: (run.folder / "02_train.html").write_text("its page"), lambda: epoch(run, 40)],
     )
 
@@ -287,7 +287,7 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
             monkeypatch.chdir(other)
         return found
 
-    monkeypatch.setattr(storage.RunStorage, "listed", listed)
+    monkeypatch.setattr(storage.RunStorage, "names", listed)
     for each in ("first", "second"):
         fetch.fetch_run("n", other / "reports" / each)
         fetched = Run(other / "reports" / each)

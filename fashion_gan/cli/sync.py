@@ -29,6 +29,6 @@ def command(run: str, every: bool, to: str, follow: bool) -> None:
     if to:
         os.environ["MLFLOW_TRACKING_URI"] = to
     for member in all_runs() if every else [find_run(run, tracked=True)]:
-        with storage_sync.mirrored(member, follow, log):
+        with storage_sync.mirroring(member, follow, log):
             mlflow_sync.sync(member, follow=follow, log=log)
         print(f"run {member.name} is level; MLflow: {member.mlflow_url}")

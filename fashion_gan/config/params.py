@@ -78,7 +78,7 @@ class Params(BaseModel):
 
     checkpoint_seconds: float = parameter(30.0, "time between checkpoints", unit="s", ge=0.01, le=86_400)
     keep_checkpoints: int = parameter(3, "last checkpoints kept, beside the best", ge=1, le=1000)
-    val_samples: int = parameter(2000, "images of each kind looked at after an epoch", unit="images", ge=100, le=10_000)
+    val_samples: int = parameter(2000, "images of each kind that are measured after an epoch", unit="images", ge=100, le=10_000)
     checkpoint: str = parameter("", "a checkpoint to start from; empty: the run's own last one")
     timeout_minutes: float = parameter(240.0, "longest time a notebook may take", unit="min", gt=0, le=100_000)
 

@@ -12,7 +12,7 @@ PACKAGED = Path(__file__).parents[1] / "project"  # the files that a project is 
 
 def find_project(start: Path | None = None) -> Path | None:
     """The project folder that `start` (default: the working folder) stands in, None where there is
-    none. FASHION_GAN_ROOT, when set, is looked at in its place."""
+    none. FASHION_GAN_ROOT, when set, counts instead."""
     first = Path(os.environ.get("FASHION_GAN_ROOT") or start or Path.cwd()).resolve()
     for folder in (first, *first.parents):
         if (folder / "notebooks" / "02_train.ipynb").is_file() and (folder / "params").is_dir():

@@ -197,7 +197,7 @@ class Run:
 
     def finish(self, status: str = "FINISHED", reason: str = "") -> None:
         """Write the final status (FINISHED, FAILED or KILLED) and free the run for the copier's
-        last look."""
+        last pass."""
         self.update(status=status, reason=reason, ended=time.time())
         self.lock.release()
 

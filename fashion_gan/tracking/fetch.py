@@ -64,7 +64,7 @@ def fetch_run(name: str, target: Path) -> None:
     if storage is None:
         raise UserError(f"no run {name!r} in reports/")
     if not NAME.match(name) or not storage.get(f"{name}/run.json"):
-        names = ", ".join(sorted(storage.listed())[-5:]) or "none yet"
+        names = ", ".join(sorted(storage.names())[-5:]) or "none yet"
         raise UserError(f"no run {name!r} in reports/, nor in {storage.uri}, which holds: {names}")
     scratch = project_root() / "reports" / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def to_fetch(storage: RunStorage, run: str) -> Iterator[str]:
     """The files of a run. What run.json speaks of was there before it, so the others are listed
     after it was read."""
     yield "run.json"
-    names = in_order(storage.listed(run, recursive=True))
+    names = in_order(storage.names(run, recursive=True))
     yield from (name for name in reversed(names) if name != "run.json")
 
 

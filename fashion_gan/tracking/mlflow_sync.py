@@ -19,9 +19,9 @@ from fashion_gan.files import file_stamp, write_json
 from fashion_gan.models.serialization import GENERATOR
 from fashion_gan.report import pages
 from fashion_gan.runs.run import Run, all_runs
-from fashion_gan.tracking import following, registry, system_metrics
+from fashion_gan.tracking import registry, sync_loop, system_metrics
 from fashion_gan.tracking.client import experiment, make_client, short_message
-from fashion_gan.tracking.following import Ledger
+from fashion_gan.tracking.sync_loop import Ledger
 
 RUN_TAG = "fashion_gan.uuid"
 # folders that are copied whole; of checkpoints only the final and the best
@@ -68,7 +68,7 @@ def pending(run: Run) -> tuple[int, int]:
     return points, len(files)
 
 
-def left(run: Run) -> str:
+def pending_message(run: Run) -> str:
     points, files = pending(run)
     return f"{points:,} points and {files} files are still to be sent: fashion-gan sync {run.name}"
 
@@ -212,7 +212,7 @@ class Copier:
             self._remember()
 
     def close(self) -> None:
-        """The last look: package and register the model if the run finished, then set the
+        """The last pass: package and register the model if the run finished, then set the
         status."""
         self.copy(final=True)
         info = self.run.info
@@ -236,7 +236,7 @@ def sync(
 ) -> None:
     """Bring MLflow level with the run folder; with `follow` keep it level until the run has ended.
     Raises UserError where it did not become level."""
-    with following.lock_of(run, "sync") as lock:
+    with sync_loop.lock_of(run, "sync") as lock:
         if not follow:
             lock.acquire(
                 f"another process is copying run {run.name} already; look again in a minute"
@@ -245,7 +245,7 @@ def sync(
             _follow(run, log, every) if follow else _once(run)
         except Exception as error:  # any fault of a store or network
             reason = short_message(error)
-            raise UserError(f"MLflow at {shown_uri()}: {reason}; {left(run)}") from None
+            raise UserError(f"MLflow at {shown_uri()}: {reason}; {pending_message(run)}") from None
 
 
 def _once(run: Run) -> None:
@@ -269,7 +269,7 @@ def _follow(run: Run, log: Callable[[str], None], every: float) -> None:
             close_vanished(log, [run])
         return run.lock.is_free()
 
-    following.follow(
+    sync_loop.follow(
         run,
         copy="sync",
         name="MLflow",
@@ -289,8 +289,8 @@ def wait_for_copier(run: Run, log: Callable[[str], None]) -> None:
         return copy.get("closed"), copy.get("trouble", "")
 
     # the copier may be about to start
-    if not following.wait_until_level(run, "sync", state, 15, lambda text: log(f"MLflow: {text}")):
-        log(f"MLflow is not level: {left(run)}")
+    if not sync_loop.wait_until_level(run, "sync", state, 15, lambda text: log(f"MLflow: {text}")):
+        log(f"MLflow is not level: {pending_message(run)}")
 
 
 def close_vanished(log: Callable[[str], None], runs: list[Run] | None = None) -> list[Run]:

@@ -175,7 +175,7 @@ class RunStorage:
                 f"RUNS_URI is {self.uri}, and there is no {self.what}; make it, or name another"
             )
 
-    def listed(self, folder: str = "", recursive: bool = False) -> list[str]:
+    def names(self, folder: str = "", recursive: bool = False) -> list[str]:
         """Names in a folder there; with `recursive` all files beneath it, by their paths in it."""
         with self._plain_errors():
             return self.files.names(folder, recursive)

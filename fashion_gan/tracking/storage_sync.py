@@ -21,14 +21,14 @@ from fashion_gan.errors import UserError
 from fashion_gan.files import file_stamp
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking import fetch
-from fashion_gan.tracking.following import (
+from fashion_gan.tracking.storage import OWNER, OutOfReachError, RunStorage, open_storage
+from fashion_gan.tracking.sync_loop import (
     Ledger,
     SupersededError,
     follow,
     lock_of,
     wait_until_level,
 )
-from fashion_gan.tracking.storage import OWNER, OutOfReachError, RunStorage, open_storage
 
 EVERY = 5.0  # seconds between two passes
 HEARTBEAT = 10.0  # seconds between two signs of life
@@ -50,7 +50,7 @@ class Mirror:
 
     def _count_as_sent(self, sent: dict[str, list[str]]) -> None:
         """Every file that lies there is in the ledger: one of unknown content is written over."""
-        names = fetch.in_order(self.storage.listed(self.run.name, recursive=True))
+        names = fetch.in_order(self.storage.names(self.run.name, recursive=True))
         self.ledger.sent = {name: sent.get(name, ["", ""]) for name in names}
 
     def remember(self, level: float | None = None) -> None:
@@ -182,7 +182,7 @@ def follow_storage(run: Run, done: threading.Event, log: Callable[[str], None]) 
 
 
 @contextlib.contextmanager
-def mirrored(run: Run, follows: bool, log: Callable[[str], None]) -> Iterator[None]:
+def mirroring(run: Run, follows: bool, log: Callable[[str], None]) -> Iterator[None]:
     """Around the copy to MLflow: that to RUNS_URI. While a run is followed in a thread of its own,
     so that neither waits for the other."""
     done = threading.Event()
@@ -279,7 +279,7 @@ def pull_trials(sweep: Run, log: Callable[[str], None]) -> None:
     this one."""
     try:
         storage = open_storage()
-        names = storage.listed() if storage else []
+        names = storage.names() if storage else []
         for name in names:
             if not re.fullmatch(rf"{re.escape(sweep.name)}-\d{{3,}}", name):
                 continue

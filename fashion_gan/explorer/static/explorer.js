@@ -5,7 +5,7 @@ function core() {
   const STEP = 1e-2; // length of a step on a seed's plane
 
   // Random numbers: a 32-bit integer hash (lowbias32) of a counter; a normal number is the sum of 12 halves of 16 bits
-  // (Irwin-Hall), which no rounding touches. latent.seeded in Python gives the same bits.
+  // (Irwin-Hall), which no rounding touches. latent_from_seed in models/latents.py gives the same bits.
   function hash(x) {
     x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
     x = Math.imul(x ^ (x >>> 15), 0x846ca68b);

@@ -7,7 +7,7 @@ import pytest
 from fashion_gan.config.params import Params
 from fashion_gan.errors import UserError
 from fashion_gan.runs.run import Run
-from fashion_gan.tracking.following import Ledger, SupersededError, follow
+from fashion_gan.tracking.sync_loop import Ledger, SupersededError, follow
 from fashion_gan.waiting import wait_until
 
 
