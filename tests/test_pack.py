@@ -26,7 +26,7 @@ from fashion_gan.data import pack, sources
 from fashion_gan.data.pack import FILES, SPLITS, _append, pack_dataset, resolve_dataset
 from fashion_gan.files import Lock, digest, read_json
 
-quiet = {"say": lambda _: None}
+quiet = {"log": lambda _: None}
 
 
 def noise(count, *shape, seed=0):

@@ -277,7 +277,7 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
         [lambda: (run.folder / "02_train.html").write_text("its page"), lambda: epoch(run, 40)],
     )
 
-    def listed(self, *words, **more):
+    def names(self, *words, **more):
         found = real(self, *words, **more)
         if moves and os.getcwd() == str(other):
             monkeypatch.chdir(run.folder)
@@ -287,7 +287,7 @@ def test_a_mirror_that_moves_under_a_fetch(uri, other, monkeypatch):
             monkeypatch.chdir(other)
         return found
 
-    monkeypatch.setattr(storage.RunStorage, "names", listed)
+    monkeypatch.setattr(storage.RunStorage, "names", names)
     for each in ("first", "second"):
         fetch.fetch_run("n", other / "reports" / each)
         fetched = Run(other / "reports" / each)
