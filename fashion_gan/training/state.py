@@ -67,10 +67,10 @@ class TrainingState:
 
     def __init__(self, params: Params, device: torch.device | None = None):
         self.device = device or pick_device(params.device)
-        dataset = dataset_info(dataset_dir(params))
+        self.dataset = dataset_info(dataset_dir(params))
         self.network_params = params.model_dump()  # as save_network takes them
-        if dataset.is_packed:
-            self.network_params |= {"shape": dataset.shape, "classes": dataset.classes}
+        if self.dataset.is_packed:
+            self.network_params |= {"shape": self.dataset.shape, "classes": self.dataset.classes}
         # the networks' initial weights are drawn from the global generator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(params.seed)
@@ -86,7 +86,7 @@ class TrainingState:
         self.optimizer_g = self._adam(self.generator, params.lr_g, params)
         self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
         self.rng = rng(params.seed, "training")
-        width = FEATURE_COUNT + HALFWAY_COUNT + params.conditional * len(dataset.classes)
+        width = FEATURE_COUNT + HALFWAY_COUNT + params.conditional * len(self.dataset.classes)
         self.moments = RunningMoments(width, self.device)
         self.position = LoopState()
         # sums over the epoch: loss of D, loss of G, share right on real, share right on fake
