@@ -148,6 +148,7 @@ def run(root, *words):
     )
 
 
+@pytest.mark.slow
 def test_one_of_each_is_added_and_runs(extended):
     done = run(extended, "run", "params/added.yaml", "--name", "added")
     assert done.returncode == 0, done.stdout + done.stderr
