@@ -85,7 +85,7 @@ def test_a_drawing_of_an_earlier_attempt_does_not_stand_in_for_a_new_picture(run
     assert not (run.folder / "images" / "losses.svg").exists()
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "../x", "", "scratch", "-x", "a b", "latest"])
+@pytest.mark.parametrize("name", ["a/b", "..", "../x", "", "scratch", "-x", "a b", "latest", "x\n"])
 def test_bad_names(bare_project, name):
     with pytest.raises(UserError, match="not allowed"):
         check_name(name)
@@ -307,6 +307,8 @@ DAMAGED = {
     "no status": b'{"name": "bad"}',
     "another status": b'{"name": "bad", "status": "DONE"}',
     "a number for a name": b'{"name": 3, "status": "FINISHED"}',
+    "a notebook that is a path": b'{"name": "bad", "status": "KILLED", "notebooks": ["../x/evil"]}',
+    "a notebook after a line": b'{"name": "bad", "status": "KILLED", "notebooks": ["02_train\\n"]}',
     "no text": b"\xff\xfe\x00",
     "deep": b"[" * 100_000,
 }

@@ -1,7 +1,7 @@
 """run.json: what a run is, and how far it is."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -9,6 +9,8 @@ from fashion_gan.config.params import current_names
 from fashion_gan.errors import UserError
 
 SCHEMA = 1
+# no path: a folder that others made could otherwise name code of its own to be executed
+NotebookName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED", "SCRATCH"]
 
 
@@ -22,7 +24,7 @@ class RunInfo(BaseModel):
     name: str
     uuid: str = ""
     profile: str = ""
-    notebooks: list[str] = []
+    notebooks: list[NotebookName] = []
     params: dict[str, Any] = {}
     status: Status
     reason: str = ""
@@ -30,7 +32,7 @@ class RunInfo(BaseModel):
     ended: float | None = None
     followed: float = 0.0  # when its copier was started last
     attempts: int = 1
-    done: list[str] = []  # of the notebooks
+    done: list[NotebookName] = []
     epochs_done: int | None = None
     images_seen: int | None = None
     host: str = ""

@@ -23,7 +23,7 @@ from fashion_gan.runs.provenance import provenance
 from fashion_gan.runs.record import SCHEMA, RunInfo
 
 RUN_VARIABLE = "FASHION_GAN_RUN"  # the pipeline tells its kernels which run they belong to
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 
 class Run:
