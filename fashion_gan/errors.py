@@ -1,5 +1,6 @@
 """Errors meant for a person, and the exit codes of processes."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +16,12 @@ class UserError(Exception):
     def _render_traceback_(self) -> list[str]:
         # IPython shows these lines in place of a traceback.
         return [f"error: {self}"]
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """A warning on standard error, the same one once a process."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def exit_code_of(work: Callable[[], int | None]) -> int:

@@ -2,8 +2,6 @@
 mlflow."""
 
 import datetime
-import functools
-import json
 import math
 import os
 import platform
@@ -17,8 +15,9 @@ from typing import Any
 
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root, working_root
-from fashion_gan.errors import UserError
+from fashion_gan.errors import UserError, warn_once
 from fashion_gan.files import Lock, read_json, write_json
+from fashion_gan.runs import points
 from fashion_gan.runs.provenance import provenance
 from fashion_gan.runs.record import SCHEMA, RunInfo
 
@@ -128,34 +127,24 @@ class Run:
             if not math.isfinite(value):
                 raise ValueError(f"metric {name} is {value} at step {step}")
         if self._logged is None:
-            self._logged = {(point["name"], point["step"]) for point in self.metrics(mend=True)}
+            self._logged = {(point["name"], point["step"]) for point in self.metrics()}
         now = time.time()
-        new = [(name, value) for name, value in values.items() if (name, step) not in self._logged]
-        lines = [
-            json.dumps({"name": n, "step": step, "time": now, "value": float(v)}) + "\n"
-            for n, v in new
-        ]
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write("".join(lines))
-            stream.flush()
-            os.fsync(stream.fileno())
-        self._logged |= {(name, step) for name, _ in new}
+        new = [name for name in values if (name, step) not in self._logged]
+        points.append(
+            self.folder / "metrics.jsonl",
+            [{"name": n, "step": step, "time": now, "value": float(values[n])} for n in new],
+        )
+        self._logged |= {(name, step) for name in new}
 
-    def metrics(self, mend: bool = False) -> list[dict[str, Any]]:
-        """All points, in the order they were logged. A torn last line is ignored, and with `mend`
-        cut off."""
-        path = self.folder / "metrics.jsonl"
-        content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        if mend and len(whole) < len(content):
-            with path.open("rb+") as stream:
-                stream.truncate(len(whole))
-        return [json.loads(line) for line in whole.splitlines()]
+    def metrics(self) -> list[points.Point]:
+        """All points, in the order they were logged."""
+        lines = points.read(self.folder / "metrics.jsonl")
+        return [line.point for line in lines if line.point]
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of one metric."""
-        points = [(p["step"], p["value"]) for p in self.metrics() if p["name"] == name]
-        return [s for s, _ in points], [v for _, v in points]
+        series = [p for p in self.metrics() if p["name"] == name]
+        return [p["step"] for p in series], [p["value"] for p in series]
 
     def last(self) -> dict[str, float]:
         """The last value of each metric."""
@@ -248,13 +237,8 @@ def all_runs() -> list[Run]:
         try:
             runs.append((run.info.created, run.name, run))
         except UserError as error:
-            _warn(str(error))
+            warn_once(str(error))
     return [run for _, _, run in sorted(runs, key=lambda entry: entry[:2])]
-
-
-@functools.cache
-def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def newest_finished() -> Run | None:

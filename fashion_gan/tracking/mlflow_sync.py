@@ -18,6 +18,7 @@ from fashion_gan.errors import UserError
 from fashion_gan.files import file_stamp, write_json
 from fashion_gan.models.serialization import GENERATOR
 from fashion_gan.report import pages
+from fashion_gan.runs import points
 from fashion_gan.runs.run import Run, all_runs
 from fashion_gan.tracking import registry, sync_loop, system_metrics
 from fashion_gan.tracking.client import experiment, make_client, short_message
@@ -56,21 +57,21 @@ def files_of(run: Run, final: bool) -> list[Path]:
 
 def pending(run: Run) -> tuple[int, int]:
     """How many points and files MLflow has not been sent yet."""
-    copy, points = run.copy(shown_uri()), 0
+    copy, count = run.copy(shown_uri()), 0
     for path in (run.folder / name for name in POINTS if (run.folder / name).exists()):
-        points += path.read_bytes()[copy.get("offsets", {}).get(path.name, 0) :].count(b"\n")
+        count += path.read_bytes()[copy.get("offsets", {}).get(path.name, 0) :].count(b"\n")
     sent = copy.get("sent", {})
     files = [
         p
         for p in files_of(run, final=True)
         if sent.get(p.relative_to(run.folder).as_posix(), [""])[0] != file_stamp(p)
     ]
-    return points, len(files)
+    return count, len(files)
 
 
 def pending_message(run: Run) -> str:
-    points, files = pending(run)
-    return f"{points:,} points and {files} files are still to be sent: fashion-gan sync {run.name}"
+    count, files = pending(run)
+    return f"{count:,} points and {files} files are still to be sent: fashion-gan sync {run.name}"
 
 
 class Copier:
@@ -169,23 +170,18 @@ class Copier:
         that a replay adds nothing."""
         from mlflow.entities import Metric
 
-        path = self.run.folder / name
-        if not path.exists():
-            return
-        with path.open("rb") as stream:
-            stream.seek(self.offsets.get(name, 0))
-            lines = [
-                line for line in stream.read().splitlines(keepends=True) if line.endswith(b"\n")
-            ]
+        lines = points.read(self.run.folder / name, self.offsets.get(name, 0))
         for start in range(0, len(lines), 500):
-            part = lines[start : start + 500]
-            points = [json.loads(line) for line in part]
+            batch = lines[start : start + 500]
             metrics = [
-                Metric(p["name"], p["value"], int(p["time"] * 1000), p["step"]) for p in points
+                Metric(p["name"], p["value"], int(p["time"] * 1000), p["step"])
+                for p, _ in batch
+                if p
             ]
-            self.client.log_batch(self.run_id, metrics=metrics)
-            self.offsets[name] = self.offsets.get(name, 0) + sum(map(len, part))
-            self.progress(len(part))
+            if metrics:
+                self.client.log_batch(self.run_id, metrics=metrics)
+            self.offsets[name] = batch[-1].end
+            self.progress(len(batch))
 
     def copy_files(self, final: bool) -> None:
         """Files that are new, or whose content has another digest than what was sent."""

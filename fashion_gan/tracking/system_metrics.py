@@ -1,14 +1,14 @@
 """How busy the machine was while a run went on."""
 
 import contextlib
-import json
 import threading
 import time
 
+from fashion_gan.runs import points
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking.client import import_mlflow
 
-EVERY = 10.0  # seconds between two looks
+EVERY = 10.0  # seconds between two samples
 
 
 def watch(run: Run, done: threading.Event) -> None:
@@ -31,9 +31,9 @@ def watch(run: Run, done: threading.Event) -> None:
             for monitor in monitors
             for name, value in monitor.aggregate_metrics().items()
         }
-        points = [
-            {"name": f"system/{n}", "step": int(now - created), "time": now, "value": v}
-            for n, v in values.items()
+        samples = [
+            {"name": f"system/{name}", "step": int(now - created), "time": now, "value": value}
+            for name, value in values.items()
         ]
-        with (run.folder / "system.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write("".join(json.dumps(point) + "\n" for point in points))
+        with contextlib.suppress(OSError):  # a disk that is full now may have room later
+            points.append(run.folder / "system.jsonl", samples)
