@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fashion_gan.cli.output import open_standard_streams, outlast_output
 from fashion_gan.errors import UserError, exit_code_of
 
 COMMANDS = {
@@ -27,6 +28,8 @@ COMMANDS = {
     "lab": "JupyterLab on the notebooks",
     "app": "the explorer as a page of its own, by Voilà",
 }
+# what these do is worth more than what they print
+LONG = {"run", "resume", "sweep", "sync", "data", "train-features"}
 
 
 class LazyGroup(click.Group):
@@ -112,4 +115,7 @@ def _invoke(words: Sequence[str]) -> int | None:
 
 
 def main() -> None:
+    open_standard_streams()
+    if not LONG.isdisjoint(sys.argv[1:2]):
+        outlast_output()
     sys.exit(run_command(sys.argv[1:]))
