@@ -43,7 +43,7 @@ def test_it_is_found_by_run_path_file_and_folder(run, project):
 def test_the_pyfunc_loads_without_pickle_and_without_the_package(run, tmp_path):
     """In another process that has neither this project's folder nor its installed package on its
     path."""
-    folder = registry.save_pyfunc(run.folder)
+    folder = registry.save_pyfunc(run)
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pickle")]
     code = f"""
 import sys

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fashion_gan
-from fashion_gan.files import digest, read_json
+from fashion_gan.files import digest
 from fashion_gan.models.serialization import DISCRIMINATOR, GENERATOR, load_generator
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking.client import MODEL_NAME
@@ -32,7 +32,7 @@ def _copy_code(scratch: Path) -> Path:
     return scratch / "fashion_gan"
 
 
-def save_pyfunc(folder: Path) -> Path:
+def save_pyfunc(run: Run) -> Path:
     """Package a run's generator as an MLflow model in <run>/model: code, safetensors, no pickle,
     needs no fashion_gan. Its input is a table with `label` and `seed` (int64); its output one row
     an image, levels 0..255."""
@@ -42,6 +42,7 @@ def save_pyfunc(folder: Path) -> Path:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
+    folder, versions = run.folder, run.info.tags
     temporary = folder / "model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     generator = load_generator(folder / GENERATOR).generator
@@ -49,7 +50,6 @@ def save_pyfunc(folder: Path) -> Path:
     sides += [colours] * (colours > 1)
     rows = [ColSpec("long", "label"), ColSpec("long", "seed")]
     images = [TensorSpec(np.dtype("uint8"), (-1, *sides))]
-    versions = read_json(folder / "run.json")["tags"]
     with tempfile.TemporaryDirectory() as scratch:
         pyfunc.save_model(
             temporary,
@@ -117,7 +117,7 @@ def _version(client: Any, run: Run, run_id: str, figures: dict[str, Any]) -> Any
         if version.tags.get("generator") == generator:
             return version
     folder = f"model-{generator[:12]}" if versions else "model"
-    client.log_artifacts(run_id, str(save_pyfunc(run.folder)), folder)
+    client.log_artifacts(run_id, str(save_pyfunc(run)), folder)
     tags = {name: str(value) for name, value in figures.items()}
     tags |= {"run": run.name, "generator": generator, "figures": json.dumps(figures)}
     return client.create_model_version(MODEL_NAME, f"runs:/{run_id}/{folder}", run_id, tags=tags)
