@@ -24,6 +24,21 @@ GENERATED = (
 )
 
 
+def remove_ended() -> None:
+    """Remove the temporary folders of sessions that were killed or failed: 2 GB each.
+
+    The newest one stays: it may be under examination.
+    """
+    folders = sorted(Path(tempfile.gettempdir()).glob("fg-[0-9]*-*"), key=lambda f: f.stat().st_mtime)
+    for folder in folders[:-1]:
+        owner = folder.name.split("-")[1]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            for mount in folder.glob("**/fashion-gan-server-*/postgres"):
+                if mount.is_mount():
+                    subprocess.run(["umount", str(mount)])
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class Watch:
     """Begun before the first test; `found` after the last one has been run."""
 
@@ -32,7 +47,9 @@ class Watch:
         self.word = uuid.uuid4().hex
         os.environ[WORD] = self.word
         self.before = set(self._files())
-        self.temporary = Path(tempfile.mkdtemp(prefix="fg-"))  # a short name: sockets lie in it
+        remove_ended()
+        # a short name: sockets lie in it
+        self.temporary = Path(tempfile.mkdtemp(prefix=f"fg-{os.getpid()}-"))
         self.temporary.chmod(0o755)
         os.environ["TMPDIR"] = str(self.temporary)
         tempfile.tempdir = None  # it is read anew

@@ -360,8 +360,9 @@ class Engine(Server):
         )
 
     def start(self, *_):
-        up = self.compose("up", "-d", "--build", "--wait")
-        assert up.returncode == 0, up.stderr[-3000:]
+        up = self.compose("up", "-d", "--build", "--wait", "--wait-timeout", "180")
+        logs = self.compose("logs", "--tail", "15").stdout if up.returncode else ""
+        assert up.returncode == 0, up.stderr[-3000:] + logs
 
     def stop(self, *_):
         assert self.compose("down").returncode == 0
