@@ -65,7 +65,7 @@ lint: $(READY)  ## ruff, the layers of the package, what it declares, and that n
 	@$(BIN)/nbstripout --verify --extra-keys "metadata.papermill cell.metadata.papermill" notebooks/*.ipynb tests/notebooks/*.ipynb
 
 server:  ## the team server in Docker: MLflow on 5009, an S3 store on 9000, its console on 9001
-	@$(COMPOSE) up -d --build --wait --wait-timeout 300 || { $(COMPOSE) logs --tail 10; echo "error: a service is not healthy, its last lines are above; it needs 2 GB of free disk and the ports 5009, 9000 and 9001" >&2; exit 2; }
+	@$(COMPOSE) up -d --build --wait --wait-timeout 300 || { $(COMPOSE) logs --tail 10; echo "error: the server did not start, the lines above say why; it needs a running Docker, 2 GB of free disk and the ports 5009, 9000 and 9001" >&2; exit 2; }
 	@echo "MLflow: http://127.0.0.1:5009   S3: http://127.0.0.1:9000   console: http://127.0.0.1:9001   now: .venv/bin/fashion-gan doctor"
 
 server-down:  ## stop the team server; what it holds stays in its volumes
