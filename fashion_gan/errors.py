@@ -5,13 +5,15 @@ import os
 import sys
 from collections.abc import Callable
 
+from fashion_gan.text import plain_text
+
 
 class UserError(Exception):
     """One line that says what is wrong, what is allowed and what to do. The command line prints it
     and exits with 2."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(plain_text(str(message)))
 
     def _render_traceback_(self) -> list[str]:
         # IPython shows these lines in place of a traceback.
@@ -21,7 +23,7 @@ class UserError(Exception):
 @functools.cache
 def warn_once(message: str) -> None:
     """A warning on standard error, the same one once a process."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    print(f"warning: {plain_text(message)}", file=sys.stderr, flush=True)
 
 
 def exit_code_of(work: Callable[[], int | None]) -> int:

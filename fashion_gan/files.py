@@ -60,8 +60,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
+class DamagedError(UserError, ValueError):
+    """A file does not hold what its name says."""
+
+
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Raises DamagedError, FileNotFoundError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(
+            f"{path} is damaged ({error}); bring it back, or remove it and make it again"
+        ) from None
 
 
 class Lock:

@@ -79,8 +79,8 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
         Image.fromarray(colour).save(folder / f"{number}.png")
     found, said = run(project, "own", dataset=str(project / "photos"))
     assert "packing 600 images" in said
-    assert found.info.data["shape"] == [3, 48, 32]
-    assert found.info.data["classes"] == sorted(SHAPES)
+    assert found.info.data.shape == (3, 48, 32)
+    assert found.info.data.classes == sorted(SHAPES)
     assert [each["profile"]["num_rows"] for each in found.info.datasets][1] > 20
     scores = found.read_json("scores")
     assert len(scores["class_accuracy"]) == 3
@@ -154,7 +154,7 @@ def test_an_npz_without_labels_is_a_set_of_one_class(project):
         dataset=str(project / "plain.npz"),
         notebooks=["02_train", "03_evaluate", "04_sample", "05_explorer"],
     )
-    assert found.info.data["classes"] == ["images"]
+    assert found.info.data.classes == ["images"]
     assert "label_accuracy" not in found.read_json("scores")
     assert "learned which way images" in (found.folder / "index.html").read_text()
     assert not find_generator("plain").is_conditional
@@ -180,8 +180,8 @@ def test_mnists_format(project):
         with gzip.open(raw / f"{prefix}-labels-idx1-ubyte.gz", "wb") as file:
             file.write(header(1, count) + labels.astype(np.uint8).tobytes())
     found, _ = run(project, "small", dataset="kmnist", notebooks=["02_train", "03_evaluate"])
-    assert found.info.data["name"] == "kmnist"
-    assert len(found.info.data["classes"]) == 10
+    assert found.info.data.name == "kmnist"
+    assert len(found.info.data.classes) == 10
     assert (found.folder / "generator.safetensors").exists()
 
     by_hand_on_kmnist(project, found.params)
@@ -205,7 +205,7 @@ def by_hand_on_kmnist(project, params):
     done = subprocess.run([sys.executable, *words], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
     run = all_runs()[-1]
-    assert run.info.data["name"] == "kmnist"
+    assert run.info.data.name == "kmnist"
     assert run.params.data_dir == params.data_dir
     assert run.series("loss_d")[0] == [run.info.images_seen]
     with pytest.raises(UserError, match=r"holds what was packed from .*kmnist, not dataset mnist"):

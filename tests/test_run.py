@@ -168,7 +168,7 @@ def test_a_record_begins_with_all_that_is_asked_of_it_later(run):
     )
     assert info.host == platform.node()
     assert time.time() - 60 < info.created <= time.time()
-    assert info.data["name"] == "Fashion-MNIST"
+    assert info.data.name == "Fashion-MNIST"
     assert [each["context"] for each in info.datasets] == ["training", "validation", "test"]
     assert info.tags["command"] == "fashion-gan run --name r1"
     assert run.params == Params()

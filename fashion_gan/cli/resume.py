@@ -18,9 +18,9 @@ from fashion_gan.tracking import mlflow_sync, storage_sync
 def resume_sweep(run: Run) -> int:
     """The trials of a sweep that have not ended, or failed."""
     from fashion_gan.sweeps import tuner
-    from fashion_gan.sweeps.spec import Sweep
+    from fashion_gan.sweeps.spec import sweep_of
 
-    sweep = Sweep(**run.read_json("sweep"))
+    sweep = sweep_of(run)
     tuner.ready(sweep)
     run.log_json(sweep.model_dump(), "sweep")  # an older version's has older names of parameters
     run.update(status="RUNNING", reason="", ended=None, attempts=run.info.attempts + 1, done=[])

@@ -96,10 +96,9 @@ def networks_dir(folder: Path) -> Path:
 
 
 def dataset_record(folder: Path) -> dict[str, Any]:
-    """What the data of this folder is and where its networks lie, for a run's record."""
+    """What the data of this folder is, for a run's record."""
     info = dataset_info(folder)
-    record = {"name": info.name, "shape": info.shape, "classes": info.classes}
-    return record | {"networks": str(networks_dir(folder))}
+    return {"name": info.name, "shape": info.shape, "classes": info.classes}
 
 
 def load_feature_network(role: str, device: str = "cpu", folder: Path = WEIGHTS) -> FeatureNetwork:

@@ -21,6 +21,7 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
     path = path or (Path(changes["checkpoint"]) if changes.get("checkpoint") else None)
     params = _changed_params(run, changes, path)
     assert_resumable(info.params, params.model_dump())
+    _check_notebooks(run)
     trains = "02_train" in info.notebooks
     goes_on = bool(path) or (trains and params.epochs > (info.epochs_done or params.epochs))
     if info.status == "FINISHED" and not goes_on:
@@ -29,7 +30,7 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
             f" epochs={params.epochs + 10}"
         )
     datasets = dataset_fingerprints(project_root() / params.data_dir, params.subset)
-    if info.datasets and info.datasets != datasets:
+    if info.datasets != datasets and (info.datasets or Path(params.data_dir).is_absolute()):
         raise UserError(
             f"what lies in data_dir {params.data_dir} is not what run {run.name} was trained on;"
             " leave -p data_dir out, or begin a new run"
@@ -39,7 +40,7 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
         assert_resumable(load_checkpoint(path)["params"], params.model_dump())
         rewind(run.folder / "checkpoints", path)
     options = [f"-p {name}={value}" for name, value in changes.items()]
-    command = " ".join([info.tags["command"], *options])
+    command = " ".join([info.tags.get("command", f"fashion-gan resume {run.name}"), *options])
     run.update(
         status="RUNNING",
         reason="",
@@ -51,6 +52,17 @@ def prepare(run: Run, changes: dict[str, str], path: Path | None) -> None:
         host=platform.node(),
         attempts=info.attempts + 1,
     )
+
+
+def _check_notebooks(run: Run) -> None:
+    folder = project_root() / "notebooks"
+    missing = [name for name in run.info.notebooks if not (folder / f"{name}.ipynb").is_file()]
+    if missing:
+        names = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb")))
+        raise UserError(
+            f"run {run.name} goes on with the notebooks {', '.join(missing)}, which are not in"
+            f" {folder}; there are: {names}"
+        )
 
 
 def _changed_params(run: Run, changes: dict[str, str], path: Path | None) -> Params:

@@ -6,16 +6,27 @@ import math
 from pathlib import Path
 from typing import Any
 
+import yaml
 from markupsafe import Markup
 
 from fashion_gan.files import write_text
-from fashion_gan.report.render import render, static_explorer, write_explorer
+from fashion_gan.report.render import render, sound_record, static_explorer, write_explorer
+from fashion_gan.runs.record import FASHION_MNIST
 from fashion_gan.runs.run import Run
 
 FRAMES = 40  # pictures in the epoch slider at most; of longer runs every k-th, and the last
 INDEX_FRAMES = 6  # the same in the index page
 # on the index page
 SAMPLES = ("uncurated", "samples_by_class", "worst", "nearest")
+CARD_METRICS = (
+    "distance",
+    "kernel_distance",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "label_accuracy",
+)
 CHARTS = ("ladder", "distance", "losses", "confusion_test")
 # bytes of the index page: where the explorer does not fit in, it is a page of its own
 LARGEST = 3_000_000
@@ -86,8 +97,14 @@ def index_pictures(run: Run) -> dict[str, dict[str, Any]]:
 def write_report(run: Run) -> Path:
     """index.html, epochs.html and, where something was measured, MODEL_CARD.md (after Mitchell et
     al. 2019). Returns the index."""
+    with sound_record(run):
+        return _write_pages(run)
+
+
+def _write_pages(run: Run) -> Path:
     if run.read_json("scores"):
-        write_text(run.folder / "MODEL_CARD.md", render("model_card.md", run))
+        card = render("model_card.md", run, metadata=card_metadata(run))
+        write_text(run.folder / "MODEL_CARD.md", card)
     if frames := epoch_frames(run):
         write_text(run.folder / "epochs.html", render("epochs.html", run, frames=frames))
     content = {
@@ -101,6 +118,41 @@ def write_report(run: Run) -> Path:
         page = render("index.html", run, separate=True, **content)
     write_text(run.folder / "index.html", page)
     return run.folder / "index.html"
+
+
+def card_metadata(run: Run) -> Markup:
+    """The model card's metadata as YAML, for the programs that read it."""
+    info, scores = run.info, run.read_json("scores")
+    is_fashion = info.data.name == FASHION_MNIST.name
+    task = "class-conditional" if info.params.get("conditional") else "unconditional"
+    metrics = [
+        {
+            "type": key,
+            "value": scores[key],
+            "spread": scores["spread"].get(key),
+            "real": scores["real"][key],
+            "measure": scores["measure"],
+        }
+        for key in CARD_METRICS
+        if key in scores
+    ]
+    result = {
+        "task": {"type": f"{task}-image-generation"},
+        "dataset": {
+            "type": "fashion_mnist" if is_fashion else "own",
+            "name": info.data.name,
+            "split": "test",
+        },
+        "metrics": metrics,
+    }
+    card = {
+        "license": "mit",
+        "tags": ["gan"] + ["fashion-mnist"] * is_fashion + ["image-generation"],
+        "datasets": ["fashion_mnist"] * is_fashion,
+        "model-index": [{"name": run.name, "results": [result]}],
+    }
+    form = {"default_flow_style": None, "width": 10_000}  # a line a figure
+    return Markup(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, **form))
 
 
 def note(run: Run) -> str:

@@ -1,71 +1,109 @@
 """Pages and texts of a run from the templates, and the explorer's static twin for them."""
 
 import base64
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from fashion_gan.config.settings import working_root
+from fashion_gan.data.datasets import dataset_info
+from fashion_gan.errors import UserError
 from fashion_gan.files import read_json, write_text
-from fashion_gan.models.feature_network import WEIGHTS
+from fashion_gan.models.feature_network import WEIGHTS, networks_dir
+from fashion_gan.report import markdown
+from fashion_gan.runs.record import FASHION_MNIST, RunInfo
 from fashion_gan.runs.run import Run
 from fashion_gan.text import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
 EXPLORER = Path(__file__).parents[1] / "explorer" / "static"
-FASHION_MNIST = {"name": "Fashion-MNIST", "shape": [1, 28, 28], "classes": [""] * 10}
 
 
 def render(template: str, run: Run, **values: Any) -> str:
-    """A template for a run. Pages load nothing: their Content-Security-Policy allows inlined
-    pictures, styles and, by its digest, one script: the slider's and, where there is a `twin`, the
-    explorer's."""
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    escape = jinja2.select_autoescape()
+    """A template for a run: an HTML page, or a Markdown text. Values are text: in pages they are
+    escaped for HTML, in texts for Markdown. Pages load nothing: their Content-Security-Policy
+    allows inlined pictures, styles and, by its digest, one script: the slider's and, where there is
+    a `twin`, the explorer's. Raises UserError where the run's record is not what a report needs."""
+    is_page = template.endswith(".html")
     environment = jinja2.Environment(
-        loader=loader, autoescape=escape, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=None if is_page else markdown.escape,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    context = _record(run) | (_page_parts(run, values) if is_page else {})
+    with sound_record(run):
+        return environment.get_template(template).render(context | values)
+
+
+@contextlib.contextmanager
+def sound_record(run: Run) -> Iterator[None]:
+    """What a report reads of a run is what it should be. Raises UserError where it is not."""
+    try:
+        yield
+    except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise UserError(
+            f"{run.folder} holds a record that no report can be made from ({error}); measure it"
+            f" again: fashion-gan resume {run.name}"
+        ) from error
+
+
+def _record(run: Run) -> dict[str, Any]:
+    info = run.info
+    return {
+        "lenses": _lenses(info),
+        "data": info.data,
+        "run": run,
+        "info": info,
+        "scores": run.read_json("scores"),
+        "swept": run.read_json("swept"),
+        "last": run.last(),
+        "duration": duration,
+        "code": markdown.code_span,
+    }
+
+
+def _lenses(info: RunInfo) -> dict[str, Any]:
+    """What is known of the feature networks for the run's data set, which lies where its
+    parameters say."""
+    data_dir = working_root() / str(info.params.get("data_dir", "data"))
+    if info.data.name == FASHION_MNIST.name:
+        folder = WEIGHTS
+    elif dataset_info(data_dir).name == info.data.name:
+        folder = networks_dir(data_dir)
+    else:
+        return {}
+    paths = [folder / f"{stem}.json" for stem in ("features", "agreement", "plain")]
+    return {path.stem: read_json(path) for path in paths if path.exists()}
+
+
+def _page_parts(run: Run, values: dict[str, Any]) -> dict[str, Any]:
+    """Styles and scripts of a page, and how it shows a Markdown text."""
     styles = [TEMPLATES / "report.css"]
     scripts = [TEMPLATES / "slider.js"]
     if values.get("twin"):
         styles.append(EXPLORER / "explorer.css")
         scripts += [EXPLORER / "explorer.js", EXPLORER / "host.js"]
     script = "".join(_in_block(path) for path in scripts)
-    data = run.info.data or FASHION_MNIST
-    networks = Path(data.get("networks", WEIGHTS))
-    if data["name"] == FASHION_MNIST["name"] and not networks.is_dir():
-        networks = WEIGHTS  # the run comes from another machine
-    paths = [networks / f"{name}.json" for name in ("features", "agreement", "plain")]
-    context = {
-        "lenses": {path.stem: read_json(path) for path in paths if path.exists()},
-        "data": data,
-        "run": run,
-        "info": run.info,
-        "scores": run.read_json("scores"),
-        "swept": run.read_json("swept"),
-        "last": run.last(),
-        "duration": duration,
-        "markdown": markdown,
+    return {
+        "text": lambda template: markdown.to_html(render(template, run)),
         "style": Markup("".join(path.read_text(encoding="utf-8") for path in styles)),
         "script": Markup(script),
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
-    return environment.get_template(template).render(context | values)
 
 
 def _in_block(path: Path) -> str:
     """A module's code in a block of its own, for a page that loads no modules."""
     code = path.read_text(encoding="utf-8").replace("export default", "var page =")
     return "{" + code + "}"
-
-
-def markdown(text: str) -> Markup:
-    from nbconvert.filters import markdown2html
-
-    return Markup(markdown2html(text))
 
 
 def export_static_explorer(run: Run, info: dict[str, Any], numbers: bytes, code: str = "") -> Path:

@@ -3,15 +3,31 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fashion_gan.config.params import current_names
 from fashion_gan.errors import UserError
+from fashion_gan.text import plain_text
 
 SCHEMA = 1
 # no path: a folder that others made could otherwise name code of its own to be executed
 NotebookName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
+Text = Annotated[str, AfterValidator(plain_text)]  # it is printed on terminals
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED", "SCRATCH"]
+
+
+class DataInfo(BaseModel):
+    """What the images of a run are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Text
+    shape: tuple[int, int, int]  # channels, height, width
+    classes: list[Text]
+
+
+# what a version that knew no other set has not written
+FASHION_MNIST = DataInfo(name="Fashion-MNIST", shape=(1, 28, 28), classes=[""] * 10)
 
 
 class RunInfo(BaseModel):
@@ -20,14 +36,14 @@ class RunInfo(BaseModel):
 
     model_config = ConfigDict(extra="allow", validate_by_name=True, serialize_by_alias=True)
 
-    schema_version: int = Field(SCHEMA, alias="schema")
-    name: str
-    uuid: str = ""
-    profile: str = ""
+    schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
+    name: Text
+    uuid: str = Field("", pattern="^[A-Za-z0-9-]*$")  # it is part of MLflow's queries
+    profile: Text = ""
     notebooks: list[NotebookName] = []
     params: dict[str, Any] = {}
     status: Status
-    reason: str = ""
+    reason: Text = ""
     created: float = 0.0  # seconds since 1970, as `ended` and `followed` are
     ended: float | None = None
     followed: float = 0.0  # when its copier was started last
@@ -35,10 +51,10 @@ class RunInfo(BaseModel):
     done: list[NotebookName] = []
     epochs_done: int | None = None
     images_seen: int | None = None
-    host: str = ""
-    tags: dict[str, str] = {}
+    host: Text = ""
+    tags: dict[Text, Text] = {}
     datasets: list[dict[str, Any]] = []
-    data: dict[str, Any] | None = None  # None: Fashion-MNIST, of a version that knew no other
+    data: DataInfo = FASHION_MNIST
 
     @field_validator("params")
     @classmethod

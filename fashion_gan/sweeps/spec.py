@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fashion_gan.config.params import announce, current_names
 from fashion_gan.config.profiles import Profile, read_profile, read_yaml
 from fashion_gan.errors import UserError
+from fashion_gan.runs.run import Run
 
 METRIC = "validation_distance"  # by the dev network, which makes the choices
 Values = Annotated[list[str], Field(min_length=1)]
@@ -40,8 +41,10 @@ class Sweep(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _current_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _current_names(cls, values: Any) -> Any:
         """Parameters by the names that they have now."""
+        if not isinstance(values, dict):
+            return values
         by_name = [key for key in ("set", "space") if isinstance(values.get(key), dict)]
         return values | {key: current_names(values[key], announce) for key in by_name}
 
@@ -53,14 +56,7 @@ class Sweep(BaseModel):
 def read_sweep(path: Path) -> Sweep:
     """A sweep's file. Raises UserError, in one line, for anything that is not right, values of the
     space included."""
-    try:
-        sweep = Sweep(**read_yaml(path))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise UserError(
-            f"{path}: {where}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-        ) from None
+    sweep = _checked(path, read_yaml(path))
     if "processes" in sweep.space or base_of(sweep).params.processes > 1:
         raise UserError(f"{path}: a trial trains alone; leave processes out, and say cores")
     for name in sweep.space:
@@ -73,6 +69,21 @@ def read_sweep(path: Path) -> Sweep:
         if kind == "log" and not (_is_rising(values) and values[0] > 0):
             raise UserError(f"{path}: {name}: log must be two rising numbers, over 0: [low, high]")
     return sweep
+
+
+def sweep_of(run: Run) -> Sweep:
+    """What a sweep's run was begun with. Raises UserError where its sweep.json is damaged."""
+    return _checked(run.folder / "sweep.json", run.read_json("sweep"))
+
+
+def _checked(path: Path, values: Any) -> Sweep:
+    try:
+        return Sweep.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(map(str, problem["loc"])) or "the file"
+        message = problem["msg"]
+        raise UserError(f"{path}: {field}: {message[0].lower()}{message[1:]}") from None
 
 
 def _dimension(sweep: Sweep, name: str) -> tuple[str, list[Any]]:

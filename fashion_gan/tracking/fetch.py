@@ -2,7 +2,6 @@
 written and read. `python -m fashion_gan.tracking.fetch NAME` fetches one."""
 
 import contextlib
-import json
 import re
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError, exit_code_of
-from fashion_gan.files import digest, file_stamp, read_json, replacing, write_json
+from fashion_gan.files import DamagedError, digest, file_stamp, read_json, replacing, write_json
 from fashion_gan.runs.run import NAME
 from fashion_gan.tracking.storage import OWNER, OutOfReachError, RunStorage, open_storage
 
@@ -96,7 +95,7 @@ def download(storage: RunStorage, run: str, folder: Path) -> bool:
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
         sent[name] = [file_stamp(folder / name), digest(content)]
-    with contextlib.suppress(json.JSONDecodeError):
+    with contextlib.suppress(DamagedError):
         read_json(folder / "run.json")
         write_json(folder / "mirror.json", {"uri": storage.uri, "sent": sent, "seen": owner})
     return (folder / "mirror.json").exists()
