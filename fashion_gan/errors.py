@@ -20,6 +20,11 @@ class UserError(Exception):
         return [f"error: {self}"]
 
 
+def describe(error: BaseException) -> str:
+    """Its type and its message, in one line."""
+    return plain_text(f"{type(error).__name__}: {error}").removesuffix(":")
+
+
 @functools.cache
 def warn_once(message: str) -> None:
     """A warning on standard error, the same one once a process."""

@@ -187,7 +187,7 @@ def test_a_run_that_is_being_made_is_locked(run):
     ("error", "status", "reason"),
     [
         (None, "FINISHED", ""),
-        (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt: "),
+        (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt"),
         (ValueError("too much"), "FAILED", "ValueError: too much"),
     ],
 )

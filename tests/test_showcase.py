@@ -37,12 +37,10 @@ def test_no_figure_stands_outside_of_what_is_made_from_json():
 
 @pytest.mark.fast
 def test_the_card_is_made_from_json():
-    from fashion_gan.report.render import render
+    from fashion_gan.report.pages import model_card
     from fashion_gan.runs.run import Run
 
-    assert render("model_card.md", Run(SHOWCASE)) == (SHOWCASE / "MODEL_CARD.md").read_text(
-        encoding="utf-8"
-    )
+    assert model_card(Run(SHOWCASE)) == (SHOWCASE / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.fast

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_gan.config.settings import project_root
-from fashion_gan.errors import UserError
+from fashion_gan.errors import UserError, describe
 from fashion_gan.pipeline import engine
 from fashion_gan.pipeline.progress import Progress
 from fashion_gan.report import pages
@@ -125,7 +125,7 @@ def close(run: Run, status: str, reason: str, log: Callable[[str], None]) -> int
     try:
         pages.write_report(run)
     except Exception as error:
-        log(f"the report was not written ({type(error).__name__}: {error})")
+        log(f"the report was not written ({describe(error)})")
     run.finish(status, reason)
     mlflow_sync.wait_for_copier(run, log)
     storage_sync.wait_for_mirror(run, log)

@@ -103,8 +103,7 @@ def write_report(run: Run) -> Path:
 
 def _write_pages(run: Run) -> Path:
     if run.read_json("scores"):
-        card = render("model_card.md", run, metadata=card_metadata(run))
-        write_text(run.folder / "MODEL_CARD.md", card)
+        write_text(run.folder / "MODEL_CARD.md", model_card(run))
     if frames := epoch_frames(run):
         write_text(run.folder / "epochs.html", render("epochs.html", run, frames=frames))
     content = {
@@ -120,7 +119,12 @@ def _write_pages(run: Run) -> Path:
     return run.folder / "index.html"
 
 
-def card_metadata(run: Run) -> Markup:
+def model_card(run: Run) -> str:
+    """What the run's generator is, after Mitchell et al. 2019, in Markdown."""
+    return render("model_card.md", run, metadata=_card_metadata(run))
+
+
+def _card_metadata(run: Run) -> Markup:
     """The model card's metadata as YAML, for the programs that read it."""
     info, scores = run.info, run.read_json("scores")
     is_fashion = info.data.name == FASHION_MNIST.name

@@ -15,7 +15,7 @@ from typing import Any
 
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root, working_root
-from fashion_gan.errors import UserError, warn_once
+from fashion_gan.errors import UserError, describe, warn_once
 from fashion_gan.files import Lock, read_json, write_json
 from fashion_gan.runs import points
 from fashion_gan.runs.provenance import provenance
@@ -201,7 +201,7 @@ class Run:
                 if error
                 else "FINISHED"
             )
-            self.finish(status, f"{type(error).__name__}: {error}" if error else "")
+            self.finish(status, describe(error) if error else "")
             print(f"run {self.name} is {status}; MLflow: {self.mlflow_url}")
 
     def __enter__(self) -> "Run":
