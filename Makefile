@@ -58,10 +58,11 @@ explore: data  ## play: JupyterLab on 05_explorer (PORT=8888)
 app: data  ## play: the explorer as a page of its own, by Voilà, no code shown (PORT=8888)
 	@$(BIN)/fashion-gan app --port $(PORT)
 
-lint: $(READY)  ## ruff, the layers of the package, what it declares, and that notebooks are stripped
+lint: $(READY)  ## ruff, the layers of the package, what it declares, secrets in git, and that notebooks are stripped
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/deptry .
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 	@$(BIN)/nbstripout --verify --extra-keys "metadata.papermill cell.metadata.papermill" notebooks/*.ipynb tests/notebooks/*.ipynb
 
 server:  ## the team server in Docker: MLflow on 5009, an S3 store on 9000, its console on 9001
