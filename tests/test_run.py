@@ -309,6 +309,9 @@ DAMAGED = {
     "a number for a name": b'{"name": 3, "status": "FINISHED"}',
     "a notebook that is a path": b'{"name": "bad", "status": "KILLED", "notebooks": ["../x/evil"]}',
     "a notebook after a line": b'{"name": "bad", "status": "KILLED", "notebooks": ["02_train\\n"]}',
+    "a later version": b'{"name": "bad", "status": "KILLED", "schema": 2}',
+    "a query for a uuid": b'{"name": "bad", "status": "KILLED", "uuid": "a\' or 1"}',
+    "no shape": b'{"name": "bad", "status": "KILLED", "data": {"name": "x", "shape": "1"}}',
     "no text": b"\xff\xfe\x00",
     "deep": b"[" * 100_000,
 }
