@@ -312,6 +312,8 @@ DAMAGED = {
     "a later version": b'{"name": "bad", "status": "KILLED", "schema": 2}',
     "a query for a uuid": b'{"name": "bad", "status": "KILLED", "uuid": "a\' or 1"}',
     "no shape": b'{"name": "bad", "status": "KILLED", "data": {"name": "x", "shape": "1"}}',
+    "a tag's name": b'{"name": "bad", "status": "KILLED", "tags": {"a\\n": "b"}}',
+    "a data set without a name": b'{"name": "bad", "status": "KILLED", "datasets": [{}]}',
     "no text": b"\xff\xfe\x00",
     "deep": b"[" * 100_000,
 }

@@ -13,6 +13,7 @@ SCHEMA = 1
 # no path: a folder that others made could otherwise name code of its own to be executed
 NotebookName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
 Text = Annotated[str, AfterValidator(plain_text)]  # it is printed on terminals
+TagName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./ -]{1,250}$")]  # what MLflow allows
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED", "SCRATCH"]
 
 
@@ -24,6 +25,29 @@ class DataInfo(BaseModel):
     name: Text
     shape: tuple[int, int, int]  # channels, height, width
     classes: list[Text]
+
+
+class Rows(BaseModel):
+    """How many images of a data set a run reads, and which."""
+
+    num_rows: int
+    rows: Text
+
+
+class Fingerprint(BaseModel):
+    """A data set that a run reads, as MLflow keeps it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Text
+    context: Text
+    digest: Text
+    source: Text
+    profile: Rows
+
+
+def _fingerprint(values: dict[str, Any]) -> dict[str, Any]:
+    return Fingerprint.model_validate(values).model_dump()
 
 
 # what a version that knew no other set has not written
@@ -52,8 +76,8 @@ class RunInfo(BaseModel):
     epochs_done: int | None = None
     images_seen: int | None = None
     host: Text = ""
-    tags: dict[Text, Text] = {}
-    datasets: list[dict[str, Any]] = []
+    tags: dict[TagName, Text] = {}
+    datasets: list[Annotated[dict[str, Any], AfterValidator(_fingerprint)]] = []
     data: DataInfo = FASHION_MNIST
 
     @field_validator("params")

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from fashion_gan.config.settings import is_server, shown_uri
 from fashion_gan.errors import UserError
 from fashion_gan.files import file_stamp, write_json
@@ -161,7 +159,7 @@ class Copier:
         if is_nested and (parent := self._copy_of(tags["within"])):
             tags["mlflow.parentRunId"] = parent.info.run_id
         # scores of another version of the program
-        with contextlib.suppress(KeyError, TypeError, jinja2.TemplateError):
+        with contextlib.suppress(UserError):
             tags["mlflow.note.content"] = pages.note(self.run)
         return tags
 
