@@ -12,7 +12,7 @@ PYTEST := $(KEEP) $(BIN)/python -m pytest
 COMPOSE := docker compose --env-file .env $(if $(wildcard .env.local),--env-file .env.local)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test test-fast test-slow test-all lab explore app lint server server-down server-env server-backup server-restore server-upgrade showcase lock clean
+.PHONY: help setup data run test test-fast test-slow test-all lab explore app lint server server-down server-env server-pin server-backup server-restore server-upgrade showcase lock clean
 
 help:  ## what make can do
 	@echo "fashion-gan: design clothes with a GAN. Targets:"
@@ -80,6 +80,9 @@ server-restore:  ## bring back what server-backup saved, over what is there (FRO
 
 server-upgrade:  ## after a change of the pinned MLflow version: build it, bring the database to its form, start (back up first)
 	@$(COMPOSE) build && $(COMPOSE) stop mlflow && $(COMPOSE) run --rm mlflow sh /app/start.sh upgrade && $(COMPOSE) up -d --wait
+
+server-pin:  ## write the digests of the images that run now into .env.local, which then counts, whatever their tags come to mean
+	@sh docker/pin.sh
 
 server-env:  ## write .env.local with random passwords for the team server
 	@$(PYTHON) scripts/server_env.py

@@ -376,3 +376,27 @@ def test_server_env_writes_random_values_for_its_owner_alone(tmp_path):
     again = subprocess.run(run, capture_output=True, text=True)
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
     assert (tmp_path / ".env.local").read_text() == text
+
+
+@pytest.mark.skipif(not shutil.which("docker"), reason="no docker here")
+def test_images_that_cannot_be_pulled_leave_the_settings_as_they_are(tmp_path):
+    shutil.copytree(ROOT / "docker", tmp_path / "docker")
+    shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+    (tmp_path / ".env.local").write_text("S3_BUCKET=mine\n")
+    env = os.environ | {"DOCKER_HOST": "tcp://127.0.0.1:1"}
+    done = subprocess.run(["sh", tmp_path / "docker" / "pin.sh"], capture_output=True, env=env)
+    assert done.returncode != 0
+    assert [path.name for path in tmp_path.glob(".env*")] == [".env.local"]
+    assert (tmp_path / ".env.local").read_text() == "S3_BUCKET=mine\n"
+
+
+def test_pinned_images_are_those_that_run(tmp_path):
+    compose = shutil.which("docker") and subprocess.run(["docker", "compose", "version"])
+    if not compose or compose.returncode:
+        pytest.skip("no docker compose here")
+    digest = "postgres:17.6-bookworm@sha256:" + "0" * 64
+    command = ["docker", "compose", "--env-file", ".env", "config", "--images"]
+    env = os.environ | {"POSTGRES_IMAGE": digest}
+    images = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True).stdout
+    assert images.splitlines().count(digest) == 1
+    assert "chrislusf/seaweedfs:4.48" in images

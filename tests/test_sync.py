@@ -153,6 +153,19 @@ def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
         assert champion() == expected, name
 
 
+@pytest.mark.parametrize("text", ["x" * 20_000, "ü😀\u2028'\"\\`$;--", "{{ 1 }} <b> %s"])
+def test_any_text_reaches_mlflow(run, text):
+    tags = run.info.tags | {"command": text}
+    run.update(tags=tags, params=run.info.params | {"runs": text})
+    run.finish("FAILED", text)
+    mlflow_sync.sync(run)
+    _, copied = find(run)
+    tags = copied.data.tags
+    for kept in (tags["reason"], tags["command"], copied.data.params["runs"]):
+        assert kept and text.replace("\u2028", " ").startswith(kept.replace("\u2028", " "))
+        assert len(kept) >= min(len(text), 6000)
+
+
 def test_a_longer_training_of_the_same_run_is_another_version_with_files_of_its_own(run):
     run.finish()
     mlflow_sync.sync(run)
