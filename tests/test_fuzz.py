@@ -10,13 +10,14 @@ import io
 import json
 import os
 import resource
+import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, configuration, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load, save
@@ -35,6 +36,7 @@ from fashion_gan.tracking.storage import OWNER, RunStorage
 from fashion_gan.training.checkpoints import load_checkpoint
 from fashion_gan.training.state import TrainingState
 
+configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "50"))
 MOST_KILOBYTES = 500_000
 SMALL = {"channels": 4, "latent_dim": 2, "subset": 256, "batch_size": 16}
@@ -373,7 +375,7 @@ def storage(folder):
     from conftest import make_project
 
     with pytest.MonkeyPatch.context() as patch:
-        make_project(folder / "project", None, patch)
+        make_project(folder / "project", folder, patch)
         (folder / "shared" / "r").mkdir(parents=True)
         yield RunStorage(str(folder / "shared"))
 

@@ -123,8 +123,8 @@ class StoredArray:
         size = math.prod(shape) * self.dtype.itemsize
         if size > limits.MOST_ARRAY_BYTES:
             raise UserError(
-                f"{self.name} take {size:,} bytes; allowed: {limits.MOST_ARRAY_BYTES:,}; save images"
-                " row by row (np.ascontiguousarray), labels as uint8"
+                f"{self.name} take {size:,} bytes; allowed: {limits.MOST_ARRAY_BYTES:,}; save"
+                " images row by row (np.ascontiguousarray), labels as uint8"
             )
         order = "F" if self.by_columns else "C"
         return np.ndarray(shape, self.dtype, bytearray(self.stream.read(size)), order=order)
