@@ -1,17 +1,21 @@
-"""Write files safely, digest them, lock folders."""
+"""Write files safely, read what others wrote, digest files, lock folders."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
 from fashion_gan.errors import UserError
+
+MOST_JSON_BYTES, MOST_LISTED_BYTES = 50_000_000, 1_000_000
 
 
 def digest(content: bytes | Path, algorithm: str = "sha256") -> str:
@@ -60,6 +64,43 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
+def check_file(path: Path, most_bytes: int) -> None:
+    """Raises OSError, before it is opened, for what is no regular file (a pipe would never answer)
+    or is larger."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if size > most_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {most_bytes:,} bytes", str(path))
+
+
+def open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    """Raises ValueError where it lists more than a name and a place for some thousand members:
+    each of them would take memory before the first is read."""
+    # private, but all that tells
+    if (end := zipfile._EndRecData(file)) and end[zipfile._ECD_SIZE] > MOST_LISTED_BYTES:
+        raise ValueError("it lists too many members")
+    return zipfile.ZipFile(file)
+
+
+def short_reason(error: Exception) -> str:
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return words.splitlines()[0][:120]
+
+
+@contextlib.contextmanager
+def reading(path: Path, kind: str, advice: str = "make or fetch it again") -> Iterator[None]:
+    """Whatever goes wrong inside is said to be damage of that file, in one line that names it."""
+    try:
+        yield
+    except Exception as error:  # a decoder raises what it will
+        if isinstance(error, UserError) and str(path) in str(error):
+            raise
+        raise UserError(
+            f"{path} is no {kind}, or it is damaged ({short_reason(error)}); {advice}"
+        ) from None
+
+
 class DamagedError(UserError, ValueError):
     """A file does not hold what its name says."""
 
@@ -67,10 +108,14 @@ class DamagedError(UserError, ValueError):
 def read_json(path: Path) -> Any:
     """Raises DamagedError, FileNotFoundError."""
     try:
+        check_file(path, MOST_JSON_BYTES)
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(
-            f"{path} is damaged ({error}); bring it back, or remove it and make it again"
+            f"{path} is damaged ({short_reason(error)}); bring it back, or remove it and make it"
+            " again"
         ) from None
 
 

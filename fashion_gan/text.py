@@ -1,6 +1,11 @@
-"""Words for numbers, and text from outside as text."""
+"""Words for numbers and values, and text from outside as text."""
 
+import reprlib
 import unicodedata
+
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxstring, _short.maxother, _short.maxlong = 2, 80, 80, 40
+short_repr = _short.repr  # of values that others wrote: some would fill the screen, or the memory
 
 
 def duration(seconds: float) -> str:

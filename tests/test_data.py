@@ -154,7 +154,7 @@ def test_a_folder_to_be_measured_is_read_as_one_that_is_packed(tmp_path):
     for name in ("cat/._0000.png", "__MACOSX/0.png", ".ipynb_checkpoints/0.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"")
-    images, labels = readers.from_folder(folder, PETS)
+    images, labels, _ = readers.from_folder(folder, PETS)
     assert labels.tolist() == [0] * 500 + [1] * 500
     assert np.array_equal(images[:, 0], np.concatenate([levels[::2], levels[1::2]]))
 

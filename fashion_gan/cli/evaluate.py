@@ -59,9 +59,9 @@ class Subject:
         path = Path(self.what)
         info = dataset_info(dataset_dir(self.params()))
         if path.suffix == ".npz" or (path.is_file() and path.suffix != ".safetensors"):
-            images, labels = readers.from_npz(path, info)
+            images, labels, count = readers.from_npz(path, info)
         elif path.is_dir() and not any((path / name).exists() for name in ("run.json", GENERATOR)):
-            images, labels = readers.from_folder(path, info)
+            images, labels, count = readers.from_folder(path, info)
         else:
             if option := "--labels" if self.labels else "--like" if self.like else "":
                 raise UserError(
@@ -70,12 +70,12 @@ class Subject:
                 )
             return None
         if self.labels:
-            labels = readers.labels_from(Path(self.labels), len(images), info)
+            labels = readers.labels_from(Path(self.labels), count, info)
         most = readers.MOST
         if info.is_packed:
             most = min(most, info.counts["validation"], info.counts["test"])
-        if len(images) > most:
-            log(f"{len(images):,} images: the first {most:,} are measured")
+        if count > most:
+            log(f"{count:,} images: the first {most:,} are measured")
         has_labels = labels is not None and len(info.classes) > 1
         return images[:most], labels[:most] if has_labels else None
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fashion_gan.errors import UserError
+from fashion_gan.text import short_repr
 
 RENAMED = {  # older names, which are still taken
     "run": "run_name",
@@ -132,7 +133,7 @@ class Params(BaseModel):
         `checked`."""
         for name, text in texts.items():
             if not isinstance(text, str):
-                raise UserError(f"parameter {name} is {text!r}; allowed: one value")
+                raise UserError(f"parameter {name} is {short_repr(text)}; allowed: one value")
         try:
             return cls.model_validate_strings(current_names(texts, announce))
         except ValidationError as error:
@@ -217,7 +218,7 @@ def _is_known(name: str) -> bool:
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, Params.model_fields, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown parameter {name!r}{hint} (fashion-gan params lists them all)"
+    return f"unknown parameter {short_repr(name)}{hint} (fashion-gan params lists them all)"
 
 
 def _one_line(error: ValidationError) -> str:
@@ -227,7 +228,7 @@ def _one_line(error: ValidationError) -> str:
     name = str(problem["loc"][0])
     if name not in Params.model_fields:
         return _unknown(name)
-    return f"parameter {name} is {problem['input']!r}; allowed: {allowed(name)}"
+    return f"parameter {name} is {short_repr(problem['input'])}; allowed: {allowed(name)}"
 
 
 def _parsed(cell: str) -> ast.Module:

@@ -1,5 +1,6 @@
 """Profiles: YAML files of parameters, and what -p says beside them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,10 @@ import yaml
 
 from fashion_gan.config.params import Params, announce, current_names
 from fashion_gan.errors import UserError
+from fashion_gan.files import check_file
+from fashion_gan.text import short_repr
 
+MOST_BYTES = 100_000  # of a profile; YAML takes a second for so many
 NOTEBOOKS = ("01_explore", "02_train", "03_evaluate", "04_sample", "05_explorer")
 
 
@@ -20,8 +24,8 @@ class _Loader(yaml.BaseLoader):
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
     keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
+    for key, count in Counter(map(str, keys)).items():
+        if count > 1:
             raise UserError(f"parameter {key!r} is given twice; keep one")
     return yaml.BaseLoader.construct_mapping(loader, node, deep=True)
 
@@ -46,7 +50,7 @@ def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
         raise UserError(f"{path}: notebooks must be a list of names; {choice}")
     for name in notebooks:
         if name not in NOTEBOOKS:
-            raise UserError(f"{path}: unknown notebook {name!r}; {choice}")
+            raise UserError(f"{path}: unknown notebook {short_repr(name)}; {choice}")
     if len(set(notebooks)) < len(notebooks):
         raise UserError(f"{path}: a notebook is named twice; keep one")
     values = current_names(values, announce) | read_overrides(overrides)
@@ -67,6 +71,7 @@ def read_overrides(overrides: Iterable[str]) -> dict[str, str]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     try:
+        check_file(path, MOST_BYTES)
         # makes text, lists and mappings only
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
@@ -74,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"no profile {path}; there are: {profiles or 'none here'}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"profile {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise UserError(f"profile {path} is no YAML{line}") from None

@@ -5,14 +5,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, TypeAdapter
 
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import working_root
+from fashion_gan.data.limits import LARGEST, MOST_CLASSES, SMALLEST, STEP
 from fashion_gan.errors import UserError
-from fashion_gan.files import digest, read_json
+from fashion_gan.files import digest, read_json, reading
 
 CLASSES = (
     "T-shirt/top",
@@ -37,6 +39,7 @@ DIGESTS = {
 COUNTS = {"train": 50_000, "validation": 10_000, "test": 10_000}
 FASHION_MNIST = "fashion-mnist"  # the one that is not packed
 RECORD = "dataset.json"  # describes a packed data set (data/pack.py)
+Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST, multiple_of=STEP)]
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,19 @@ class DatasetInfo:
     class, so nothing else need know of it."""
 
     name: str = "Fashion-MNIST"
-    shape: tuple[int, int, int] = (1, 28, 28)  # colours, height, width
-    classes: tuple[str, ...] = CLASSES
-    counts: dict[str, int] = field(default_factory=COUNTS.copy)  # images by split
+    shape: tuple[Literal[1, 3], Side, Side] = (1, 28, 28)  # colours, height, width
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_CLASSES)] = CLASSES
+    counts: dict[str, Annotated[int, Field(ge=0)]] = field(
+        default_factory=COUNTS.copy
+    )  # images by split
     source: str = FASHION_MNIST  # what it was packed from: a folder, an .npz, a name
     digest: str = ""  # of the packed files
     is_packed: bool = False
+
+    @classmethod
+    def checked(cls, **values: Any) -> "DatasetInfo":
+        """Raises ValueError where a field is not what it can be."""
+        return TypeAdapter(cls).validate_python(values)
 
 
 @dataclass(frozen=True)
@@ -84,16 +94,17 @@ def dataset_info(folder: Path) -> DatasetInfo:
     """What lies in a data folder: a packed data set, else Fashion-MNIST."""
     if not (folder / RECORD).exists():
         return DatasetInfo()
-    record = read_json(folder / RECORD)
-    return DatasetInfo(
-        record["name"],
-        tuple(record["shape"]),
-        tuple(record["classes"]) or ("images",),
-        record["counts"],
-        record["source"],
-        record["digest"],
-        is_packed=True,
-    )
+    with reading(folder / RECORD, "description of a data set", "pack it again"):
+        record = read_json(folder / RECORD)
+        return DatasetInfo.checked(
+            name=record["name"],
+            shape=record["shape"],
+            classes=record["classes"] or ("images",),
+            counts={split: record["counts"][split] for split in COUNTS},
+            source=record["source"],
+            digest=record["digest"],
+            is_packed=True,
+        )
 
 
 def raw_folder(folder: Path) -> Path:  # torchvision's, so that both share one copy

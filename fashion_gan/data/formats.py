@@ -3,10 +3,13 @@ with one raises UserError, in one line."""
 
 import contextlib
 import gzip
+import io
+import math
 import os
+import sys
 import tempfile
+import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,27 +19,13 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from fashion_gan.data import limits
 from fashion_gan.errors import UserError
+from fashion_gan.files import check_file, open_zip, reading
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 # by content: Pillow knows others, some of which start programs
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-DAMAGE = (OSError, EOFError, ValueError, LookupError, RuntimeError, MemoryError, AssertionError)
-
-
-def short_reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:80]
-
-
-@contextlib.contextmanager
-def reading(path: Path, kind: str) -> Iterator[None]:
-    """Whatever goes wrong inside is said to be damage of that file."""
-    try:
-        yield
-    except (*DAMAGE, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is no {kind}, or it is damaged ({short_reason(error)}); make or fetch it again"
-        ) from None
 
 
 @dataclass(frozen=True)
@@ -82,9 +71,19 @@ def _entries(folder: Path, subfolder: str, suffixes: Sequence[str]) -> tuple[lis
     return sorted(images), sorted(folders)
 
 
-def open_image(path: Path) -> Image.Image:
-    """A picture whose pixels are not read yet. Pillow raises what it will where it is none."""
-    return Image.open(path, formats=FORMATS)
+def open_image(file: Path | IO[bytes], kinds: Sequence[str] = FORMATS) -> Image.Image:
+    """A picture whose pixels are not read yet. Pillow raises what it will where it is none, and
+    DecompressionBombError where it has too many."""
+    if isinstance(file, Path):
+        check_file(file, limits.MOST_IMAGE_BYTES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        picture = Image.open(file, formats=kinds)  # three times as many are an error of its own
+    # Pillow has each pixel of a WebP in memory twice
+    most = limits.MOST_PIXELS // 2 if picture.format == "WEBP" else limits.MOST_PIXELS
+    if picture.width * picture.height > most:
+        raise Image.DecompressionBombError(f"more than {most / 1e6:.0f} million pixels")
+    return picture
 
 
 def pixels_of(picture: Image.Image) -> np.ndarray:
@@ -107,18 +106,81 @@ def channels_first(images: np.ndarray) -> np.ndarray:
     return np.moveaxis(images, 3, 1) if images.shape[3] in (1, 3) else images
 
 
-def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Those of the named arrays that an .npz holds; it has to hold `images`."""
-    with reading(path, ".npz of images"):
-        file = np.load(path, allow_pickle=False)
-        keys = getattr(file, "files", ["one array"])
-        if "images" not in keys:
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in an .npz, of which only the header was read."""
+
+    name: str  # the file's and its own
+    stream: IO[bytes]  # stands at the first byte that follows
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype
+
+    def read(self, most: int) -> np.ndarray:
+        """The next rows, `most` at most; all of them where they lie by columns."""
+        rows = [n if self.by_columns else min(n, most) for n in self.shape[:1]]
+        shape = (*rows, *self.shape[1:])
+        size = math.prod(shape) * self.dtype.itemsize
+        if size > limits.MOST_ARRAY_BYTES:
             raise UserError(
-                f"{path} holds {', '.join(keys[:5]) or 'nothing'}; it must hold `images`, and may"
-                " hold `labels` and `classes`"
+                f"{self.name} take {size:,} bytes; allowed: {limits.MOST_ARRAY_BYTES:,}; save"
+                " images row by row (np.ascontiguousarray), labels as uint8"
             )
-        with file:
-            return {name: file[name] for name in names if name in keys}
+        order = "F" if self.by_columns else "C"
+        return np.ndarray(shape, self.dtype, bytearray(self.stream.read(size)), order=order)
+
+
+@contextlib.contextmanager
+def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An .npz that holds `images`; nothing of it is unpacked."""
+    with reading(path, ".npz of images"):
+        check_file(path, sys.maxsize)
+        with path.open("rb") as file:
+            if file.read(6) == np.lib.format.MAGIC_PREFIX:
+                raise _without_images(path, ["one array"])
+            with open_zip(file) as archive:
+                names = [name.removesuffix(".npy") for name in archive.namelist()]
+                if "images" not in names:
+                    raise _without_images(path, names)
+                yield archive
+
+
+def _without_images(path: Path, names: Sequence[str]) -> UserError:
+    return UserError(
+        f"{path} holds {', '.join(names[:5]) or 'nothing'}; it must hold `images`, and may hold"
+        " `labels` and `classes`"
+    )
+
+
+@contextlib.contextmanager
+def open_array(archive: zipfile.ZipFile, name: str) -> Iterator[StoredArray]:
+    """One of an .npz's arrays. Raises ValueError where its header and its size do not agree."""
+    with archive.open(f"{name}.npy") as stream:
+        start = io.BytesIO(stream.read(limits.MOST_HEADER_BYTES))
+        if np.lib.format.read_magic(start) == (1, 0):
+            header = np.lib.format.read_array_header_1_0(start)
+        else:
+            header = np.lib.format.read_array_header_2_0(start)
+        stored = StoredArray(f"{archive.filename}: {name}", stream, *header)
+        size = start.tell() + math.prod(stored.shape) * stored.dtype.itemsize
+        if stored.dtype.hasobject:
+            raise ValueError(f"its {name} are Python objects; save them as numbers or text")
+        if archive.getinfo(f"{name}.npy").file_size != size:
+            raise ValueError(f"its {name} are not what their header says")
+        stream.seek(start.tell())
+        yield stored
+        stream.read(1)  # only at its end is a stream's checksum looked at
+
+
+def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Those of the named arrays that an .npz holds."""
+    arrays = {}
+    with open_npz(path) as archive:
+        for name in names:
+            if f"{name}.npy" in archive.namelist():
+                with open_array(archive, name) as stored:
+                    arrays[name] = stored.read(sys.maxsize)
+    return arrays
 
 
 def label_indices(
@@ -147,22 +209,6 @@ def label_indices(
     return labels.astype(np.int64)
 
 
-@contextlib.contextmanager
-def stream_npz(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype]]:
-    """A stream that stands at the first byte of an .npz's `images`; their shape, whether they lie
-    by columns, their type."""
-    with (
-        reading(path, ".npz of images"),
-        zipfile.ZipFile(path) as file,
-        file.open("images.npy") as stream,
-    ):
-        if np.lib.format.read_magic(stream) == (1, 0):
-            header = np.lib.format.read_array_header_1_0(stream)
-        else:
-            header = np.lib.format.read_array_header_2_0(stream)
-        yield stream, *header
-
-
 def find_file(path: Path) -> Path | None:
     """A file, or the compressed one (.gz) beside it; None where there is neither."""
     candidates = (path, path.with_name(f"{path.name}.gz"))
@@ -171,8 +217,11 @@ def find_file(path: Path) -> Path | None:
 
 def read_unpacked(path: Path) -> bytes:
     """A file's content, which may be compressed (.gz)."""
-    content = path.read_bytes()
-    return gzip.decompress(content) if path.suffix == ".gz" else content
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+        content = stream.read(limits.MOST_ARRAY_BYTES + 1)
+    if len(content) > limits.MOST_ARRAY_BYTES:
+        raise OSError(f"it unpacks to more than {limits.MOST_ARRAY_BYTES:,} bytes")
+    return content
 
 
 def read_idx(path: Path) -> np.ndarray:

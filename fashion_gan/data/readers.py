@@ -7,19 +7,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fashion_gan.data import batches, formats
+from fashion_gan.data import batches, formats, limits
 from fashion_gan.data.datasets import CLASSES, DatasetInfo
 from fashion_gan.errors import UserError
+from fashion_gan.files import check_file, reading, short_reason
 
 # images: below, no figure means much; above, there are no more real ones to compare with
 FEWEST, MOST = 1000, 10_000
+# images (at most MOST), the labels of all, how many there are
+Held = tuple[torch.Tensor, torch.Tensor | None, int]
 
 
 def class_index(value: int | str, classes: tuple[str, ...] = CLASSES) -> int:
     """A class from its number or its name (case and punctuation do not count). Raises UserError for
     anything else."""
     text = str(value).strip()
-    if text.isdecimal() and int(text) < len(classes):
+    # Python refuses to read thousands of digits
+    if text.isdecimal() and len(text) < 5 and int(text) < len(classes):
         return int(text)
     indices = {_plain(name): i for i, name in enumerate(classes)}
     if classes == CLASSES:
@@ -27,31 +31,33 @@ def class_index(value: int | str, classes: tuple[str, ...] = CLASSES) -> int:
     if (index := indices.get(_plain(text))) is not None:
         return index
     names = ", ".join(f"{i} {name}" for i, name in enumerate(classes))
-    raise UserError(f"no class {text!r}; classes are: {names}")
+    raise UserError(f"no class {text[:80]!r}; classes are: {names}")
 
 
 def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name.lower()))
 
 
-def _check_images(images: np.ndarray, where: Path, info: DatasetInfo) -> torch.Tensor:
-    """Images uint8 (N, C, H, W) as of the data set. Raises UserError for anything else, by its
-    type, size, range or count."""
-    if images.dtype != np.uint8:
-        raise UserError(f"{where}: images are {images.dtype}; allowed: uint8, 0 to 255")
-    tensor = batches.channels_first(images) if images.ndim in (3, 4) else torch.empty(0)
-    if tensor.shape[1:] != info.shape:
+def _check_header(shape: tuple[int, ...], dtype: np.dtype, where: Path, info: DatasetInfo) -> None:
+    """Raises UserError for images of another type, size or count than the data set's."""
+    if dtype != np.uint8:
+        raise UserError(f"{where}: images are {dtype}; allowed: uint8, 0 to 255")
+    colours, *size = info.shape
+    allowed = [(colours, *size), (*size, colours), *([tuple(size)] if colours == 1 else [])]
+    if shape[1:] not in allowed:
         colours, height, width = info.shape
         shapes = f"(N, {height}, {width}) or (N, 1, {height}, {width})"
         if colours == 3:
             shapes = f"(N, {height}, {width}, 3) or (N, 3, {height}, {width})"
         raise UserError(
-            f"{where}: images have the shape {images.shape}; allowed: {shapes}, as {info.name} has"
+            f"{where}: images have the shape {shape}; allowed: {shapes}, as {info.name} has"
         )
-    if len(images) < FEWEST:
-        raise UserError(
-            f"{where}: {len(images)} images; allowed: {FEWEST:,} or more, 10,000 are best"
-        )
+    if shape[0] < FEWEST:
+        raise UserError(f"{where}: {shape[0]} images; allowed: {FEWEST:,} or more, 10,000 are best")
+
+
+def _check_levels(images: np.ndarray, where: Path) -> torch.Tensor:
+    """Images uint8 (N, C, H, W). Raises UserError where nothing can be seen in them."""
     if images.max() <= 1:
         raise UserError(
             f"{where}: no grey level is over {images.max()}; allowed: uint8 from 0 (black) to 255"
@@ -59,7 +65,7 @@ def _check_images(images: np.ndarray, where: Path, info: DatasetInfo) -> torch.T
         )
     if images.min() == images.max():
         raise UserError(f"{where}: every pixel is {images.max()}; there is nothing to measure")
-    return tensor
+    return batches.channels_first(images)
 
 
 def _check_labels(
@@ -70,32 +76,34 @@ def _check_labels(
     return torch.from_numpy(indices)
 
 
-def from_npz(path: Path, info: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """`images`, and `labels` where it holds them."""
-    arrays = formats.read_npz(path, "images", "labels")
-    images = _check_images(arrays["images"], path, info)
-    if "labels" not in arrays:
-        return images, None
-    return images, _check_labels(arrays["labels"], len(images), path, info)
+def from_npz(path: Path, info: DatasetInfo) -> Held:
+    """`images`, of which no more are read than are measured, and `labels` where it holds them."""
+    with formats.open_npz(path) as archive, formats.open_array(archive, "images") as stored:
+        _check_header(stored.shape, stored.dtype, path, info)
+        count, images = stored.shape[0], _check_levels(stored.read(MOST), path)
+    labels = formats.read_npz(path, "labels").get("labels")
+    return images, labels if labels is None else _check_labels(labels, count, path, info), count
 
 
-def from_folder(folder: Path, info: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """A folder's PNGs (other kinds lose detail), by name; those in sub-folders, which are named
-    after classes, have these as labels."""
+def from_folder(folder: Path, info: DatasetInfo) -> Held:
+    """A folder's PNGs (other kinds lose detail), by name, of which no more are read than are
+    measured; those in sub-folders, which are named after classes, have these as labels."""
     files = formats.list_images(folder, (".png",))
-    if not files.names:
+    count = len(files.names)
+    if not count:
         raise UserError(
             f"{folder} holds no .png; give a folder of PNGs, an .npz, a run, or"
             " models:/fashion-gan@champion"
         )
-    images = np.zeros((len(files.names), *info.shape), np.uint8)
-    for i, name in enumerate(files.names):
+    images = np.zeros((min(count, MOST), *info.shape), np.uint8)
+    for i, name in enumerate(files.names[:MOST]):
         images[i] = _read_png(folder / name, info.shape)
-    images = _check_images(images, folder, info)
+    _check_header((count, *info.shape), images.dtype, folder, info)
+    tensor = _check_levels(images, folder)
     if not files.classes:
-        return images, None
+        return tensor, None, count
     labels = np.array(files.classes)[files.labels]
-    return images, _check_labels(labels, len(images), folder, info)
+    return tensor, _check_labels(labels, count, folder, info), count
 
 
 def _read_png(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -104,31 +112,33 @@ def _read_png(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     mode, kind, allowed = "L", "grey (mode L)", ("L", "1", "P")
     if colours == 3:
         mode, kind, allowed = "RGB", "colour (mode RGB)", ("RGB", "P")
-    try:
-        with formats.open_image(path) as picture:
-            if picture.size != (width, height) or picture.mode not in allowed:
-                raise UserError(
-                    f"{path} is {picture.width}×{picture.height} {picture.mode}; allowed:"
-                    f" {width}×{height}, {kind}"
-                )
-            return formats.pixels_of(picture.convert(mode))
-    except UserError:
-        raise
-    except Exception as error:  # whatever a decoder says
-        raise UserError(f"{path} is no PNG, or it is damaged ({type(error).__name__})") from None
+    with reading(path, "PNG"), formats.open_image(path) as picture:
+        if picture.size != (width, height) or picture.mode not in allowed:
+            raise UserError(
+                f"{path} is {picture.width}×{picture.height} {picture.mode}; allowed:"
+                f" {width}×{height}, {kind}"
+            )
+        return formats.pixels_of(picture.convert(mode))
 
 
 def labels_from(path: Path, count: int, info: DatasetInfo) -> torch.Tensor:
     """One label a line, or an .npy."""
     try:
         if path.suffix == ".npy":
-            labels = np.load(path, allow_pickle=False)
+            check_file(path, limits.MOST_ARRAY_BYTES)
+            # mapped, so that its header takes no more than the file holds
+            labels = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
-            labels = np.array(path.read_text(encoding="utf-8").split("\n"))
-    except (OSError, ValueError) as error:
+            check_file(path, limits.MOST_TEXT_BYTES)
+            lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line]
+            # an array of text takes as much for each line as for the longest
+            indices = {line: class_index(line, info.classes) for line in dict.fromkeys(lines)}
+            labels = np.array([indices[line] for line in lines], np.int64)
+    except UserError:
+        raise
+    except Exception as error:  # whatever numpy says
         raise UserError(
-            f"--labels {path} cannot be read ({formats.short_reason(error)}); allowed: a text"
+            f"--labels {path} cannot be read ({short_reason(error)}); allowed: a text"
             " with a label a line, or .npy"
         ) from None
-    labels = labels[labels != ""] if labels.dtype.kind == "U" else labels
     return _check_labels(labels, count, f"--labels {path}", info)

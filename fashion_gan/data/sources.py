@@ -4,6 +4,7 @@ line, for what is none."""
 
 import contextlib
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from fashion_gan.data import formats
+from fashion_gan.data.limits import LARGEST, MOST_CLASSES, SMALLEST, STEP
 from fashion_gan.errors import UserError
+from fashion_gan.files import short_reason
 
-SMALLEST, LARGEST, STEP = 16, 64, 4  # pixels
-FEWEST, MOST_CLASSES = 256, 16
+FEWEST = 256
 BATCH = 1000  # images in memory at once
 
 DIGITS = tuple("0123456789")
@@ -55,11 +57,7 @@ def check_classes(classes: Sequence[str], labels: np.ndarray, where: Path | str)
             f"{where} has one class only ({classes[0]}); allowed: 2 to {MOST_CLASSES}, or"
             " images without classes"
         )
-    if len(classes) > MOST_CLASSES:
-        raise UserError(
-            f"{where} has {len(classes)} classes; allowed: 2 to {MOST_CLASSES}; leave some out or"
-            " put some together"
-        )
+    _check_class_count(classes, where)
     if empty := [name for i, name in enumerate(classes) if not (labels == i).any()]:
         raise UserError(
             f"{where}: no image of class {', '.join(empty)}; each class needs images; add some, or"
@@ -69,6 +67,14 @@ def check_classes(classes: Sequence[str], labels: np.ndarray, where: Path | str)
         raise UserError(
             f"{where} holds {len(labels)} images that can be used; allowed: {FEWEST} or more; add"
             " some"
+        )
+
+
+def _check_class_count(classes: Sequence[str], where: Path | str) -> None:
+    if len(classes) > MOST_CLASSES:
+        raise UserError(
+            f"{where} has {len(classes)} classes; allowed: 2 to {MOST_CLASSES}; leave some out or"
+            " put some together"
         )
 
 
@@ -147,7 +153,7 @@ def _decoded(
             except UserError:
                 raise
             except Exception as error:  # whatever a decoder says
-                batch.append(formats.short_reason(error))
+                batch.append(short_reason(error))
         yield batch
 
 
@@ -170,10 +176,12 @@ def from_npz(path: Path) -> Source:
     """`images` uint8 (N, H, W), (N, 1, H, W), (N, 3, H, W) or (N, H, W, 3), whose shape says how
     many channels there are; `labels`, `classes` where it holds them."""
     arrays = formats.read_npz(path, "labels", "classes")
-    with formats.stream_npz(path) as (_, shape, _, dtype):
-        if dtype != np.uint8:
+    with formats.open_npz(path) as archive, formats.open_array(archive, "images") as stored:
+        shape = stored.shape
+        if stored.dtype != np.uint8:
             raise UserError(
-                f"{path}: images are {dtype}; allowed: uint8, 0 to 255; scale and convert them"
+                f"{path}: images are {stored.dtype}; allowed: uint8, 0 to 255; scale and convert"
+                " them"
             )
         empty = np.empty((0, *shape[1:]))
         channels, *size = formats.channels_first(empty).shape[1:] if empty.ndim in (3, 4) else (0,)
@@ -190,18 +198,15 @@ def from_npz(path: Path) -> Source:
 
 
 def _npz_batches(path: Path, first: int) -> Iterator[np.ndarray]:
-    with formats.stream_npz(path) as (stream, shape, by_columns, _):
+    with formats.open_npz(path) as archive, formats.open_array(archive, "images") as stored:
+        count = stored.shape[0]
         # rare, and the one case that has to be in memory: an image's bytes are not side by side
-        if by_columns:
-            yield from _array_batches(formats.read_npz(path, "images")["images"], first)
+        if stored.by_columns:
+            yield from _array_batches(stored.read(count), first)
             return
-        size = int(np.prod(shape[1:]))
-        stream.seek(first * size, os.SEEK_CUR)
-        for start in range(first, shape[0], BATCH):
-            count = min(BATCH, shape[0] - start)
-            pixels = np.frombuffer(stream.read(count * size), np.uint8)
-            yield formats.channels_first(pixels.reshape(count, *shape[1:]))
-        stream.read(1)  # only at its end is a stream's checksum looked at
+        stored.stream.seek(first * math.prod(stored.shape[1:]), os.SEEK_CUR)
+        for start in range(first, count, BATCH):
+            yield formats.channels_first(stored.read(min(BATCH, count - start)))
 
 
 def _array_batches(images: np.ndarray, first: int) -> Iterator[np.ndarray]:
@@ -213,7 +218,9 @@ def _classes_and_labels(
     path: Path, count: int, labels: np.ndarray | None = None, classes: np.ndarray | None = None
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Classes and int64 labels from what an .npz holds: integers, or texts."""
-    names = () if classes is None else tuple(str(name) for name in np.atleast_1d(classes))
+    classes = np.atleast_1d([] if classes is None else classes)
+    _check_class_count(classes, path)
+    names = tuple(str(name) for name in classes)
     if len(set(names)) < len(names):
         raise UserError(f"{path}: classes holds a name twice; allowed: a name for each class")
     if labels is None:
@@ -224,6 +231,7 @@ def _classes_and_labels(
         return (), np.zeros(count, np.int64)
     if labels.dtype.kind in "US" and not names:
         names = tuple(np.unique(labels.astype(str)).tolist())
+        _check_class_count(names, path)
 
     def index_of(name: str) -> int:
         if name in names:

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from fashion_gan.data.formats import open_image
+from fashion_gan.data.limits import MOST_IMAGE_BYTES, MOST_PIXELS
 from fashion_gan.errors import UserError
 from fashion_gan.models.feature_network import FeatureNetwork
 from fashion_gan.models.latents import sample_latents
 from fashion_gan.models.networks import IMAGE, Generator
 
-MOST_BYTES, MOST_PIXELS = 8_000_000, 60_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MOST_SCANS = 100  # of a JPEG; programs write ten
 GRID = 32  # a found latent is kept in 1/32 sigma, a byte an entry, so that a code can hold it
 
 
@@ -36,25 +38,27 @@ def _open(content: bytes, mode: str) -> tuple[Image.Image, str]:
     """The first picture of a file on white ground, of mode L or RGB, and notes about the file."""
     if not content:
         raise UserError("this file is empty; choose a picture")
-    if len(content) > MOST_BYTES:
-        size = f"{len(content) / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are read"
+    if len(content) > MOST_IMAGE_BYTES:
+        size = f"{len(content) / 1e6:.0f} MB; at most {MOST_IMAGE_BYTES / 1e6:.0f} MB are read"
         raise UserError(f"this file has {size}")
     notes = []
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > MOST_PIXELS:
-            raise Image.DecompressionBombError
+        image = open_image(io.BytesIO(content), FORMATS)
         if getattr(image, "is_animated", False):
             notes.append("It moves: its first picture is taken.")
         if image.mode == "CMYK":
             levels = "greys" if mode == "L" else "colours"
             notes.append(f"It is in printing colours (CMYK): its {levels} are about right.")
+        if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
+            raise ValueError("each scan of a JPEG goes over all pixels")
         image.draft(mode, (512, 512))  # a large JPEG is read at a fraction of its size
-        rgba = ImageOps.contain(ImageOps.exif_transpose(image).convert("RGBA"), (512, 512))
-    except Image.DecompressionBombError:  # Pillow's own limit is three times as large
-        most = f"{MOST_PIXELS / 1e6:.0f} million pixels"
-        raise UserError(f"this picture has more than {most}; make it smaller") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        ImageOps.exif_transpose(image, in_place=True)
+        image = image.convert("RGBA")  # under its old name, so that two are never kept
+        rgba = ImageOps.contain(image, (512, 512))
+    except Image.DecompressionBombError:
+        most = f"{MOST_PIXELS / 1e6:.0f} million pixels are read, of a WebP half as many"
+        raise UserError(f"this picture is too large; at most {most}; make it smaller") from None
+    except Exception:  # whatever a decoder says
         problem = "this file is no picture that can be read, or it is damaged"
         raise UserError(f"{problem}; {', '.join(FORMATS)} can be") from None
     if rgba.getextrema()[3][0] < 250:

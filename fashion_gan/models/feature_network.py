@@ -16,7 +16,8 @@ from torch import nn
 
 from fashion_gan.data.datasets import DatasetInfo, dataset_info
 from fashion_gan.errors import UserError
-from fashion_gan.files import digest, read_json, replacing
+from fashion_gan.files import digest, read_json, reading, replacing
+from fashion_gan.models.serialization import load_weights, open_weights
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 FEATURE_COUNT = 64
@@ -112,8 +113,6 @@ def load_feature_network(role: str, device: str = "cpu", folder: Path = WEIGHTS)
 
 @functools.cache
 def _load_feature_network(role: str, device: str, folder: Path) -> FeatureNetwork:
-    from safetensors.torch import load_file
-
     info = dataset_info(folder)
     path = networks_dir(folder) / f"{role}.safetensors"
     if not path.exists() or digest(path) != _recorded_digest(role, folder):
@@ -124,7 +123,8 @@ def _load_feature_network(role: str, device: str, folder: Path) -> FeatureNetwor
     # a new network draws its weights from the global generator, which belongs to the caller
     with torch.random.fork_rng(devices=[]):
         network = FeatureNetwork(ROLES[role], info)
-    network.load_state_dict(load_file(path))
+    with reading(path, "feature network"), open_weights(path) as stored:
+        load_weights(network, stored)
     return network.to(device).eval().requires_grad_(False)
 
 
@@ -134,7 +134,9 @@ def network_id(role: str, folder: Path = WEIGHTS) -> str:
 
 
 def _recorded_digest(role: str, folder: Path) -> str:
-    return read_json(networks_dir(folder) / "features.json")[role]["sha256"]
+    path = networks_dir(folder) / "features.json"
+    with reading(path, "record of feature networks"):
+        return str(read_json(path)[role]["sha256"])
 
 
 @torch.no_grad()
@@ -165,8 +167,10 @@ def extract_cached(
     name = f"{network_id(role, folder)}-{digest(images.numpy())[:12]}.safetensors"
     path = folder / "features" / name
     if path.exists():
-        kept = load_file(path)
-        return kept["features"].double(), kept["classes"]
+        with reading(path, "file of features", "remove it"):
+            kept, count = load_file(path), len(images)
+            features = kept["features"].double().view(count, FEATURE_COUNT)
+            return features, kept["classes"].view(count)
     features, classes = extract_features(load_feature_network(role, folder=folder), images)
     # a data folder that cannot be written serves as well
     with contextlib.suppress(OSError), replacing(path) as temporary:

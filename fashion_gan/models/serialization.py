@@ -1,20 +1,24 @@
 """Save and load a generator."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from fashion_gan.config.params import current_names
-from fashion_gan.data.datasets import CLASSES
+from fashion_gan.config.params import Params, current_names
+from fashion_gan.data.datasets import CLASSES, DatasetInfo
 from fashion_gan.errors import UserError
-from fashion_gan.files import digest, replacing
+from fashion_gan.files import check_file, digest, reading, replacing
 from fashion_gan.models.networks import IMAGE, Discriminator, Generator
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+MOST_HEADER_BYTES = 1_000_000
+FIRST_LAYER = "project.weight"  # by far the largest, the others take 60 MB at most
 GENERATOR_PARAMS = ("latent_dim", "channels", "conditional", "extra_conv")
 
 
@@ -72,24 +76,61 @@ def _read_network(
     path: Path, make: Callable[[dict[str, Any]], nn.Module]
 ) -> tuple[nn.Module, dict[str, Any]]:
     """What save_network wrote. Raises UserError where the file is another one, or damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as stored:
-            params = current_names(json.loads((stored.metadata() or {})["params"]))
-            params.pop("schema", None)
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+    with (
+        reading(path, "model of fashion-gan", f"give a run, or a {GENERATOR}"),
+        open_weights(path) as stored,
+    ):
+        params = _checked((stored.metadata() or {})["params"])
+        first = FIRST_LAYER in stored.keys() and stored.get_slice(FIRST_LAYER).get_shape()  # noqa: SIM118 - it is no dict
+        if make is make_generator and first != _first_shape(params):
+            raise ValueError(f"its {FIRST_LAYER} is not of the size that its parameters say")
         network = make(params)
-        network.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-        )
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(
-            f"{path} is no model of fashion-gan, or it is damaged ({reason}); give a run, or a"
-            f" {GENERATOR}"
-        ) from None
+        load_weights(network, stored)
     return network.eval().requires_grad_(False), params
+
+
+@contextlib.contextmanager
+def open_weights(path: Path) -> Iterator[Any]:
+    """A safetensors file of which only the header is read yet."""
+    from safetensors import safe_open
+
+    check_file(path, sys.maxsize)
+    with path.open("rb") as stream:
+        if int.from_bytes(stream.read(8), "little") > MOST_HEADER_BYTES:
+            raise ValueError("its header is too large")
+    with safe_open(path, framework="pt") as stored:
+        yield stored
+
+
+def load_weights(network: nn.Module, stored: Any) -> None:
+    """Raises ValueError where the file holds other tensors, which are not read then, or numbers
+    that are not finite."""
+    expected = network.state_dict()
+    shapes = {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # noqa: SIM118 - it is no dict
+    if shapes != {name: list(tensor.shape) for name, tensor in expected.items()}:
+        raise ValueError("its tensors are not those of such a network")
+    tensors = {name: stored.get_tensor(name).to(expected[name].dtype) for name in shapes}
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError("it holds numbers that are not finite")
+    network.load_state_dict(tensors)
+
+
+def _checked(text: str) -> dict[str, Any]:
+    """A model's parameters, all of them, within their bounds."""
+    params = current_names(dict(json.loads(text)))
+    if missing := set(GENERATOR_PARAMS) - params.keys():
+        raise ValueError(f"it does not say {', '.join(sorted(missing))}")
+    known = {name: value for name, value in params.items() if name in Params.model_fields}
+    sizes = {name: params[name] for name in ("shape", "classes") if name in params}
+    DatasetInfo.checked(**sizes)
+    return Params.checked(known).model_dump() | sizes
+
+
+def _first_shape(params: dict[str, Any]) -> list[int]:
+    """Of a generator's first layer."""
+    (_, height, width), classes = _sizes(params).values()
+    inputs = params["latent_dim"] + classes * params["conditional"]
+    return [4 * params["channels"] * (height // 4) * (width // 4), inputs]
 
 
 def load_generator(path: Path, source: str = "") -> Model:

@@ -35,7 +35,7 @@ def append(path: Path, points: Iterable[Point]) -> None:
 def read(path: Path, start: int = 0) -> list[Line]:
     """The whole lines from the offset `start` on; a torn one at the end may still be being written.
     A damaged one among them is named once, and has no point."""
-    if not path.exists():
+    if not path.is_file():
         return []
     with path.open("rb") as stream:
         stream.seek(start)
@@ -55,7 +55,7 @@ def _parse(line: bytes) -> Point | None:
     try:
         point = json.loads(line)
         name, step, value, moment = (point[key] for key in ("name", "step", "value", "time"))
-        is_whole = isinstance(name, str) and isinstance(step, int)
+        is_whole = isinstance(name, str) and isinstance(step, int) and abs(step) < 2**53
         return point if is_whole and math.isfinite(value) and math.isfinite(moment) else None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -7,13 +7,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fashion_gan.config.params import current_names
 from fashion_gan.errors import UserError
+from fashion_gan.files import check_file, short_reason
 from fashion_gan.text import plain_text
 
-SCHEMA = 1
+SCHEMA, MOST_BYTES = 1, 5_000_000
 # no path: a folder that others made could otherwise name code of its own to be executed
 NotebookName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
 Text = Annotated[str, AfterValidator(plain_text)]  # it is printed on terminals
 TagName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./ -]{1,250}$")]  # what MLflow allows
+# seconds since 1970, no later than a calendar goes
+Moment = Annotated[float, Field(ge=0, lt=10**11, allow_inf_nan=False)]
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED", "SCRATCH"]
 
 
@@ -68,9 +71,9 @@ class RunInfo(BaseModel):
     params: dict[str, Any] = {}
     status: Status
     reason: Text = ""
-    created: float = 0.0  # seconds since 1970, as `ended` and `followed` are
-    ended: float | None = None
-    followed: float = 0.0  # when its copier was started last
+    created: Moment = 0.0
+    ended: Moment | None = None
+    followed: Moment = 0.0  # when its copier was started last
     attempts: int = 1
     done: list[NotebookName] = []
     epochs_done: int | None = None
@@ -89,12 +92,17 @@ class RunInfo(BaseModel):
     def read(cls, path: Path) -> "RunInfo":
         """Raises UserError where the file is damaged, FileNotFoundError where there is none."""
         try:
+            check_file(path, MOST_BYTES)
             return cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
+        except FileNotFoundError:
+            raise
+        except (ValidationError, UserError, OSError) as error:
+            reason = short_reason(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                reason = f"{'.'.join(map(str, first['loc'])) or 'its JSON'}: {first['msg']}"
             raise UserError(
-                f"{path} is damaged ({field or 'its JSON'}: {first['msg']}); bring it back, or move"
+                f"{path} is damaged ({reason}); bring it back, or move"
                 f" the folder {path.parent.name} out of reports/"
             ) from None
 

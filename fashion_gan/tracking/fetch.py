@@ -39,7 +39,8 @@ def in_order(names: list[str]) -> list[str]:
 def _is_mirrored(name: str) -> bool:
     if name in (*LOCAL, OWNER) or name.endswith((".lock", ".tmp")):
         return False
-    return not re.search(r"(^|/)(\.|ray-)", name)
+    # a key of a bucket may be any text: /etc/passwd, ../x
+    return all(re.fullmatch(r"(?!\.|ray-)[^\0\\]+", part) for part in name.split("/"))
 
 
 def check_storage(name: str = "") -> None:

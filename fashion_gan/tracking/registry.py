@@ -18,7 +18,8 @@ NEEDED = ("torch", "numpy", "safetensors", "pydantic", "filelock")
 
 
 # the part of the package that pyfunc_model.py stands on
-CODE = ("__init__.py", "errors.py", "files.py", "rng.py", "config", "data", "distributed", "models")
+FILES = ("__init__.py", "errors.py", "files.py", "rng.py", "text.py")
+CODE = (*FILES, "config", "data", "distributed", "models")
 
 
 def _copy_code(scratch: Path) -> Path:

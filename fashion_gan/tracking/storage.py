@@ -1,11 +1,12 @@
 """The storage under RUNS_URI that run folders are mirrored to: an S3 bucket, or a shared folder."""
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from fashion_gan.config.settings import project_root, read_settings, s3_endpoint
 from fashion_gan.errors import UserError
@@ -15,6 +16,17 @@ from fashion_gan.tracking.client import short_message
 # beside a run's files there: which folder they were mirrored from, and its machine's last sign of
 # life
 OWNER = "owner.json"
+Plain = Annotated[str, Field(pattern=r"^[\w.: -]*$", max_length=255)]  # it is printed
+
+
+class Owner(BaseModel):
+    """What OWNER holds."""
+
+    uuid: Plain
+    attempt: Annotated[int, Field(ge=0, lt=2**31)]
+    host: Plain
+    id: Plain
+    time: Annotated[float, Field(ge=0)]  # 0: it has ended
 
 
 class OutOfReachError(UserError):
@@ -196,7 +208,18 @@ class RunStorage:
             self.files.delete(name)
 
     def owner(self, run: str) -> dict[str, Any]:
-        return json.loads(self.get(f"{run}/{OWNER}") or "{}")
+        """What OWNER says; {} where there is none. Raises UserError where it is damaged."""
+        content = self.get(f"{run}/{OWNER}")
+        if content is None:
+            return {}
+        try:
+            return Owner.model_validate_json(content).model_dump()
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise UserError(
+                f"{self.uri}/{run}/{OWNER} is damaged ({problem}); remove it where no machine works"
+                " on the run"
+            ) from None
 
 
 def open_storage() -> RunStorage | None:

@@ -6,14 +6,16 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, Field, TypeAdapter
 
 from fashion_gan.config.params import current_names, frozen_changes
 from fashion_gan.errors import UserError
-from fashion_gan.files import digest, replacing
+from fashion_gan.files import digest, open_zip, reading, replacing
 
+MOST_OBJECT_BYTES = 1_000_000  # of all that is no tensor
 SCHEMA = 2  # 2: the moments of the joint Fréchet loss
 NAME = re.compile(r"^(last|best)-(\d{10})-([0-9a-f]{12})\.pt$")
 
@@ -75,6 +77,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             " folder"
         )
     try:
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types on a torn or foreign file
         reason = "is damaged or no checkpoint"
@@ -83,15 +86,35 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             reason = "holds code, not only weights, and is refused"
         advice = "take one that fashion-gan wrote, from <run>/checkpoints/"
         raise UserError(f"{path} {reason}; {advice}") from None
-    if not isinstance(content, dict) or not {"schema", "params", "state"} <= content.keys():
-        raise UserError(f"{path} is no checkpoint of fashion-gan; take one from <run>/checkpoints/")
-    if content["schema"] != SCHEMA:
+    kind, advice = "checkpoint of fashion-gan", "take one from <run>/checkpoints/"
+    with reading(path, kind, advice):
+        values = TypeAdapter(dict[str, Any]).validate_python(content)
+        version = TypeAdapter(int).validate_python(values["schema"])
+    if version != SCHEMA:
         raise OtherVersionError(
-            f"checkpoint {path} has version {content['schema']}, not {SCHEMA}; use the program that"
-            " wrote it"
+            f"checkpoint {path} has version {version}, not {SCHEMA}; use the program that wrote it"
         )
-    content["params"] = current_names(content["params"])
-    return content
+    with reading(path, kind, advice):
+        _Content.model_validate(content)
+        return content | {"params": current_names(content["params"])}
+
+
+class _Content(BaseModel):
+    """The types of what a checkpoint holds."""
+
+    params: dict[str, bool | int | float | str | None]
+    images: Annotated[int, Field(ge=0, lt=10**10)]
+    state: dict[str, Any]
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ValueError for what torch would not have written: compressed, or many small objects,
+    of which each takes more memory than it has bytes."""
+    with path.open("rb") as stream, open_zip(stream) as archive:
+        sizes = {member.filename: member.file_size for member in archive.infolist()}
+    objects = sum(size for name, size in sizes.items() if name.endswith(".pkl"))
+    if sum(sizes.values()) > path.stat().st_size or objects > MOST_OBJECT_BYTES:
+        raise ValueError("it takes more memory than it has bytes")
 
 
 def load_latest(

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from fashion_gan.config.params import Params
 from fashion_gan.data.datasets import dataset_dir, dataset_info
 from fashion_gan.distributed.collectives import all_reduce_mean, wrap_ddp
+from fashion_gan.errors import UserError
+from fashion_gan.files import short_reason
 from fashion_gan.models.feature_network import FEATURE_COUNT, HALFWAY_COUNT
 from fashion_gan.models.serialization import make_discriminator, make_generator
 from fashion_gan.rng import rng
@@ -104,8 +107,24 @@ class TrainingState:
         return content
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
-        for name, key in self.PARTS.items():
-            getattr(self, name).load_state_dict(content[key])
-        self.rng.set_state(content["random"])
-        self.losses.copy_(content["losses"])
-        self.position = LoopState(**content["position"])
+        """Raises UserError where it is none of such a training."""
+        try:
+            for name, key in self.PARTS.items():
+                getattr(self, name).load_state_dict(content[key])
+            for optimizer in (self.optimizer_g, self.optimizer_d):
+                _check_moments(optimizer)
+            self.rng.set_state(content["random"])
+            self.losses.copy_(content["losses"])
+            self.position = TypeAdapter(LoopState).validate_python(content["position"])
+        except Exception as error:  # torch raises many types for what does not fit
+            raise UserError(
+                f"the checkpoint holds no state of such a training ({short_reason(error)}); take"
+                " one that this run wrote"
+            ) from None
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """torch takes any for Adam's moments, and fails at the next step."""
+    for parameter, moments in optimizer.state.items():
+        if any(moment.shape not in ((), parameter.shape) for moment in moments.values()):
+            raise ValueError("an optimizer's moments are not of its network's size")

@@ -1,0 +1,10 @@
+"""What images may be, and how much is read of files that others made: looked at in their headers,
+before anything is decoded."""
+
+SMALLEST, LARGEST, STEP = 16, 64, 4  # pixels a side
+MOST_CLASSES = 16
+
+MOST_IMAGE_BYTES, MOST_PIXELS = 8_000_000, 60_000_000  # of a photo, which is made smaller
+MOST_ARRAY_BYTES = 200_000_000  # in memory at once
+MOST_HEADER_BYTES = 70_000  # of an array
+MOST_TEXT_BYTES = 4_000_000  # labels, a line each
