@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import math
+import re
 import shutil
 import zipfile
 
@@ -133,6 +134,62 @@ def test_class_names(given, index):
 def test_unknown_classes(given):
     with pytest.raises(UserError, match="no class"):
         readers.class_index(given)
+
+
+NUMBERS = ("1", "10", "11", "12", "2")
+
+
+@pytest.mark.parametrize(
+    ("given", "classes", "index"),
+    [
+        ("10", NUMBERS, 1),
+        ("1", NUMBERS, 0),
+        (2, NUMBERS, 4),
+        ("1999", ("1999", "2000"), 0),
+        ("3", tuple("0123456789"), 3),
+        ("Cat", ("cat", "Cat"), 1),
+        ("c++", ("c", "c++", "C#"), 1),
+        (" dog", ("dog", " dog"), 1),
+        ("dog", ("dog", " dog"), 0),
+        ("1", ("one", "two"), 1),
+        ("CAT", ("cat", "dog"), 0),
+        ("---", ("---", "+++"), 0),
+        ("café", ("cafe", "café"), 1),
+    ],
+)
+def test_the_exact_name_wins(given, classes, index):
+    assert readers.class_index(given, classes) == index
+
+
+@pytest.mark.parametrize(
+    ("given", "classes", "words"),
+    [
+        ("0", NUMBERS, "no class '0'; the 5 classes are: 1, 10, 11"),
+        ("3", NUMBERS, "no class '3'"),
+        ("1", ("10", "20", "30"), "no class '1'"),
+        ("CAT", ("cat", "Cat"), "class 'CAT' could be 'cat', 'Cat'; write one of these"),
+        ("a b", ("a-b", "a_b"), "could be 'a-b', 'a_b'"),
+        ("!!!", ("---", "+++"), "no class '!!!'"),
+        ("٣", ("a", "b", "c", "d"), "no class '٣'"),
+    ],
+)
+def test_what_could_be_two_classes_is_refused(given, classes, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        readers.class_index(given, classes)
+
+
+@pytest.mark.parametrize(
+    ("text", "indices"),
+    [
+        ("b,c", [1, 2]),
+        ("red, white", [0]),
+        ('"red, white", b', [0, 1]),
+        ("0,2", [0, 2]),
+        ("b,b", [1, 1]),
+    ],
+)
+def test_classes_on_the_command_line(text, indices):
+    assert readers.class_indices(text, ("red, white", "b", "c")) == indices
 
 
 PETS = DatasetInfo("pets", (1, 16, 20), ("cat", "dog"))

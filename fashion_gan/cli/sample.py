@@ -8,7 +8,7 @@ from PIL import Image
 
 from fashion_gan.catalog.generators import find_generator
 from fashion_gan.cli import make_command, number_option, text_option
-from fashion_gan.data.readers import class_index
+from fashion_gan.data.readers import class_indices
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import codec
 from fashion_gan.files import replacing
@@ -38,7 +38,7 @@ def sample_to_file(
     model = find_generator(where)
     indices = range(len(model.classes))
     if classes:
-        indices = [class_index(name, model.classes) for name in classes.split(",")]
+        indices = class_indices(classes, model.classes)
         if not model.is_conditional:
             raise UserError(
                 f"the model ({model.source}) knows no classes: it cannot be asked for a class;"

@@ -1,6 +1,7 @@
 """Anybody's images and labels, to be measured against a data set. Raises UserError, in one line,
 for what cannot be."""
 
+import csv
 from functools import partial
 from pathlib import Path
 
@@ -19,19 +20,39 @@ Held = tuple[torch.Tensor, torch.Tensor | None, int]
 
 
 def class_index(value: int | str, classes: tuple[str, ...] = CLASSES) -> int:
-    """A class from its number or its name (case and punctuation do not count). Raises UserError for
-    anything else."""
+    """A class from its name. Where no class has exactly this name: from its number, if no class is
+    named by a number, or from a name that differs in case and punctuation alone. Raises UserError
+    for anything else, and where more than one class could be meant."""
     text = str(value).strip()
+    for name in (str(value), text):
+        if name in classes:
+            return classes.index(name)
     # Python refuses to read thousands of digits
-    if text.isdecimal() and len(text) < 5 and int(text) < len(classes):
+    is_number = text.isascii() and text.isdecimal() and len(text) < 5
+    are_numbers = any(map(str.isdecimal, classes))
+    if is_number and int(text) < len(classes) and not are_numbers:
         return int(text)
-    indices = {_plain(name): i for i, name in enumerate(classes)}
-    if classes == CLASSES:
-        indices |= {"tshirt": 0, "top": 0, "boot": 9}
-    if (index := indices.get(_plain(text))) is not None:
-        return index
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(classes))
-    raise UserError(f"no class {text[:80]!r}; classes are: {names}")
+    spoken = {**dict.fromkeys(("tshirt", "top"), 0), "boot": 9} if classes == CLASSES else {}
+    plain = _plain(text)
+    matches = [i for i, name in enumerate(classes) if plain and _plain(name) == plain]
+    matches = matches or [spoken[plain]] if plain in spoken else matches
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        similar = ", ".join(repr(classes[i]) for i in matches)
+        raise UserError(f"class {text[:80]!r} could be {similar}; write one of these")
+    names = [name if are_numbers else f"{i} {name}" for i, name in enumerate(classes)]
+    listed = ", ".join(names[:20]) + ", …" * (len(names) > 20)
+    raise UserError(f"no class {text[:80]!r}; the {len(names)} classes are: {listed}")
+
+
+def class_indices(text: str, classes: tuple[str, ...]) -> list[int]:
+    """Classes from their names, a comma between two; a name with a comma stands in double quotes,
+    or alone. Raises UserError as class_index."""
+    if text in classes:
+        return [classes.index(text)]
+    names = next(csv.reader([" ".join(text.splitlines())], skipinitialspace=True), [])
+    return [class_index(name, classes) for name in names]
 
 
 def _plain(name: str) -> str:
