@@ -25,6 +25,8 @@ DAMAGE = (OSError, EOFError, ValueError, LookupError, RuntimeError, MemoryError,
 
 
 def short_reason(error: Exception) -> str:
+    if "Object arrays" in str(error):
+        return "it holds Python objects; save labels.astype(str)"
     return (str(error) or type(error).__name__).splitlines()[0][:80]
 
 
