@@ -5,7 +5,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,14 +38,12 @@ def replacing(path: Path) -> Iterator[Path]:
     removed. So a reader sees the old file or the whole new one, whatever happens in between (a full
     disk and kill -9 included)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem[:40]}-{uuid.uuid4().hex}.tmp")
+    temporary.touch(0o664, exist_ok=False)  # and less, where the person's umask says so
     try:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         descriptor = os.open(path.parent, os.O_RDONLY)  # the folder's entry too
         os.fsync(descriptor)
@@ -84,6 +82,8 @@ def open_zip(file: BinaryIO) -> zipfile.ZipFile:
 
 
 def short_reason(error: Exception) -> str:
+    if "Object arrays" in str(error):
+        return "it holds Python objects; save labels.astype(str)"
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return words.splitlines()[0][:120]
 

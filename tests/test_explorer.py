@@ -1016,7 +1016,8 @@ def test_in_voila(project, browser, data_dir, shipped):
         assert places == {"127.0.0.1"}
         page, answered = browser.new_page(viewport={"width": 1100, "height": 1000}), []
         page.on("response", lambda response: answered.append(response.url))
-        page.goto(f"http://127.0.0.1:{port}", timeout=120_000)
+        token = re.search(r"token=(\w+)", (project / "app.log").read_text())[1]
+        page.goto(f"http://127.0.0.1:{port}/?token={token}", timeout=120_000)
         page.locator("canvas.stage[data-code]").wait_for(timeout=120_000)
         page.locator("label.slider input").first.fill("5")
         page.wait_for_function("() => document.querySelector('.fgx output').value !== '0 σ'")

@@ -745,7 +745,8 @@ BAD = {
         ["holds pictures", "`images`"],
     ),
     "npz that says too much": (lambda tmp_path: boastful_npz(tmp_path / "x.npz"), ["damaged"]),
-    "objects": (npz(labels=np.array([{}] * 300)), ["damaged"]),
+    "objects": (npz(labels=np.array([{}] * 300)), ["labels.astype(str)"]),
+    "texts as objects": (npz(labels=np.array(["a"] * 300, object)), ["labels.astype(str)"]),
     "both": (both, ["direct.png", "cat", "not clear"]),
 }
 

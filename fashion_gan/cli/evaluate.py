@@ -188,7 +188,7 @@ def _report_into(folder: Path, params: Params, data_dir: Path, command: str) -> 
         )
     )
     if failure := run_one_notebook(run, "03_evaluate"):
-        raise UserError(f"03_evaluate: {failure}; see {folder}/03_evaluate.html")
+        raise UserError(f"03_evaluate: {failure}; its folder is {folder}")
     log(f"report: {write_report(run)}")
     return run.read_json("scores")
 

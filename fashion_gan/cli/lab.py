@@ -33,6 +33,8 @@ def command(port: int, notebook: str) -> None:
     options = [f"--port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1"]
     if os.geteuid() == 0:  # in a container there is often nobody else
         options.append("--allow-root")
+    kernels = "fashion_gan.pipeline.kernels.ProjectKernels"
+    options.append(f"--ServerApp.kernel_spec_manager_class={kernels}")
     options.append(f"--LabApp.default_url=/lab/tree/notebooks/{notebook}.ipynb")
     os.chdir(root)
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options])

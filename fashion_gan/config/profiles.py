@@ -78,7 +78,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         profiles = ", ".join(sorted(str(p) for p in Path("params").glob("*.yaml")))
         raise UserError(f"no profile {path}; there are: {profiles or 'none here'}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"profile {path} cannot be read: {error}") from None
+        raise UserError(f"profile {path} cannot be read: {error}; save it as UTF-8") from None
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""

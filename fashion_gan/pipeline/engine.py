@@ -1,17 +1,22 @@
 """A papermill engine that stamps dead, timed-out and interrupted cells."""
 
+import sys
 import time
 from typing import Any
 
+from fashion_gan.pipeline.kernels import ProjectKernels
 from fashion_gan.signals import postponed
 
 # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
 SHUTDOWN_WAIT = 60
+# where a library says no more than that a kernel died
+KERNEL = "its Python is {python}; more is in {log}"
 STAMPS = {
-    "DeadKernelError": "the kernel died while this cell ran (out of memory, or killed)",
+    "DeadKernelError": f"the kernel died while this cell ran (out of memory, or killed); {KERNEL}",
+    "RuntimeError": f"{{error}}; {KERNEL}",
     "CellTimeoutError": (
-        "the notebook took longer than the allowed {:g} minutes (timeout_minutes), and was in this"
-        " cell"
+        "the notebook took longer than the allowed {minutes:g} minutes (timeout_minutes), and was"
+        " in this cell"
     ),
     "KeyboardInterrupt": "interrupted while this cell ran",
 }
@@ -46,7 +51,9 @@ def register_engine() -> None:
                 startup_timeout=120,
                 config=config,
                 on_cell_start=on_cell_start,
+                stderr_file=progress,
             )
+            client.create_kernel_manager().kernel_spec_manager = ProjectKernels()
             for name in ("start_new_kernel", "start_new_kernel_client"):
                 setattr(client, name, postponed()(getattr(client, name)))
             try:
@@ -55,17 +62,19 @@ def register_engine() -> None:
             except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:
                 if client.km is not None:  # it had not started yet, so nbclient left it alone
                     client._cleanup_kernel()
-                _stamp(nb_man, running, error, timeout)
+                _stamp(nb_man, running, error, minutes=timeout / 60, log=log.name)
 
     papermill_engines.register("fashion-gan", RunEngine)
 
 
-def _stamp(nb_man: Any, running: int, error: BaseException, timeout: float) -> None:
-    """Write the error into the code cell that ran, the next one if that is prose."""
+def _stamp(nb_man: Any, running: int, error: BaseException, **facts: Any) -> None:
+    """Write the error, told with these facts, into the code cell that ran, the next one if that is
+    prose."""
     from nbformat.v4 import new_output
 
     name = type(error).__name__
-    message = STAMPS.get(name, str(error)).format(timeout / 60)
+    words = STAMPS.get(name, "{error}")
+    message = words.format(error=error, python=sys.executable, **facts)
     cells = enumerate(nb_man.nb.cells)
     index, cell = next((i, c) for i, c in cells if i >= running and c.cell_type == "code")
     output = new_output("error", ename=name, evalue=message, traceback=[f"{name}: {message}"])

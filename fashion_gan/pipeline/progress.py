@@ -47,6 +47,15 @@ class Progress:
         self._print(f"{self.title}: {words}, {duration(time.monotonic() - self.started)}")
         self.title = ""
 
+    def write(self, text: str) -> None:
+        """Show the warnings in what a notebook writes to its standard error."""
+        for line in text.splitlines():
+            if line.startswith("warning: "):
+                self._print(f"{self.title}: {line}")
+
+    def flush(self) -> None:
+        """Each line is shown when it is written."""
+
     def _print(self, line: str) -> None:
         print(("\r\x1b[K" if self.live else "") + line, file=self.out, flush=True)
 

@@ -68,7 +68,9 @@ def run_notebook(run: Run, source: Path, progress: Progress) -> str:
             )
         failure = ""
     except papermill.exceptions.PapermillExecutionError as error:
-        failure = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
+        failure = " ".join(f"{error.ename}: {error.evalue}".split()).removesuffix(":")
+        if error.ename not in ("UserError", "KeyboardInterrupt") and "more is in" not in failure:
+            failure += f"; more is in {output.stem}.html"
     progress.end(failure or "done")
     pages.write_notebook_html(run, output)
     return failure
@@ -125,7 +127,7 @@ def close(run: Run, status: str, reason: str, log: Callable[[str], None]) -> int
     try:
         pages.write_report(run)
     except Exception as error:
-        log(f"the report was not written ({describe(error)})")
+        log(f"the report was not written ({describe(error)}); see {run.folder}")
     run.finish(status, reason)
     mlflow_sync.wait_for_copier(run, log)
     storage_sync.wait_for_mirror(run, log)

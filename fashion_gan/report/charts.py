@@ -5,9 +5,10 @@ import pandas as pd
 import seaborn
 import torch
 
-from fashion_gan.report.plots import COLOURS, Picture, new_axes, picture
+from fashion_gan.report.plots import COLOURS, Picture, chart, new_axes, picture
 
 
+@chart
 def grey_levels(images: torch.Tensor) -> Picture:
     """How often each grey level comes among all pixels of images uint8 (N, C, H, W)."""
     pixels = images.flatten().numpy()
@@ -20,6 +21,7 @@ def grey_levels(images: torch.Tensor) -> Picture:
     return picture(figure, f"histogram of the grey levels of {len(images):,} images; {black}")
 
 
+@chart
 def tsne_map(points: np.ndarray, labels: torch.Tensor, classes: tuple[str, ...]) -> Picture:
     """Training images as points (N, 2), coloured by class (N,); near points are similar images."""
     figure, axes = new_axes(7.5, 5.0)
@@ -35,6 +37,7 @@ def tsne_map(points: np.ndarray, labels: torch.Tensor, classes: tuple[str, ...])
     return picture(figure, f"{len(points):,} {alt}")
 
 
+@chart
 def class_bars(shares: dict[str, list[float]], classes: tuple[str, ...]) -> Picture:
     """What the judge sees: for each class a bar of each share, a value a class."""
     figure, axes = new_axes(8.0, 3.0)
@@ -46,6 +49,7 @@ def class_bars(shares: dict[str, list[float]], classes: tuple[str, ...]) -> Pict
     return picture(figure, f"bars per class of what the judge sees. {'; '.join(ranges)}")
 
 
+@chart
 def nearest_distances(quantiles: dict[str, torch.Tensor], close: float) -> Picture:
     """The share of images that lie nearer to a training image than a distance in grey levels, a
     line a set. `quantiles`: of a set's distances, at equal steps of the share; 255 stands for none
@@ -62,6 +66,7 @@ def nearest_distances(quantiles: dict[str, torch.Tensor], close: float) -> Pictu
     return picture(figure, f"{alt}; {samples}")
 
 
+@chart
 def confusion_matrix(percent: list[list[float]], split: str) -> Picture:
     """The discriminator's verdicts (2, 2) in % of a row: a row for what the images are, a column
     for what it called them; real first."""
@@ -85,6 +90,7 @@ def confusion_matrix(percent: list[list[float]], split: str) -> Picture:
     return picture(figure, f"discriminator on the {split} split: {real}; {fake}")
 
 
+@chart
 def learning_curves(points: pd.DataFrame, title: str, xlabel: str, alt: str, **lines) -> Picture:
     """Validation distances on a log scale, a line a run. `lines`: for seaborn, the columns of
     `points` that are x, y, hue and units, and the colours."""
@@ -95,6 +101,7 @@ def learning_curves(points: pd.DataFrame, title: str, xlabel: str, alt: str, **l
     return picture(figure, alt)
 
 
+@chart
 def parameter_effect(
     trials: pd.DataFrame, finished: pd.DataFrame, name: str, metric: str, palette: dict, log: bool
 ) -> Picture:

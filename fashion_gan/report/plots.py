@@ -1,18 +1,21 @@
 """Pictures, each with a sentence for those who do not see it."""
 
 import base64
+import functools
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib import rc_context
+from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from PIL import Image
 
+from fashion_gan.errors import warn_once
 from fashion_gan.files import replacing
 
 COLOURS = ("#3465a4", "#d9822b", "#4e9a06", "#a40000")
@@ -26,7 +29,8 @@ SVG_SETTINGS = {
 @dataclass(frozen=True)
 class Picture:
     """A PNG with its alternative text, as a notebook cell shows it. `width` in page pixels; None:
-    its own. `svg`: the same as a vector drawing, for the report, where that is smaller."""
+    its own. `svg`: the same as a vector drawing, for the report, where that is smaller. One that
+    could not be drawn is empty, and its text says why."""
 
     png: bytes
     alt: str
@@ -34,6 +38,8 @@ class Picture:
     svg: bytes = b""
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
+        if not self.png:
+            return {"text/plain": self.alt}, {}
         data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
         metadata = {"alt": self.alt} | ({"width": self.width} if self.width else {})
         return data, {"image/png": metadata}
@@ -46,6 +52,26 @@ class Picture:
             else:
                 # an earlier attempt's drawing would be shown in place of this picture
                 target.unlink(missing_ok=True)
+
+
+def chart(draw: Callable[..., Picture]) -> Callable[..., Picture]:
+    """Draws in Matplotlib's default style, whatever a person has set. Where that fails the picture
+    is empty and the reason is said once: no figure ends a training."""
+
+    @functools.wraps(draw)
+    def draw_or_explain(*values: Any, **options: Any) -> Picture:
+        try:
+            with style.context("default"):
+                return draw(*values, **options)
+        except Exception as error:
+            texts = [v for v in (*values, *options.values()) if isinstance(v, str)]
+            title = repr(texts[0]) if texts else ""
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            message = f"picture {draw.__name__} {title} was not drawn: {reason}"
+            warn_once(f"{message}; what draws it goes on without it")
+            return Picture(b"", message)
+
+    return draw_or_explain
 
 
 def picture(figure: Figure, alt: str) -> Picture:
@@ -61,6 +87,7 @@ def picture(figure: Figure, alt: str) -> Picture:
     return Picture(png.getvalue(), alt, int(figure.get_figwidth() * 80), drawing)
 
 
+@chart
 def grid(images: torch.Tensor, columns: int, alt: str, scale: int = 2) -> Picture:
     """Images uint8 (N, C, H, W) in rows of `columns`, at their own pixels; the page shows them
     `scale` times larger."""
@@ -81,6 +108,7 @@ def new_axes(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+@chart
 def curves(
     lines: dict[str, tuple[list, list]],
     title: str,

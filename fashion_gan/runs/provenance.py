@@ -29,7 +29,7 @@ def hardware() -> str:
     import torch
 
     path = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.+)", path.read_text()) if path.exists() else []
+    names = re.findall(r"model name\s*: (.+)", path.read_text("utf-8")) if path.exists() else []
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return (
         f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), torch threads:"

@@ -152,12 +152,15 @@ class Run:
 
     def log_figure(self, picture: Any, name: str) -> Any:
         """Save a plots.Picture as images/<name>.png with its alternative text and width; gives it
-        back, so that a cell shows it."""
-        picture.save(self.folder / "images" / f"{name}.png")
-        descriptions = self.read_json("images/descriptions") or {}
+        back, so that a cell shows it. One that cannot be saved is named, and ends nothing."""
         description = {"alt": picture.alt, "width": picture.width}
-        if descriptions.get(name) != description:
-            self.log_json(descriptions | {name: description}, "images/descriptions")
+        try:
+            picture.save(self.folder / "images" / f"{name}.png")
+            descriptions = self.read_json("images/descriptions") or {}
+            if descriptions.get(name) != description:
+                self.log_json(descriptions | {name: description}, "images/descriptions")
+        except (OSError, ValueError) as error:
+            warn_once(f"picture {name} was not kept: {error}; the run goes on without it")
         return picture
 
     def log_json(self, value: Any, name: str) -> None:

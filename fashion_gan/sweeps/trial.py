@@ -96,7 +96,7 @@ class Trial(tune.Trainable):
             time.sleep(0.3)
 
     def _last_words(self) -> str:
-        lines = self.log.read_text().splitlines()
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return f"exit code {self.process.returncode}; {lines[-1] if lines else 'it said nothing'}"
 
     def cleanup(self) -> None:

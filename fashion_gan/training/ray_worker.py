@@ -47,7 +47,9 @@ def train_distributed(params: Params, folder: Path) -> Iterator[dict]:
         finally:
             driver.wait()
     if driver.returncode:
-        lines = log.read_text().splitlines() or ["the training's processes did not start"]
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() or [
+            "the training's processes did not start"
+        ]
         raise UserError(lines[-1].removeprefix("error: "))
 
 
@@ -131,9 +133,10 @@ def main() -> int:
     if stopping.exists():
         return 0
     if failure.exists():
-        raise UserError(failure.read_text())
+        raise UserError(failure.read_text(encoding="utf-8"))
     if errors:
-        raise UserError(str(errors[0]).strip().splitlines()[-1])
+        reason = str(errors[0]).strip().splitlines()[-1]
+        raise UserError(f"{reason}; more is in {folder}/workers.log")
     return 0
 
 
