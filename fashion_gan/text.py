@@ -1,4 +1,6 @@
-"""Words for numbers; text from outside."""
+"""Words for numbers, and text from outside as text."""
+
+import unicodedata
 
 
 def duration(seconds: float) -> str:
@@ -7,5 +9,8 @@ def duration(seconds: float) -> str:
 
 
 def plain_text(text: str) -> str:
-    """A text from outside, as it may be shown: ? for what does not print, as control characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """Text in one line, without control characters: a terminal obeys them, and marks that turn the
+    direction of writing can make a name read as another one. Joiners within words stay."""
+    words = "".join(" " if unicodedata.category(c) == "Cc" else c for c in text)
+    turning = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    return " ".join(words.translate(dict.fromkeys(map(ord, turning))).split())

@@ -29,8 +29,8 @@ def remove_ended() -> None:
 
     The newest one stays: it may be under examination.
     """
-    folders = sorted(Path(tempfile.gettempdir()).glob("fg-[0-9]*-*"), key=lambda f: f.stat().st_mtime)
-    for folder in folders[:-1]:
+    folders = Path(tempfile.gettempdir()).glob("fg-[0-9]*-*")
+    for folder in sorted(folders, key=lambda path: path.stat().st_mtime)[:-1]:
         owner = folder.name.split("-")[1]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             for mount in folder.glob("**/fashion-gan-server-*/postgres"):

@@ -16,7 +16,6 @@ import click
 from fashion_gan.cli import make_command
 from fashion_gan.config import settings
 from fashion_gan.errors import UserError
-from fashion_gan.text import plain_text
 from fashion_gan.tracking.client import experiment, import_mlflow, make_client, short_message
 from fashion_gan.tracking.local_store import former_address, store_path
 
@@ -63,8 +62,7 @@ def check_runs() -> str:
     runs = all_runs()
     running = [run for run in runs if run.info.status == "RUNNING"]
     ended = [run for run in runs if run not in running]
-    alone = [run for run in running if run.lock.is_free()]
-    elsewhere = [f"{run.name} ({plain_text(run.info.host)})" for run in alone]
+    elsewhere = [f"{run.name} ({run.info.host})" for run in running if run.lock.is_free()]
     if elsewhere:
         problems.append(
             f"say RUNNING on other machines: {', '.join(elsewhere)}; if one is gone: fashion-gan"

@@ -73,7 +73,7 @@ REASONS = {
     "(readonly database|unable to open database|Permission denied.*)": "the store may not be"
     " written ({}); look at the rights of its file and its folder",
     "No usable temporary directory": "there is no folder for temporary files; set TMPDIR to one",
-    r"No module named '(\w+)'": "the Python package {0} is missing; make it: pip install {0}",
+    r"No module named '(\w+)'": "the Python package {0} is missing; pip install {0}",
     "The run .* must be in the 'active'": "the run was deleted in MLflow; restore it there, or let"
     " fashion-gan sync make another one",
 }

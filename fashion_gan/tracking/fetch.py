@@ -13,7 +13,6 @@ from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError, exit_code_of
 from fashion_gan.files import digest, file_stamp, read_json, replacing, write_json
 from fashion_gan.runs.run import NAME
-from fashion_gan.text import plain_text
 from fashion_gan.tracking.storage import OWNER, OutOfReachError, RunStorage, open_storage
 
 # stay here
@@ -65,7 +64,7 @@ def fetch_run(name: str, target: Path) -> None:
     if storage is None:
         raise UserError(f"no run {name!r} in reports/")
     if not NAME.match(name) or not storage.get(f"{name}/run.json"):
-        names = plain_text(", ".join(sorted(storage.names())[-5:])) or "none yet"
+        names = ", ".join(sorted(storage.names())[-5:]) or "none yet"
         raise UserError(f"no run {name!r} in reports/, nor in {storage.uri}, which holds: {names}")
     scratch = project_root() / "reports" / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)

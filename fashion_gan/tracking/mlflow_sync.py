@@ -22,7 +22,6 @@ from fashion_gan.report import pages
 from fashion_gan.runs import points
 from fashion_gan.runs.identity import separate_copy
 from fashion_gan.runs.run import Run, all_runs
-from fashion_gan.text import plain_text
 from fashion_gan.tracking import registry, sync_loop, system_metrics
 from fashion_gan.tracking.client import experiment, make_client, short_message
 from fashion_gan.tracking.sync_loop import Ledger, SupersededError
@@ -137,7 +136,7 @@ class Copier:
         attempts, host = int(tags.get("attempts", 0)), tags.get("host", info.host)
         if attempts > info.attempts or (attempts == info.attempts and host != info.host):
             raise SupersededError(
-                f"run {self.run.name} went on on {plain_text(host)}, and MLflow has it from there;"
+                f"run {self.run.name} went on on {host}, and MLflow has it from there;"
                 f" to go on here instead: fashion-gan resume {self.run.name}"
             )
 

@@ -206,7 +206,7 @@ class RunStorage:
             climbs = not {"", ".", ".."}.isdisjoint(parts) or "\0" in name
             if climbs or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME:
                 raise UserError(
-                    f"{self.uri}/{folder} holds {plain_text(name[:100])!r}, which is no name of a"
+                    f"{self.uri}/{folder} holds {name[:100]!r}, which is no name of a"
                     " run's file; remove it there"
                 )
         return names
