@@ -2,6 +2,7 @@
 path."""
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -64,6 +65,13 @@ def uri(request, project, tmp_path, monkeypatch):
     """RUNS_URI, fresh: in the store, or a folder."""
     if request.param == "s3":
         return in_store(request.getfixturevalue("store"), monkeypatch, tmp_path.name)
+    (tmp_path / "share").mkdir()
+    monkeypatch.setenv("RUNS_URI", str(tmp_path / "share"))
+    return str(tmp_path / "share")
+
+
+@pytest.fixture
+def uri_of_a_folder(project, tmp_path, monkeypatch):
     (tmp_path / "share").mkdir()
     monkeypatch.setenv("RUNS_URI", str(tmp_path / "share"))
     return str(tmp_path / "share")
@@ -234,6 +242,73 @@ def test_wherever_the_line_is_cut_a_run_can_go_on_from_what_is_there(uri, puts, 
             break
     assert (seen[0], seen[-1]) == (30, 50)
     assert there("n") == here(run)
+
+
+DAMAGED = [
+    (b"no JSON", "its JSON: "),
+    (b"[]", "its JSON: "),
+    (b'{"uuid": "0", "attempt": "once", "host": "h", "id": "0", "time": 0}', "attempt: "),
+    (b'{"uuid": "0", "attempt": 1, "id": "0", "time": 0}', "host: "),
+]
+
+
+@pytest.mark.parametrize(("content", "words"), DAMAGED)
+def test_a_damaged_lease_is_one_line(uri_of_a_folder, content, words):
+    run = filled()
+    run.finish()
+    storage_sync.push(run)
+    storage.open_storage().put("n/owner.json", content)
+    for work in (storage_sync.push, storage_sync.ensure_latest):
+        with pytest.raises(UserError, match=rf"n/owner.json is damaged \({words}.*; remove it"):
+            work(run)
+
+
+def test_a_hosts_name_is_text(uri_of_a_folder):
+    run = filled()
+    storage_sync.push(run)
+    place = storage.open_storage()
+    lease = place.owner("n") | {"id": "another", "host": "\x1b]0;mine\x07a\u202eb", "attempt": 9}
+    place.put("n/owner.json", json.dumps(lease).encode())
+    with pytest.raises(UserError, match=r"run n went on on \]0;mine ab, and is mirrored"):
+        storage_sync.Mirror(run, place).copy()
+
+
+CLIMBING = ["../x", "images/../../x", "/etc/x", "images//x", "a\0b", "x" * 256, "./x"]
+
+
+@pytest.mark.parametrize("name", CLIMBING)
+def test_a_name_that_is_no_files(uri_of_a_folder, other, monkeypatch, name):
+    """As a bucket may hold them, whose names are any text."""
+    storage_sync.push(filled())
+    real = storage.Folder.names
+    monkeypatch.setattr(storage.Folder, "names", lambda *words: [*real(*words), name])
+    monkeypatch.chdir(other)
+    with pytest.raises(UserError, match=r"which is no name of a run's file; remove it there$"):
+        find_run("n")
+    assert not (other / "reports" / "n").exists()
+    assert not (other / "reports" / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["secret.txt", "images"])
+def test_a_link_that_leads_out_is_not_followed(uri_of_a_folder, other, tmp_path, monkeypatch, name):
+    run = filled()
+    storage_sync.push(run)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "10.png").write_bytes(b"a secret")
+    there = Path(uri_of_a_folder) / "n" / name
+    if there.exists():
+        there.rename(tmp_path / "before")
+    there.symlink_to(outside if name == "images" else outside / "10.png")
+    if name == "images":
+        (run.folder / "images" / "10.png").write_bytes(b"another picture")
+        with pytest.raises(UserError, match=r"10.png is a link out of .*; remove it$"):
+            storage_sync.push(run)
+        assert (outside / "10.png").read_bytes() == b"a secret"
+    else:
+        monkeypatch.chdir(other)
+        with pytest.raises(UserError, match=r"secret.txt is a link out of .*; remove it$"):
+            find_run("n")
 
 
 def test_a_damaged_checkpoint_there_is_passed_over(uri, other, monkeypatch):

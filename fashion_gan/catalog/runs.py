@@ -8,6 +8,7 @@ from pathlib import Path
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root, read_settings, working_root
 from fashion_gan.errors import UserError
+from fashion_gan.runs.identity import separate_copy
 from fashion_gan.runs.record import RunInfo
 from fashion_gan.runs.run import RUN_VARIABLE, Run, all_runs
 from fashion_gan.waiting import wait_until
@@ -28,6 +29,8 @@ def find_run(name: str, tracked: bool = False) -> Run:
                 raise UserError(
                     f"{run.name} is no run that is tracked, or can go on; take one of reports/"
                 )
+            if tracked:
+                separate_copy(run)
             return run
     if read_settings().get("RUNS_URI"):
         from fashion_gan.tracking.fetch import fetch_run
@@ -67,7 +70,7 @@ def lock_run(run: Run) -> None:
 
 def _tracked_run(params: Params) -> Run:
     if params.run_name:
-        run = find_run(params.run_name)
+        run = find_run(params.run_name, tracked=True)
     else:
         command = "open notebooks/02_train.ipynb"
         run = Run.create(params, profile="notebook", notebooks=("02_train",), command=command)

@@ -3,13 +3,7 @@
 from fashion_gan.cli import make_command
 from fashion_gan.config.settings import shown_uri
 from fashion_gan.errors import UserError
-from fashion_gan.tracking.client import (
-    MODEL_NAME,
-    check_there,
-    import_mlflow,
-    make_client,
-    short_message,
-)
+from fashion_gan.tracking.client import MODEL_NAME, check_there, make_client, short_message
 from fashion_gan.tracking.registry import COMPARED
 
 ADVICE = "train one: fashion-gan run params/default.yaml"
@@ -17,7 +11,6 @@ ADVICE = "train one: fashion-gan run params/default.yaml"
 
 @make_command("champion")
 def command() -> None:
-    mlflow = import_mlflow()
     holder = None
     try:
         check_there()
@@ -26,7 +19,9 @@ def command() -> None:
         versions = sorted(versions, key=lambda version: int(version.version))
         if versions:
             holder = client.get_model_version_by_alias(MODEL_NAME, "champion").version
-    except (mlflow.exceptions.MlflowException, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a store answers
         reason = short_message(error)
         raise UserError(f"no champion in MLflow at {shown_uri()} ({reason}); {ADVICE}") from None
     if not versions:

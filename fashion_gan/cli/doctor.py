@@ -17,6 +17,7 @@ from fashion_gan.cli import make_command
 from fashion_gan.config import settings
 from fashion_gan.errors import UserError
 from fashion_gan.tracking.client import experiment, import_mlflow, make_client, short_message
+from fashion_gan.tracking.local_store import former_address, store_path
 
 FREE_GB = 2  # what a few default runs leave, with room for the database
 CLOCK_SECONDS = 5  # the server tells its time in whole seconds
@@ -87,6 +88,10 @@ def check_reachable() -> str:
     import_mlflow()  # sets the login that the checks below use
     uri = settings.shown_uri()
     if not settings.is_server():
+        if (path := store_path()) and (former := former_address(path)):
+            raise UserError(
+                f"{path} was moved, and still names {former}; run: fashion-gan doctor --fix"
+            )
         return f"the local store {uri}"
     address = settings.tracking_uri().rstrip("/")
     try:
@@ -105,6 +110,12 @@ def has_store() -> bool:
     return settings.is_server() or settings.find_project() is not None
 
 
+def server_log(*services: str) -> str:
+    """Where to look further, where there is a server."""
+    advice = f"; look at its log: docker compose logs {' '.join(services)}"
+    return advice if settings.is_server() else ""
+
+
 def check_login() -> str | None:
     if not has_store():
         return None
@@ -112,16 +123,16 @@ def check_login() -> str | None:
 
     try:
         make_client().search_experiments(max_results=1)
-    except MlflowException as error:
-        code = error.get_http_status_code()
+    except UserError:
+        raise
+    except Exception as error:  # whatever a store answers
+        code = error.get_http_status_code() if isinstance(error, MlflowException) else 0
         if code in (401, 403):
             raise UserError(
                 f"MLflow refuses the login ({code}); set MLFLOW_TRACKING_USERNAME and"
                 " MLFLOW_TRACKING_PASSWORD, in the environment or .env.local"
             ) from None
-        raise UserError(
-            f"MLflow answers {short_message(error)}; look at its log: docker compose logs mlflow"
-        ) from None
+        raise UserError(f"MLflow answers {short_message(error)}{server_log('mlflow')}") from None
     return "accepted" if settings.is_server() else "none needed"
 
 
@@ -138,7 +149,7 @@ def check_artifacts() -> str | None:
         back.mkdir()
         path.write_text(token)
         try:
-            uri = f"{experiment(make_client()).artifact_location}/doctor-{token}"
+            uri = experiment(make_client()).artifact_location
             repository = get_artifact_repository(uri, tracking_uri=settings.tracking_uri())
             repository.log_artifact(str(path))
             copy = Path(repository.download_artifacts(path.name, str(back)))
@@ -146,8 +157,7 @@ def check_artifacts() -> str | None:
             repository.delete_artifacts(path.name)
         except Exception as error:  # whatever a server, a store or a disk answers
             raise UserError(
-                f"not written and read back ({short_message(error)}); look at: docker compose"
-                " logs mlflow store"
+                f"not written and read back ({short_message(error)}){server_log('mlflow', 'store')}"
             ) from None
     if not is_same:
         raise UserError(
@@ -249,8 +259,14 @@ def findings() -> Iterator[dict[str, Any]]:
 
 @make_command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="for programs")
-def command(as_json: bool) -> int:
+@click.option("--fix", is_flag=True, help="set MLflow's local store right where it was moved")
+def command(as_json: bool, fix: bool) -> int:
     """Print all findings. Exit code 0 where nothing is at fault, else 1."""
+    if fix and (path := store_path()) and former_address(path):
+        try:
+            make_client()
+        except Exception as error:  # whatever a disk or a store answers
+            raise UserError(f"{path} is not set right: {short_message(error)}") from None
     shown = []
     for finding in findings():
         shown.append(finding)

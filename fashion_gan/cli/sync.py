@@ -11,6 +11,7 @@ from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
 from fashion_gan.runs.run import all_runs
 from fashion_gan.tracking import mlflow_sync, storage_sync
+from fashion_gan.tracking.sync_loop import SupersededError
 
 
 def log(message: str) -> None:
@@ -29,6 +30,12 @@ def command(run: str, every: bool, to: str, follow: bool) -> None:
     if to:
         os.environ["MLFLOW_TRACKING_URI"] = to
     for member in all_runs() if every else [find_run(run, tracked=True)]:
-        with storage_sync.mirroring(member, follow, log):
-            mlflow_sync.sync(member, follow=follow, log=log)
+        try:
+            with storage_sync.mirroring(member, follow, log):
+                mlflow_sync.sync(member, follow=follow, log=log)
+        except SupersededError as error:
+            if not every:
+                raise
+            print(error)
+            continue
         print(f"run {member.name} is level; MLflow: {member.mlflow_url}")

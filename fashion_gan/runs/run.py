@@ -229,11 +229,11 @@ def check_name(name: str) -> str:
     return name
 
 
-def all_runs() -> list[Run]:
-    """Every run under reports/, oldest first; scratch and the showcase are none. One whose run.json
-    is damaged is named once and left out."""
+def all_runs(reports: Path | None = None) -> list[Run]:
+    """Every run in `reports` (default: the project's), oldest first; scratch and the showcase are
+    none. One whose run.json is damaged is named once and left out."""
     runs = []
-    for path in (working_root() / "reports").glob("*/run.json"):
+    for path in (reports or working_root() / "reports").glob("*/run.json"):
         if path.parent.name in ("scratch", "showcase"):
             continue
         run = Run(path.parent)

@@ -4,6 +4,7 @@ store."""
 import contextlib
 import json
 import platform
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +18,11 @@ from fashion_gan.files import file_stamp, write_json
 from fashion_gan.models.serialization import GENERATOR
 from fashion_gan.report import pages
 from fashion_gan.runs import points
+from fashion_gan.runs.identity import separate_copy
 from fashion_gan.runs.run import Run, all_runs
 from fashion_gan.tracking import registry, sync_loop, system_metrics
 from fashion_gan.tracking.client import experiment, make_client, short_message
-from fashion_gan.tracking.sync_loop import Ledger
+from fashion_gan.tracking.sync_loop import Ledger, SupersededError
 
 RUN_TAG = "fashion_gan.uuid"
 # folders that are copied whole; of checkpoints only the final and the best
@@ -77,6 +79,7 @@ class Copier:
     duplicate. What was sent is remembered in <run>/mlflow.json, for each store by itself."""
 
     def __init__(self, run: Run, client: Any, progress: Callable[[int], Any] = lambda _: None):
+        separate_copy(run)
         self.run, self.client, self.progress = run, client, progress
         self.experiment_id = experiment(client).experiment_id
         self.run_id = self._find_or_make()
@@ -105,9 +108,8 @@ class Copier:
         uri, path = shown_uri(), f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
         if is_server():
             return f"{uri.rstrip('/')}/{path}"
-        return (
-            f"http://127.0.0.1:5000/{path} (after: .venv/bin/mlflow ui --backend-store-uri {uri})"
-        )
+        command = f".venv/bin/mlflow ui --backend-store-uri {shlex.quote(uri)}"
+        return f"http://127.0.0.1:5000/{path} (after: {command})"
 
     def _copy_of(self, uuid: str) -> Any | None:
         """The copy of a run in this store, if it has one."""
@@ -119,11 +121,22 @@ class Copier:
     def _find_or_make(self) -> str:
         info = self.run.info
         if copy := self._copy_of(info.uuid):
+            self._check_latest(copy.data.tags)
             if copy.info.status != "RUNNING" and info.status == "RUNNING":
                 self.client.update_run(copy.info.run_id, status="RUNNING")
             return copy.info.run_id
         started, tags = int(info.created * 1000), {RUN_TAG: info.uuid}
         return self.client.create_run(self.experiment_id, started, tags, info.name).info.run_id
+
+    def _check_latest(self, tags: dict[str, str]) -> None:
+        """Raises SupersededError where the run went on in a folder of another machine."""
+        info = self.run.info
+        attempts, host = int(tags.get("attempts", 0)), tags.get("host", info.host)
+        if attempts > info.attempts or (attempts == info.attempts and host != info.host):
+            raise SupersededError(
+                f"run {self.run.name} went on on {host}, and MLflow has it from there;"
+                f" to go on here instead: fashion-gan resume {self.run.name}"
+            )
 
     def copy_description(self) -> None:
         """Parameters and data sets once, as they were first; tags as they are now (a resume may
@@ -237,6 +250,8 @@ def sync(
             )
         try:
             _follow(run, log, every) if follow else _once(run)
+        except SupersededError:
+            raise
         except Exception as error:  # any fault of a store or network
             reason = short_message(error)
             raise UserError(f"MLflow at {shown_uri()}: {reason}; {pending_message(run)}") from None

@@ -1,32 +1,34 @@
 """The storage under RUNS_URI that run folders are mirrored to: an S3 bucket, or a shared folder."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from fashion_gan.config.settings import project_root, read_settings, s3_endpoint
 from fashion_gan.errors import UserError
 from fashion_gan.files import replacing
+from fashion_gan.text import plain_text
 from fashion_gan.tracking.client import short_message
 
-# beside a run's files there: which folder they were mirrored from, and its machine's last sign of
-# life
+# beside a run's files there
 OWNER = "owner.json"
-Plain = Annotated[str, Field(pattern=r"^[\w.: -]*$", max_length=255)]  # it is printed
+LONGEST_NAME = 255  # bytes that a disk takes
+Text = Annotated[str, AfterValidator(plain_text)]  # it is printed on terminals
 
 
 class Owner(BaseModel):
-    """What OWNER holds."""
+    """Which folder a run's files were mirrored from, and its machine's last sign of life."""
 
-    uuid: Plain
+    uuid: Text
     attempt: Annotated[int, Field(ge=0, lt=2**31)]
-    host: Plain
-    id: Plain
-    time: Annotated[float, Field(ge=0)]  # 0: it has ended
+    host: Text
+    id: Text
+    time: Annotated[float, Field(ge=0)]  # of that machine, 0 once the run has ended
 
 
 class OutOfReachError(UserError):
@@ -77,7 +79,8 @@ class Bucket:
         for page in pages:
             names += [entry["Key"] for entry in page.get("Contents", [])]
             names += [entry["Prefix"].rstrip("/") for entry in page.get("CommonPrefixes", [])]
-        return [name.removeprefix(base) for name in names if name != base]
+        # a page of the store's marks folders by empty objects
+        return [name.removeprefix(base) for name in names if not name.endswith("/")]
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -102,6 +105,13 @@ class Folder:
     def exists(self) -> bool:
         return self.root.is_dir()
 
+    def path(self, name: str) -> Path:
+        """Raises UserError where a link leads out of the folder."""
+        path = self.root / name
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise UserError(f"{path} is a link out of {self.root}; remove it")
+        return path
+
     def names(self, folder: str, recursive: bool) -> list[str]:
         base = self.root / folder
         if not recursive:
@@ -110,16 +120,16 @@ class Folder:
 
     def read(self, name: str) -> bytes | None:
         try:
-            return (self.root / name).read_bytes()
+            return self.path(name).read_bytes()
         except FileNotFoundError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        with replacing(self.root / name) as temporary:
+        with replacing(self.path(name)) as temporary:
             temporary.write_bytes(content)
 
     def delete(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+        self.path(name).unlink(missing_ok=True)
 
 
 class RunStorage:
@@ -188,9 +198,19 @@ class RunStorage:
             )
 
     def names(self, folder: str = "", recursive: bool = False) -> list[str]:
-        """Names in a folder there; with `recursive` all files beneath it, by their paths in it."""
+        """Names in a folder there; with `recursive` all files beneath it, by their paths in it.
+        Raises UserError where one leads out of it, or is too long for a disk."""
         with self._plain_errors():
-            return self.files.names(folder, recursive)
+            names = self.files.names(folder, recursive)
+        for name in names if recursive else ():
+            parts = name.split("/")
+            climbs = not {"", ".", ".."}.isdisjoint(parts) or "\0" in name
+            if climbs or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME:
+                raise UserError(
+                    f"{self.uri}/{folder} holds {name[:100]!r}, which is no name of a"
+                    " run's file; remove it there"
+                )
+        return names
 
     def get(self, name: str) -> bytes | None:
         """A file's content, None where there is none."""
@@ -208,17 +228,16 @@ class RunStorage:
             self.files.delete(name)
 
     def owner(self, run: str) -> dict[str, Any]:
-        """What OWNER says; {} where there is none. Raises UserError where it is damaged."""
+        """The fields of Owner, none where there is none. Raises UserError for damaged ones."""
         content = self.get(f"{run}/{OWNER}")
-        if content is None:
-            return {}
         try:
-            return Owner.model_validate_json(content).model_dump()
+            return Owner.model_validate_json(content).model_dump() if content is not None else {}
         except ValidationError as error:
-            problem = error.errors()[0]["msg"]
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "its JSON"
             raise UserError(
-                f"{self.uri}/{run}/{OWNER} is damaged ({problem}); remove it where no machine works"
-                " on the run"
+                f"{self.uri}/{run}/{OWNER} is damaged ({field}: {first['msg']}); remove it there,"
+                " unless a machine is at that run now"
             ) from None
 
 

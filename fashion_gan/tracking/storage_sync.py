@@ -8,17 +8,20 @@ removes last what is gone. A fetch reads the other way round.
 
 import contextlib
 import json
+import platform
 import re
 import shutil
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from fashion_gan.config.settings import project_root, read_settings
 from fashion_gan.errors import UserError
 from fashion_gan.files import file_stamp
+from fashion_gan.runs.identity import separate_copy
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking import fetch
 from fashion_gan.tracking.storage import OWNER, OutOfReachError, RunStorage, open_storage
@@ -35,16 +38,28 @@ HEARTBEAT = 10.0  # seconds between two signs of life
 SILENCE = 60.0  # seconds without one after which a machine counts as gone
 
 
+def own_id(run: Run) -> str:
+    """The id by which this folder knows what it has written itself, "" where it has none: that in a
+    copy of the folder, on this machine or on another one, is its original's."""
+    noted = run.read_json("mirror") or {}
+    folder = Path(noted.get("folder", run.folder)).resolve()
+    is_copy = folder != run.folder.resolve() and (folder / "run.json").exists()
+    if is_copy or noted.get("host", platform.node()) != platform.node():
+        return ""
+    return noted.get("id", "")
+
+
 class Mirror:
     """Brings what lies under RUNS_URI level with one run folder. What was sent is remembered in
-    mirror.json, beside an `id` by which this folder knows what it has written itself."""
+    mirror.json, beside the folder's `own_id`."""
 
     def __init__(self, run: Run, storage: RunStorage):
+        separate_copy(run)
         self.run, self.storage, self.last_heartbeat = run, storage, 0.0
         noted = run.read_json("mirror") or {}
         if noted.get("uri") != storage.uri:
             noted = {}
-        self.id = noted.get("id") or uuid.uuid4().hex
+        self.id = (noted and own_id(run)) or uuid.uuid4().hex
         self.ledger = Ledger({})
         self._count_as_sent(noted.get("sent", {}))
 
@@ -55,7 +70,14 @@ class Mirror:
 
     def remember(self, level: float | None = None) -> None:
         """In mirror.json; `level`: when the run ended whose end lies there."""
-        noted = {"uri": self.storage.uri, "id": self.id, "sent": self.ledger.sent, "level": level}
+        noted = {
+            "uri": self.storage.uri,
+            "id": self.id,
+            "folder": str(self.run.folder.resolve()),
+            "host": platform.node(),
+            "sent": self.ledger.sent,
+            "level": level,
+        }
         if noted != self.run.read_json("mirror"):
             self.run.log_json(noted, "mirror")
 
@@ -73,7 +95,8 @@ class Mirror:
             if owner["attempt"] >= info.attempts:
                 raise SupersededError(
                     f"run {self.run.name} went on on {owner['host']}, and is mirrored from there;"
-                    " this copy stays here"
+                    f" this copy stays here; to mirror this one instead: fashion-gan resume"
+                    f" {self.run.name}, or remove {OWNER} there"
                 )
             # From here on it is this folder's. The other one may have written since it was last
             # read, or be at it still.
@@ -220,7 +243,7 @@ def ensure_latest(run: Run) -> Run:
         print(f"{error}; going on from what is here", flush=True)
         return run
     noted = run.read_json("mirror") or {}
-    if not owner or owner["uuid"] != run.info.uuid or owner["id"] == noted.get("id"):
+    if not owner or owner["uuid"] != run.info.uuid or owner["id"] == own_id(run):
         return run
     owner = wait_for_lease(storage, run.name, owner)
     further = owner["attempt"] - run.info.attempts
@@ -257,7 +280,7 @@ def wait_for_lease(storage: RunStorage, run: str, owner: dict[str, Any]) -> dict
         )
     while owner["time"] and time.monotonic() < until:
         time.sleep(min(1.0, HEARTBEAT))
-        before, owner = owner, storage.owner(run)
+        before, owner = owner, storage.owner(run) or owner | {"time": 0.0}
         if owner["time"] and owner != before:
             raise UserError(
                 f"run {run} goes on on {owner['host']}; stop it there, then resume it here"

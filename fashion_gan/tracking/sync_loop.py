@@ -1,6 +1,7 @@
 """Keep a copy of a run folder level, wherever the copy is: what was sent, the loop that follows a
 run, and the wait for its last pass."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -95,7 +96,8 @@ def follow(
                 if superseded or not fault:
                     log(reason if name in reason else f"{name}: {reason}")
                 fault = reason
-                note_fault(reason)
+                with contextlib.suppress(OSError):  # the disk may be what is at fault
+                    note_fault(reason)
                 if superseded or time.monotonic() + pause > deadline:
                     raise error if superseded else UserError(reason) from None
                 pause = min(2 * pause, LONGEST_PAUSE)
