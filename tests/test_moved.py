@@ -20,7 +20,7 @@ from fashion_gan.config.params import Params
 from fashion_gan.config.settings import shown_uri
 from fashion_gan.errors import warn_once
 from fashion_gan.runs.run import Run
-from fashion_gan.tracking import mlflow_sync, storage, storage_sync
+from fashion_gan.tracking import local_store, mlflow_sync, storage, storage_sync
 from fashion_gan.tracking.client import make_client, short_message
 from fashion_gan.tracking.sync_loop import SupersededError
 
@@ -121,6 +121,16 @@ def test_what_went_to_the_former_place_is_sent_again(project, monkeypatch):
     mlflow_sync.sync(run)
     client, found = find(run)
     assert "scores.json" in {f.path for f in client.list_artifacts(found.info.run_id)}
+
+
+def test_a_store_that_another_program_holds_is_not_taken_for_one_that_was_not_moved(
+    project, monkeypatch
+):
+    monkeypatch.setattr(local_store, "PATIENCE", 0.1)
+    with closing(sqlite3.connect(project / "mlflow.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UserError, match=r"is held by another program; end that one$"):
+            make_client()
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/mlartifacts", "file:///srv/shared/artifacts"])

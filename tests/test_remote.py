@@ -263,6 +263,15 @@ def test_a_damaged_lease_is_one_line(uri_of_a_folder, content, words):
             work(run)
 
 
+def test_a_lease_that_is_removed_ends_the_wait(uri_of_a_folder):
+    storage_sync.push(filled())
+    place = storage.open_storage()
+    before = place.owner("n")
+    place.remove("n/owner.json")
+    assert before["time"] > 0
+    assert storage_sync.wait_for_lease(place, "n", before)["time"] == 0
+
+
 def test_a_hosts_name_is_text(uri_of_a_folder):
     run = filled()
     storage_sync.push(run)

@@ -92,6 +92,21 @@ def test_it_gives_up_once_the_run_has_ended_and_its_time_is_over(run, monkeypatc
         followed(run, Copy(*[OSError("away")] * 3), has_ended=lambda: True)
 
 
+def test_a_fault_that_cannot_be_noted_stops_nothing(run):
+    """As on a full disk."""
+
+    def note(_):
+        raise OSError("No space left on device")
+
+    target = Copy(OSError("No space left on device"), None, None)
+    logged, _ = followed(run, target, note_fault=note)
+    assert logged == [
+        "the store: the disk is full; free some space, then try again",
+        "the store is level again",
+    ]
+    assert target.closed == 1
+
+
 def test_a_copy_that_is_anothers_now_is_left_at_once(run):
     target = Copy(SupersededError("the store is another's"), None, None)
     with pytest.raises(SupersededError):

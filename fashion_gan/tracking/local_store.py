@@ -12,6 +12,7 @@ from fashion_gan.errors import UserError, warn_once
 from fashion_gan.runs.run import all_runs
 
 EXPERIMENT = "fashion-gan"
+PATIENCE = 20.0  # seconds for another program to let go of the store
 ADDRESSES = {"experiments": "artifact_location", "runs": "artifact_uri"}
 
 
@@ -42,7 +43,7 @@ def former_address(path: Path) -> str:
     if path.is_file():
         query = "SELECT artifact_location FROM experiments WHERE name = ?"
         try:
-            with closing(sqlite3.connect(path, timeout=20)) as database:
+            with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
                 address = (database.execute(query, (EXPERIMENT,)).fetchone() or [""])[0]
         except sqlite3.Error as error:
             # a fresh store has no tables yet, and what is wrong with a damaged one MLflow says
@@ -65,7 +66,7 @@ def correct_addresses(path: Path) -> None:
         if noted.get("copies", {}).pop(shown_uri(), None):
             run.log_json(noted, "mlflow")
     backup = path.with_name(f"{path.name}.before-move")
-    with closing(sqlite3.connect(path, timeout=20)) as database:
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
         with closing(sqlite3.connect(backup)) as copy:
             database.backup(copy)
         with database:
