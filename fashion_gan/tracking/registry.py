@@ -20,16 +20,6 @@ NEEDED = ("torch", "numpy", "safetensors", "pydantic", "filelock")
 # the part of the package that pyfunc_model.py stands on
 FILES = ("__init__.py", "errors.py", "files.py", "rng.py", "text.py")
 CODE = (*FILES, "config", "data", "distributed", "models")
-    "__init__.py",
-    "errors.py",
-    "files.py",
-    "rng.py",
-    "text.py",
-    "config",
-    "data",
-    "distributed",
-    "models",
-)
 
 
 def _copy_code(scratch: Path) -> Path:

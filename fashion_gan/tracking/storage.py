@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fashion_gan.config.settings import project_root, read_settings, s3_endpoint
 from fashion_gan.errors import UserError
-from fashion_gan.files import replacing
+from fashion_gan.files import replacing, short_reason
 from fashion_gan.tracking.client import short_message
 
 # beside a run's files there: which folder they were mirrored from, and its machine's last sign of
@@ -215,10 +215,9 @@ class RunStorage:
         try:
             return Owner.model_validate_json(content).model_dump()
         except ValidationError as error:
-            problem = error.errors()[0]["msg"]
             raise UserError(
-                f"{self.uri}/{run}/{OWNER} is damaged ({problem}); remove it where no machine works"
-                " on the run"
+                f"{self.uri}/{run}/{OWNER} is damaged ({short_reason(error)}); remove it where no"
+                " machine works on the run"
             ) from None
 
 
