@@ -73,18 +73,21 @@ def check_file(path: Path, most_bytes: int) -> None:
 
 
 def open_zip(file: BinaryIO) -> zipfile.ZipFile:
-    """Raises ValueError where it lists more than a name and a place for some thousand members:
-    each of them would take memory before the first is read."""
-    # private, but all that tells
+    """Raises ValueError where it lists too many members, each of which would take memory."""
+    # private, but all that tells before they are read
     if (end := zipfile._EndRecData(file)) and end[zipfile._ECD_SIZE] > MOST_LISTED_BYTES:
         raise ValueError("it lists too many members")
     return zipfile.ZipFile(file)
 
 
 def short_reason(error: Exception) -> str:
-    if "Object arrays" in str(error):
-        return "it holds Python objects; save labels.astype(str)"
-    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if errors := getattr(error, "errors", None):  # pydantic's
+        first = errors()[0]
+        words = f"{'.'.join(map(str, first['loc'])) or 'its JSON'}: {first['msg']}"
+    elif "Object arrays" in str(error):
+        words = "it holds Python objects; save labels.astype(str)"
+    else:
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return words.splitlines()[0][:120]
 
 

@@ -50,9 +50,8 @@ class DatasetInfo:
     name: str = "Fashion-MNIST"
     shape: tuple[Literal[1, 3], Side, Side] = (1, 28, 28)  # colours, height, width
     classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_CLASSES)] = CLASSES
-    counts: dict[str, Annotated[int, Field(ge=0)]] = field(
-        default_factory=COUNTS.copy
-    )  # images by split
+    # images by split
+    counts: dict[str, Annotated[int, Field(ge=0)]] = field(default_factory=COUNTS.copy)
     source: str = FASHION_MNIST  # what it was packed from: a folder, an .npz, a name
     digest: str = ""  # of the packed files
     is_packed: bool = False

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from fashion_gan.config.params import current_names
 from fashion_gan.errors import UserError
@@ -96,13 +96,9 @@ class RunInfo(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             raise
-        except (ValidationError, UserError, OSError) as error:
-            reason = short_reason(error)
-            if isinstance(error, ValidationError):
-                first = error.errors()[0]
-                reason = f"{'.'.join(map(str, first['loc'])) or 'its JSON'}: {first['msg']}"
+        except (ValueError, UserError, OSError) as error:
             raise UserError(
-                f"{path} is damaged ({reason}); bring it back, or move"
+                f"{path} is damaged ({short_reason(error)}); bring it back, or move"
                 f" the folder {path.parent.name} out of reports/"
             ) from None
 

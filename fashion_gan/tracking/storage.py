@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from fashion_gan.config.settings import project_root, read_settings, s3_endpoint
 from fashion_gan.errors import UserError
-from fashion_gan.files import replacing
+from fashion_gan.files import replacing, short_reason
 from fashion_gan.text import plain_text
 from fashion_gan.tracking.client import short_message
 
@@ -233,10 +233,8 @@ class RunStorage:
         try:
             return Owner.model_validate_json(content).model_dump() if content is not None else {}
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "its JSON"
             raise UserError(
-                f"{self.uri}/{run}/{OWNER} is damaged ({field}: {first['msg']}); remove it there,"
+                f"{self.uri}/{run}/{OWNER} is damaged ({short_reason(error)}); remove it there,"
                 " unless a machine is at that run now"
             ) from None
 
