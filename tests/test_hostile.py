@@ -36,6 +36,15 @@ SAMPLE = ("sample", "--out", "out.npz", "--model")
 SMALL = {"channels": 4, "latent_dim": 2, "subset": 256, "batch_size": 16, "device": "cpu"}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def imported(tmp_path_factory):
+    """What the commands import is in memory before their memory and time are measured."""
+    folder = tmp_path_factory.mktemp("imported")
+    (folder / "x.npz").write_bytes(packed(header((1000, 28, 28))))
+    for command in (("evaluate", "x.npz"), ("data", "--dataset", "x.npz"), (*SAMPLE, "x.npz")):
+        fashion_gan_here(*command, cwd=folder)
+
+
 def refused(words, *command, folder):
     """The command ends with one line on standard error that holds the words."""
     tracemalloc.start()

@@ -204,7 +204,8 @@ def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_good_c
 def test_max_minutes_stops_after_a_whole_step(tiny, splits, tmp_path):
     params = tiny(epochs=1000, max_minutes=0.02)
     state, records = run(params, splits, tmp_path)
-    assert 0 < state.position.epoch < 1000
+    assert state.position.images > 0
+    assert state.position.epoch < 1000
     assert load_latest(tmp_path / "checkpoints")["images"] == state.position.images
     assert len(records) == state.position.epoch
 

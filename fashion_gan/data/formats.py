@@ -167,7 +167,9 @@ def open_array(archive: zipfile.ZipFile, name: str) -> Iterator[StoredArray]:
         stored = StoredArray(f"{archive.filename}: {name}", stream, *header)
         size = start.tell() + math.prod(stored.shape) * stored.dtype.itemsize
         if stored.dtype.hasobject:
-            raise ValueError(f"its {name} are Python objects; save them as numbers or text")
+            raise ValueError(
+                f"its {name} are Python objects; save {name}.astype(str), or as numbers"
+            )
         if archive.getinfo(f"{name}.npy").file_size != size:
             raise ValueError(f"its {name} are not what their header says")
         stream.seek(start.tell())
