@@ -29,7 +29,9 @@ def remove_ended() -> None:
 
     The newest one stays: it may be under examination.
     """
-    folders = sorted(Path(tempfile.gettempdir()).glob("fg-[0-9]*-*"), key=lambda f: f.stat().st_mtime)
+    folders = sorted(
+        Path(tempfile.gettempdir()).glob("fg-[0-9]*-*"), key=lambda f: f.stat().st_mtime
+    )
     for folder in folders[:-1]:
         owner = folder.name.split("-")[1]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):

@@ -1,9 +1,12 @@
 """A papermill engine that stamps dead, timed-out and interrupted cells."""
 
-import time
+import asyncio
+import contextlib
+import os
 from typing import Any
 
-from fashion_gan.signals import postponed
+from fashion_gan import clock
+from fashion_gan.signals import postponed, stopping_with
 
 # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
 SHUTDOWN_WAIT = 60
@@ -30,7 +33,7 @@ def register_engine() -> None:
     class RunEngine(Engine):
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, *, timeout, log, progress, **_):
-            deadline = time.monotonic() + timeout
+            deadline = clock.running() + timeout
             running = 0  # the number of the cell that was started last
 
             def on_cell_start(cell, cell_index, **_):
@@ -41,16 +44,18 @@ def register_engine() -> None:
             client = PapermillNotebookClient(
                 nb_man,
                 store_widget_state=False,
-                timeout_func=lambda _: max(1, deadline - time.monotonic()),
+                timeout_func=lambda _: max(1, deadline - clock.running()),
                 kernel_name=kernel_name,
                 startup_timeout=120,
                 config=config,
                 on_cell_start=on_cell_start,
+                on_notebook_start=lambda **_: _leave_stops_out(),
             )
             for name in ("start_new_kernel", "start_new_kernel_client"):
                 setattr(client, name, postponed()(getattr(client, name)))
             try:
-                client.execute(stdout=log, stderr=log)
+                with stopping_with(lambda number: _send(client, number)):
+                    client.execute(stdout=log, stderr=log)
             # a dead kernel is a RuntimeError
             except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:
                 if client.km is not None:  # it had not started yet, so nbclient left it alone
@@ -58,6 +63,19 @@ def register_engine() -> None:
                 _stamp(nb_man, running, error, timeout)
 
     papermill_engines.register("fashion-gan", RunEngine)
+
+
+def _leave_stops_out() -> None:
+    """In the event loop whose timers end a cell: the time that Ctrl-Z takes is not the cell's."""
+    asyncio.get_running_loop().time = clock.running
+
+
+def _send(client: Any, number: int) -> None:
+    """Send a signal to the kernel and what it has started; it is in a session of its own."""
+    provisioner = client.km and client.km.provisioner
+    with contextlib.suppress(ProcessLookupError):
+        if provisioner and provisioner.has_process:
+            os.killpg(provisioner.pgid, number)
 
 
 def _stamp(nb_man: Any, running: int, error: BaseException, timeout: float) -> None:
