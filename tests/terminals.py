@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import select
 import subprocess
 import termios
 import threading
@@ -16,7 +17,7 @@ class Terminal:
 
     def __init__(self, folder: Path):
         self.end, theirs = pty.openpty()
-        self.shown = b""
+        self.shown, self.closed = b"", False
         self.shell = subprocess.Popen(
             ["bash", "--norc", "--noprofile", "-i"],
             stdin=theirs,
@@ -32,19 +33,20 @@ class Terminal:
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):
-            while part := os.read(self.end, 4096):
-                self.shown += part
+            while not self.closed:
+                # never in a read when it is closed: the terminal would stay open until it returns
+                if select.select([self.end], [], [], 0.1)[0]:
+                    self.shown += os.read(self.end, 4096)
 
     def type(self, keys: str) -> None:
         os.write(self.end, keys.encode())
 
     def close(self) -> None:
         """As a window is closed, or an SSH connection is lost: everything in it gets SIGHUP."""
-        if self.end >= 0:
-            with contextlib.suppress(OSError):
-                fcntl.ioctl(self.end, termios.TIOCNOTTY)
+        if not self.closed:
+            self.closed = True
+            self.reader.join()
             os.close(self.end)
-            self.end = -1
         self.shell.wait(30)
 
 
