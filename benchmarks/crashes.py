@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("tests", "")]
 
-import crashes
-from writers import WRITERS
+import crashes  # noqa: E402
+from writers import WRITERS  # noqa: E402
 
 
 def every_point(folder: Path) -> list[tuple[crashes.Writer, str, int, str]]:
