@@ -37,14 +37,15 @@ def on_signals(handler: Handler | None, *numbers: int) -> Iterator[None]:
 
 @contextmanager
 def on_ending(first: Handler, again: Handler) -> Iterator[None]:
-    """Call `first` at a signal that is to end the process, and `again` at every later one."""
+    """Call `first` at a signal that is to end the process, and `again` at every later one but
+    SIGHUP: a window that is closed meanwhile, or a parent that has ended, is nobody's hurry."""
     times: list[float] = []
 
     def handle(number: int) -> None:
         times.append(clock.running())
         if len(times) == 1:
             first(number)
-        elif times[-1] - times[0] > SAME_REQUEST:
+        elif number != signal.SIGHUP and times[-1] - times[0] > SAME_REQUEST:
             again(number)
 
     with on_signals(handle, *ENDING), on_signals(clock.leave_out_stop, signal.SIGCONT):

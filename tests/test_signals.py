@@ -29,6 +29,7 @@ from fashion_gan.tracking import storage_sync
 from fashion_gan.training.checkpoints import load_latest
 
 NAMES = [number.name for number in ENDING]
+HURRIES = [number for number in ENDING if number != signal.SIGHUP]
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +84,7 @@ def test_a_burst_is_one_request_and_waits_for_the_step(number):
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("number", ENDING, ids=NAMES)
+@pytest.mark.parametrize("number", HURRIES, ids=lambda number: number.name)
 def test_a_second_one_does_not_wait_for_the_step(number, soon):
     with deferred_interrupt():
         signal.raise_signal(number)
@@ -92,7 +93,7 @@ def test_a_second_one_does_not_wait_for_the_step(number, soon):
             signal.raise_signal(number)
 
 
-@pytest.mark.parametrize("number", ENDING, ids=NAMES)
+@pytest.mark.parametrize("number", HURRIES, ids=lambda number: number.name)
 def test_a_second_one_ends_a_command_that_is_closing(number, soon):
     """In a process of its own, since it ends at once: exit code 130, and no line more."""
     child = os.fork()
@@ -115,6 +116,17 @@ def test_a_second_one_ends_a_command_that_is_closing(number, soon):
                 signal.raise_signal(number)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("number", ENDING, ids=NAMES)
+def test_a_window_that_is_closed_later_hurries_nobody(number, soon):
+    """Nor does the end of the process that began this one."""
+    with deferred_interrupt() as received:
+        signal.raise_signal(number)
+        time.sleep(0.1)
+        signal.raise_signal(signal.SIGHUP)
+    assert received == [number]
 
 
 # Commands
