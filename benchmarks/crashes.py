@@ -30,10 +30,15 @@ def every_point(folder: Path) -> list[tuple[crashes.Writer, str, int, str]]:
 
 
 def harness(folder: Path, count: int, seed: int = 0) -> list[crashes.Result]:
-    """`count` crashes: of each writer some, in the order of their points."""
+    """`count` crashes at points that are drawn from all."""
     points = every_point(folder)
     random.Random(seed).shuffle(points)
-    return [crashes.crash(writer, folder, *point) for writer, *point in points[:count]]
+    results = []
+    for writer, *point in points[:count]:
+        results.append(crashes.crash(writer, folder, *point))
+        if results[-1].problem:
+            print(results[-1], flush=True)
+    return results
 
 
 def main() -> int:
@@ -44,11 +49,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         results = harness(Path(folder) / "project", options.count, options.seed)
     bad = [result for result in results if result.problem]
-    for result in bad:
-        print(
-            f"{result.writer}, {result.kind} at call {result.number} ({result.call}):"
-            f" {result.problem}"
-        )
     print(f"{len(results) - len(bad)} of {len(results)} held")
     return bool(bad)
 

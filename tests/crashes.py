@@ -51,12 +51,23 @@ class Fault:
 
 
 class TornFile(io.FileIO):
-    """A write that fails leaves the half of what it was to write."""
+    """A write that meets the end of the room writes a half and says so; the next one fails."""
+
+    refused: OSError | None = None
 
     def write(self, content: bytes) -> int:
-        if current:
-            half = bytes(content[: len(content) // 2])
-            current.call("write", lambda: super(TornFile, self).write(half))
+        refused, self.refused = self.refused, None
+        if refused:
+            raise refused
+        half = bytes(content[: len(content) // 2])
+        written: list[int] = []
+        try:
+            current.call("write", lambda: written.append(super(TornFile, self).write(half)))
+        except OSError as error:
+            if not any(written):
+                raise
+            self.refused = error
+            return written[0]
         return super().write(content)
 
 

@@ -1,14 +1,17 @@
 """The wall clock jumps, an hour or a year, while something goes on: nothing waits for it, nothing
 is counted by it, and what is newest stays so."""
 
+import itertools
+import shutil
 import threading
 import time
 
 import pytest
-from conftest import wait_until
+from conftest import ROOT, wait_until
 
 from fashion_gan import clock
 from fashion_gan.catalog.runs import find_run, open_run
+from fashion_gan.pipeline import runner
 from fashion_gan.pipeline.progress import Progress
 from fashion_gan.runs.run import RUN_VARIABLE, Run, newest_finished
 from fashion_gan.tracking import mlflow_sync, storage_sync, system_metrics
@@ -185,3 +188,12 @@ def test_a_run_that_vanished(bare_project, tiny, turn):
     assert run.info.status == "FAILED"
     assert run.info.ended > run.info.created
     assert run.lock.is_free()
+
+
+def test_a_kernel_that_starts_while_the_clock_runs_away(bare_project, tiny, monkeypatch):
+    """An hour at each look at it; jupyter_client waits for a kernel by the wall clock."""
+    shutil.copy(ROOT / "tests" / "notebooks" / "good.ipynb", bare_project / "notebooks")
+    run, hours = Run.create(tiny(), name="r"), itertools.count(1)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + HOUR * next(hours))
+    assert runner.run_one_notebook(run, "good") == ""

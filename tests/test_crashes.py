@@ -39,4 +39,4 @@ def test_a_writer_that_is_not_safe_is_noticed(tmp_path):
         for kind in crashes.KINDS
         for number in range(1, 4)
     ]
-    assert sum(map(bool, problems)) >= 3
+    assert sum(map(bool, problems)) == 2  # killed, or a full disk, in the middle of the write

@@ -141,7 +141,7 @@ PACKED: list[dict] = []  # what the first one gave, where nothing had happened
 
 def check_packed(folder: Path, kept: list[str], again: bool) -> None:
     for record in folder.glob("sets/*/dataset.json"):
-        content = {path.name: digest(path) for path in record.parent.iterdir() if path.is_file()}
+        content = {name: digest(record.parent / name) for name in pack.FILES}
         PACKED.append(content)
         assert content == PACKED[0]
         assert sum(read_json(record)["counts"].values()) == 300

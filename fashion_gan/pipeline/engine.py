@@ -10,12 +10,14 @@ from fashion_gan.signals import postponed, stopping_with
 
 # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
 SHUTDOWN_WAIT = 60
+STARTUP_WAIT = 120  # seconds that it has to start
 STAMPS = {
     "DeadKernelError": "the kernel died while this cell ran (out of memory, or killed)",
     "CellTimeoutError": (
         "the notebook took longer than the allowed {:g} minutes (timeout_minutes), and was in this"
         " cell"
     ),
+    "TimeoutError": f"no kernel had started after {STARTUP_WAIT} s",
     "KeyboardInterrupt": "interrupted while this cell ran",
 }
 
@@ -23,7 +25,7 @@ STAMPS = {
 def register_engine() -> None:
     """Tell papermill of an engine that stamps what papermill leaves unsaid: dead, timed-out and
     interrupted cells."""
-    from nbclient.exceptions import CellTimeoutError
+    from nbclient.util import run_sync
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import Engine, papermill_engines
     from traitlets.config import Config
@@ -46,18 +48,22 @@ def register_engine() -> None:
                 store_widget_state=False,
                 timeout_func=lambda _: max(1, deadline - clock.running()),
                 kernel_name=kernel_name,
-                startup_timeout=120,
+                startup_timeout=10**9,  # by the wall clock; start_client waits by another one
                 config=config,
                 on_cell_start=on_cell_start,
                 on_notebook_start=lambda **_: _leave_stops_out(),
             )
-            for name in ("start_new_kernel", "start_new_kernel_client"):
-                setattr(client, name, postponed()(getattr(client, name)))
+
+            async def start_client():
+                await asyncio.wait_for(client.async_start_new_kernel_client(), STARTUP_WAIT)
+
+            client.start_new_kernel = postponed()(client.start_new_kernel)
+            client.start_new_kernel_client = postponed()(run_sync(start_client))
             try:
                 with stopping_with(lambda number: _send(client, number)):
                     client.execute(stdout=log, stderr=log)
             # a dead kernel is a RuntimeError
-            except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:
+            except (RuntimeError, TimeoutError, KeyboardInterrupt) as error:
                 if client.km is not None:  # it had not started yet, so nbclient left it alone
                     client._cleanup_kernel()
                 _stamp(nb_man, running, error, timeout)
