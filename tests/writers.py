@@ -117,8 +117,9 @@ def check_checkpoints(folder: Path, kept: list[str], again: bool) -> None:
         assert checkpoints.load_latest(folder, kind="best")["images"] == 20
     if again:
         assert images == 40
-        assert len(list(folder.glob("last-*"))) == 2
-        assert len(list(folder.glob("best-*"))) == 1
+        # one too many, after a kill before the last was removed, goes at the next save
+        assert len(list(folder.glob("last-*"))) in (2, 3)
+        assert len(list(folder.glob("best-*"))) in (1, 2)
         assert not list(folder.glob("new*"))
 
 
