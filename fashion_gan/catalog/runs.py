@@ -53,8 +53,8 @@ def open_run(params: Params, kind: str) -> Run:
         run = find_run(params.run_name)
     else:
         run = _scratch_run(params, kind)
-    # the copier needs some seconds to make the run in MLflow
-    seconds = run.info.followed + 8 - time.time()
+    # the copier needs some seconds to make the run in MLflow; the clock may have been set since
+    seconds = min(8, run.info.followed + 8 - time.time())
     wait_until(lambda: not run.mlflow_url.startswith("being made"), seconds)
     print(f"run folder: {os.path.relpath(run.folder, project_root())}")
     print(f"MLflow: {run.mlflow_url}")

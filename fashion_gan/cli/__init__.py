@@ -10,6 +10,7 @@ import click
 
 from fashion_gan.cli.output import open_standard_streams, outlast_output
 from fashion_gan.errors import UserError, exit_code_of
+from fashion_gan.signals import interruptible
 
 COMMANDS = {
     "init": "make a project folder: notebooks, profiles, the server's files",
@@ -118,4 +119,6 @@ def main() -> None:
     open_standard_streams()
     if not LONG.isdisjoint(sys.argv[1:2]):
         outlast_output()
-    sys.exit(run_command(sys.argv[1:]))
+    with interruptible():
+        code = run_command(sys.argv[1:])
+    sys.exit(code)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from fashion_gan import clock
 from fashion_gan.data import sources
 from fashion_gan.data.sources import Source
 from fashion_gan.errors import UserError
@@ -212,11 +213,11 @@ def _batches(
 ) -> Iterator[Sequence[np.ndarray | str]]:
     """A source's batches; says how far they are, every SAY_SECONDS at most."""
     done, total = first, len(source.labels)
-    start = last = time.monotonic()
+    start = last = clock.running()
     for batch in source.batches(first):
         yield batch
         done += len(batch)
-        now = time.monotonic()
+        now = clock.running()
         if now - last >= SAY_SECONDS and done < total:
             last = now
             rate = (done - first) / (now - start)

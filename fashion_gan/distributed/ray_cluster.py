@@ -1,11 +1,13 @@
 """Ray: start it on this machine, or join a cluster."""
 
 import os
+import signal
 import socket
 from typing import Any
 
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError
+from fashion_gan.signals import on_signals
 
 # Nobody is told of the use; run folders are the log; what there is to say is said by the callers.
 # Ray's own niceness of 15 gives a worker one part of 28 of a core beside anything else that is
@@ -53,7 +55,9 @@ def connect(what: str, address: str = "") -> Any:
     env = {"PYTHONPATH": paths, "RAY_kill_child_processes_on_worker_exit": "false"}
     options = {"log_to_driver": False, "logging_level": "error", "runtime_env": {"env_vars": env}}
     try:
-        ray.init(address or "local", **options)
+        # Ray's processes are in the terminal's group; they outlive it until a sweep has closed
+        with on_signals(None, signal.SIGHUP, signal.SIGQUIT):
+            ray.init(address or "local", **options)
     except (ConnectionError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

@@ -1,14 +1,18 @@
 """A papermill engine that stamps dead, timed-out and interrupted cells."""
 
+import asyncio
+import contextlib
+import os
 import sys
-import time
 from typing import Any
 
+from fashion_gan import clock
 from fashion_gan.pipeline.kernels import ProjectKernels
-from fashion_gan.signals import postponed
+from fashion_gan.signals import postponed, stopping_with
 
 # seconds a kernel has to write its last checkpoint; at 5, jupyter's own, one of 4 s was lost
 SHUTDOWN_WAIT = 60
+STARTUP_WAIT = 120  # seconds that it has to start
 # where a library says no more than that a kernel died
 KERNEL = "its Python is {python}; more is in {log}"
 STAMPS = {
@@ -18,6 +22,7 @@ STAMPS = {
         "the notebook took longer than the allowed {minutes:g} minutes (timeout_minutes), and was"
         " in this cell"
     ),
+    "TimeoutError": f"no kernel had started after {STARTUP_WAIT} s",
     "KeyboardInterrupt": "interrupted while this cell ran",
 }
 
@@ -25,7 +30,7 @@ STAMPS = {
 def register_engine() -> None:
     """Tell papermill of an engine that stamps what papermill leaves unsaid: dead, timed-out and
     interrupted cells."""
-    from nbclient.exceptions import CellTimeoutError
+    from nbclient.util import run_sync
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import Engine, papermill_engines
     from traitlets.config import Config
@@ -35,7 +40,7 @@ def register_engine() -> None:
     class RunEngine(Engine):
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, *, timeout, log, progress, **_):
-            deadline = time.monotonic() + timeout
+            deadline = clock.running() + timeout
             running = 0  # the number of the cell that was started last
 
             def on_cell_start(cell, cell_index, **_):
@@ -46,25 +51,44 @@ def register_engine() -> None:
             client = PapermillNotebookClient(
                 nb_man,
                 store_widget_state=False,
-                timeout_func=lambda _: max(1, deadline - time.monotonic()),
+                timeout_func=lambda _: max(1, deadline - clock.running()),
                 kernel_name=kernel_name,
-                startup_timeout=120,
+                startup_timeout=10**9,  # by the wall clock; start_client waits by another one
                 config=config,
                 on_cell_start=on_cell_start,
                 stderr_file=progress,
+                on_notebook_start=lambda **_: _leave_stops_out(),
             )
             client.create_kernel_manager().kernel_spec_manager = ProjectKernels()
-            for name in ("start_new_kernel", "start_new_kernel_client"):
-                setattr(client, name, postponed()(getattr(client, name)))
+
+            async def start_client():
+                await asyncio.wait_for(client.async_start_new_kernel_client(), STARTUP_WAIT)
+
+            client.start_new_kernel = postponed()(client.start_new_kernel)
+            client.start_new_kernel_client = postponed()(run_sync(start_client))
             try:
-                client.execute(stdout=log, stderr=log)
+                with stopping_with(lambda number: _send(client, number)):
+                    client.execute(stdout=log, stderr=log)
             # a dead kernel is a RuntimeError
-            except (RuntimeError, CellTimeoutError, KeyboardInterrupt) as error:
+            except (RuntimeError, TimeoutError, KeyboardInterrupt) as error:
                 if client.km is not None:  # it had not started yet, so nbclient left it alone
                     client._cleanup_kernel()
                 _stamp(nb_man, running, error, minutes=timeout / 60, log=log.name)
 
     papermill_engines.register("fashion-gan", RunEngine)
+
+
+def _leave_stops_out() -> None:
+    """In the event loop whose timers end a cell: the time that Ctrl-Z takes is not the cell's."""
+    asyncio.get_running_loop().time = clock.running
+
+
+def _send(client: Any, number: int) -> None:
+    """Send a signal to the kernel and what it has started; it is in a session of its own."""
+    provisioner = client.km and client.km.provisioner
+    with contextlib.suppress(ProcessLookupError):
+        if provisioner and provisioner.has_process:
+            os.killpg(provisioner.pgid, number)
 
 
 def _stamp(nb_man: Any, running: int, error: BaseException, **facts: Any) -> None:

@@ -4,10 +4,10 @@ import os
 import shutil
 import sys
 import threading
-import time
 from typing import Any
 
-from fashion_gan.files import read_json
+from fashion_gan import clock
+from fashion_gan.files import file_stamp, read_json
 from fashion_gan.runs.run import Run
 from fashion_gan.text import duration
 
@@ -19,7 +19,8 @@ class Progress:
     def __init__(self, run: Run, out: Any = None):
         self.run, self.out = run, out or sys.stdout
         self.live = self.out.isatty() and not os.environ.get("CI")
-        self.title, self.position, self.started, self.since = "", "", time.monotonic(), time.time()
+        self.title, self.position, self.started = "", "", clock.running()
+        self.file, self.stale = run.folder / "progress.json", ""
         self.told_epoch, self.done = -1, threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -34,8 +35,8 @@ class Progress:
     def begin(self, title: str) -> None:
         self.title = title
         self.position = ""
-        self.started = time.monotonic()
-        self.since = time.time()
+        self.started = clock.running()
+        self.stale = self._stamp()  # what an earlier notebook or attempt left
         self.told_epoch = -1
         if not self.live:
             self._print(f"{title}: started")
@@ -44,7 +45,7 @@ class Progress:
         self.position = f"cell {index + 1}/{count}"
 
     def end(self, words: str) -> None:
-        self._print(f"{self.title}: {words}, {duration(time.monotonic() - self.started)}")
+        self._print(f"{self.title}: {words}, {duration(clock.running() - self.started)}")
         self.title = ""
 
     def write(self, text: str) -> None:
@@ -56,6 +57,9 @@ class Progress:
     def flush(self) -> None:
         """Each line is shown when it is written."""
 
+    def _stamp(self) -> str:
+        return file_stamp(self.file) if self.file.exists() else ""
+
     def _print(self, line: str) -> None:
         print(("\r\x1b[K" if self.live else "") + line, file=self.out, flush=True)
 
@@ -66,7 +70,7 @@ class Progress:
             training = self._training()
             if self.live:
                 line = (
-                    f"{self.title}  {self.position}  {duration(time.monotonic() - self.started)} "
+                    f"{self.title}  {self.position}  {duration(clock.running() - self.started)} "
                     f" {training}"
                 )
                 print(
@@ -81,10 +85,9 @@ class Progress:
 
     def _training(self) -> str:
         """Where the training stands, from the file that it keeps; empty when none runs."""
-        path = self.run.folder / "progress.json"
-        if not path.exists() or path.stat().st_mtime < self.since:
+        if self._stamp() == self.stale:
             return ""
-        p = read_json(path)
+        p = read_json(self.file)
         self._epoch = p["epoch"]
         return (
             f"epoch {p['epoch']}/{p['epochs']}  loss D {p['loss_d']:.3f} G {p['loss_g']:.3f}  "

@@ -2,7 +2,6 @@
 fails."""
 
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from fashion_gan.pipeline import engine
 from fashion_gan.pipeline.progress import Progress
 from fashion_gan.report import pages
 from fashion_gan.runs.run import RUN_VARIABLE, Run
-from fashion_gan.signals import on_terminate
+from fashion_gan.signals import interruptible
 from fashion_gan.tracking import mlflow_sync, storage_sync
 
 
@@ -88,12 +87,12 @@ def run_one_notebook(run: Run, name: str) -> str:
         os.environ.pop(RUN_VARIABLE, None)
 
 
+@interruptible()
 def run_all(run: Run, log: Callable[[str], None] = print) -> int:
     """Run the notebooks of `run` that have not finished yet, then write the report. Returns the
     exit code. 0; 1 where a notebook failed; 130 where the run was interrupted. The last line says
     where the report is, or how to resume. The run's lock is held by the caller and freed here."""
     engine.register_engine()
-    before = signal.signal(signal.SIGTERM, on_terminate)
     os.environ[RUN_VARIABLE] = str(run.folder)
     run.follow()
     status, reason = "FINISHED", ""
@@ -114,10 +113,7 @@ def run_all(run: Run, log: Callable[[str], None] = print) -> int:
         status, reason = "FAILED", f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
         os.environ.pop(RUN_VARIABLE, None)
-    try:
-        return close(run, status, reason, log)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return close(run, status, reason, log)
 
 
 def close(run: Run, status: str, reason: str, log: Callable[[str], None]) -> int:
@@ -128,7 +124,8 @@ def close(run: Run, status: str, reason: str, log: Callable[[str], None]) -> int
         pages.write_report(run)
     except Exception as error:
         log(f"the report was not written ({describe(error)}); see {run.folder}")
-    run.finish(status, reason)
+    finally:
+        run.finish(status, reason)
     mlflow_sync.wait_for_copier(run, log)
     storage_sync.wait_for_mirror(run, log)
     shown = run.folder.relative_to(project_root())

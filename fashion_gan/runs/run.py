@@ -68,7 +68,7 @@ class Run:
             notebooks=list(notebooks),
             params=params.model_dump(),
             status="RUNNING",
-            created=time.time(),
+            created=_behind_all_runs(time.time()),
             attempts=1,
             host=platform.node(),
             tags=tags | provenance(root, profile, notebooks, command),
@@ -190,7 +190,10 @@ class Run:
     def finish(self, status: str = "FINISHED", reason: str = "") -> None:
         """Write the final status (FINISHED, FAILED or KILLED) and free the run for the copier's
         last pass."""
-        self.update(status=status, reason=reason, ended=time.time())
+        info = self.info
+        # behind its beginning and another one at each attempt, even if the clock was set back
+        ended = max(time.time(), info.created + info.attempts / 1000)
+        self.update(status=status, reason=reason, ended=ended)
         self.lock.release()
 
     def close(self, error: BaseException | None = None) -> None:
@@ -212,6 +215,13 @@ class Run:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close(error)
+
+
+def _behind_all_runs(now: float) -> float:
+    """`now`, or just behind the newest run where the clock was set back: `latest` stays the latest.
+    A time so far ahead that no clock had it is left out."""
+    times = [run.info.created + 0.001 for run in all_runs()]
+    return max([now, *(time for time in times if time < 2 * now)])
 
 
 def _unique_name(profile: str) -> str:

@@ -23,11 +23,12 @@ STOPPING = "stopping"  # a file in the sweep's folder: its trials close their ru
 
 def as_by_hand() -> None:
     """In the run's process, before it begins: Ctrl-C is let through again, which Ray blocks and a
-    run stops its kernels by; on Linux, SIGTERM where the trial's process is killed, so that the run
-    does not outlive it."""
+    run stops its kernels by; on Linux, SIGHUP where the trial's process has ended, so that the run
+    closes, or goes on closing."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Ray's processes ignore it
+        ctypes.CDLL(None).prctl(1, signal.SIGHUP)
 
 
 class Trial(tune.Trainable):

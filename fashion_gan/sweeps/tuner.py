@@ -13,7 +13,7 @@ from fashion_gan.config.settings import project_root
 from fashion_gan.distributed.ray_cluster import check_room, connect
 from fashion_gan.pipeline import runner
 from fashion_gan.runs.run import Run
-from fashion_gan.signals import ENDING, on_signals
+from fashion_gan.signals import exit_at_once, on_ending
 from fashion_gan.sweeps.spec import Sweep, base_of, points_of, space_of
 from fashion_gan.sweeps.trial import PATIENCE, STOPPING
 from fashion_gan.tracking import storage_sync
@@ -70,7 +70,7 @@ def _scheduler_of(sweep: Sweep, epochs: int) -> Any:
 
 @contextlib.contextmanager
 def interruptions(run: Run) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM: the trials close their runs, and Ray Tune ends, by the signal that it
+    """Ctrl-C and its like: the trials close their runs, and Ray Tune ends, by the signal that it
     keeps for that (of its own handler of Ctrl-C nothing is left to see afterwards). Gives a list
     that is filled then."""
     received: list[int] = []
@@ -83,7 +83,7 @@ def interruptions(run: Run) -> Iterator[list[int]]:
         flag.touch()
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    with on_signals(stop, *ENDING):
+    with on_ending(stop, exit_at_once):
         yield received
 
 

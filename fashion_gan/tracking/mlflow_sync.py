@@ -315,7 +315,7 @@ def close_vanished(log: Callable[[str], None], runs: list[Run] | None = None) ->
         ):
             continue
         if run.info.status == "RUNNING":  # nobody resumed it in between
-            run.update(status="FAILED", reason="its process vanished", ended=time.time())
+            run.finish("FAILED", "its process vanished")
             gone.append(run)
             log(
                 f"run {run.name} had vanished; it is marked FAILED, go on with: fashion-gan resume"

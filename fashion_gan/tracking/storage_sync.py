@@ -8,9 +8,11 @@ removes last what is gone. A fetch reads the other way round.
 
 import contextlib
 import json
+import math
 import platform
 import re
 import shutil
+import sys
 import threading
 import time
 import uuid
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fashion_gan import clock
 from fashion_gan.config.settings import project_root, read_settings
 from fashion_gan.errors import UserError
 from fashion_gan.files import file_stamp
@@ -55,7 +58,7 @@ class Mirror:
 
     def __init__(self, run: Run, storage: RunStorage):
         separate_copy(run)
-        self.run, self.storage, self.last_heartbeat = run, storage, 0.0
+        self.run, self.storage, self.last_heartbeat = run, storage, -math.inf
         noted = run.read_json("mirror") or {}
         if noted.get("uri") != storage.uri:
             noted = {}
@@ -100,7 +103,7 @@ class Mirror:
                 )
             # From here on it is this folder's. The other one may have written since it was last
             # read, or be at it still.
-            self.last_heartbeat = 0.0
+            self.last_heartbeat = -math.inf
             self.heartbeat()
             self._count_as_sent({})
         if (self.run.read_json("mirror") or {}).get("id") != self.id:
@@ -109,14 +112,14 @@ class Mirror:
 
     def heartbeat(self, ended: bool = False) -> None:
         """Sign that this machine is at it, or has ended."""
-        now, info = time.time(), self.run.info
+        now, info = clock.running(), self.run.info
         if ended or now - self.last_heartbeat > HEARTBEAT:
             lease = {
                 "uuid": info.uuid,
                 "attempt": info.attempts,
                 "host": info.host,
                 "id": self.id,
-                "time": 0 if ended else now,
+                "time": 0 if ended else time.time(),
             }
             self.storage.put(f"{self.run.name}/{OWNER}", json.dumps(lease).encode())
             self.last_heartbeat = now
@@ -207,7 +210,7 @@ def follow_storage(run: Run, done: threading.Event, log: Callable[[str], None]) 
 @contextlib.contextmanager
 def mirroring(run: Run, follows: bool, log: Callable[[str], None]) -> Iterator[None]:
     """Around the copy to MLflow: that to RUNS_URI. While a run is followed in a thread of its own,
-    so that neither waits for the other."""
+    so that neither waits for the other. An interrupt waits for neither."""
     done = threading.Event()
     thread = threading.Thread(target=follow_storage, args=(run, done, log), daemon=True)
     if follows and read_settings().get("RUNS_URI"):
@@ -216,7 +219,8 @@ def mirroring(run: Run, follows: bool, log: Callable[[str], None]) -> Iterator[N
         yield
     finally:
         done.set()
-        thread.join() if thread.ident else push(run)
+        if not isinstance(sys.exception(), KeyboardInterrupt):
+            thread.join() if thread.ident else push(run)
 
 
 def wait_for_mirror(run: Run, log: Callable[[str], None]) -> None:
@@ -271,14 +275,14 @@ def _replace_by_latest(run: Run) -> None:
 def wait_for_lease(storage: RunStorage, run: str, owner: dict[str, Any]) -> dict[str, Any]:
     """The owner, once it has ended or shown no sign of life for a while (no clocks are compared).
     Raises UserError where it lives."""
-    until = time.monotonic() + SILENCE
+    until = clock.running() + SILENCE
     if owner["time"]:
         print(
             f"run {run} was going on on {owner['host']}; listening for {SILENCE:.0f} s whether it"
             " still is",
             flush=True,
         )
-    while owner["time"] and time.monotonic() < until:
+    while owner["time"] and clock.running() < until:
         time.sleep(min(1.0, HEARTBEAT))
         before, owner = owner, storage.owner(run) or owner | {"time": 0.0}
         if owner["time"] and owner != before:

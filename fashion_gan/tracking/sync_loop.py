@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from fashion_gan import clock
 from fashion_gan.config.settings import closing_seconds
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, digest
@@ -81,7 +82,7 @@ def follow(
         while (run.folder / "run.json").exists():
             ended = has_ended()
             if ended and deadline == math.inf:
-                pause, deadline = interval, time.monotonic() + closing_seconds()
+                pause, deadline = interval, clock.running() + closing_seconds()
             try:
                 target = target or connect()
                 target.close() if ended else target.copy()
@@ -98,7 +99,7 @@ def follow(
                 fault = reason
                 with contextlib.suppress(OSError):  # the disk may be what is at fault
                     note_fault(reason)
-                if superseded or time.monotonic() + pause > deadline:
+                if superseded or clock.running() + pause > deadline:
                     raise error if superseded else UserError(reason) from None
                 pause = min(2 * pause, LONGEST_PAUSE)
             if deadline == math.inf:
@@ -118,7 +119,7 @@ def wait_until_level(
     writing for `start_seconds`. `state` gives which end of the run the copy is level with, and its
     last fault."""
     lock, logged = lock_of(run, copy), False
-    deadline = idle = time.monotonic() + closing_seconds() + CLOSING_MARGIN
+    deadline = idle = clock.running() + closing_seconds() + CLOSING_MARGIN
 
     def is_over() -> bool:
         nonlocal idle, logged
@@ -126,8 +127,8 @@ def wait_until_level(
         if fault and not logged:
             logged = True
             log(f"{fault}; trying for {closing_seconds():.0f} s")
-        idle = min(idle, time.monotonic() + start_seconds) if lock.is_free() else deadline
-        return level_with == run.info.ended or time.monotonic() > idle
+        idle = min(idle, clock.running() + start_seconds) if lock.is_free() else deadline
+        return level_with == run.info.ended or clock.running() > idle
 
-    wait_until(is_over, deadline - time.monotonic())
+    wait_until(is_over, deadline - clock.running())
     return state()[0] == run.info.ended

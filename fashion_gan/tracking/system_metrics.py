@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 
+from fashion_gan import clock
 from fashion_gan.runs import points
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking.client import import_mlflow
@@ -18,7 +19,10 @@ def watch(run: Run, done: threading.Event) -> None:
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
-    created, monitors = run.info.created, [CPUMonitor()]
+    path, monitors = run.folder / "system.jsonl", [CPUMonitor()]
+    steps = [line.point["step"] for line in points.read(path) if line.point]
+    # of the wall clock only the beginning: it may be set while the run goes on
+    begun = clock.running() - max([time.time() - run.info.created, *steps])
     with contextlib.suppress(ImportError, RuntimeError):  # there is no NVIDIA GPU here
         monitors.append(GPUMonitor())
     while not done.wait(EVERY):
@@ -32,8 +36,13 @@ def watch(run: Run, done: threading.Event) -> None:
             for name, value in monitor.aggregate_metrics().items()
         }
         samples = [
-            {"name": f"system/{name}", "step": int(now - created), "time": now, "value": value}
+            {
+                "name": f"system/{name}",
+                "step": int(clock.running() - begun),
+                "time": now,
+                "value": value,
+            }
             for name, value in values.items()
         ]
         with contextlib.suppress(OSError):  # a disk that is full now may have room later
-            points.append(run.folder / "system.jsonl", samples)
+            points.append(path, samples)

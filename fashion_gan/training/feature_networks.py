@@ -2,7 +2,6 @@
 minutes on 2 cores), and those of a packed data set, once, when it is packed."""
 
 import itertools
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from torch.nn import functional as F
 
+from fashion_gan import clock
 from fashion_gan.data import augment
 from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import DatasetInfo, Split, dataset_info, load_split
@@ -67,7 +67,7 @@ def _fit(
     steps = epochs * (len(train) // size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=5e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
-    started = last_line = time.monotonic()
+    started = last_line = clock.running()
     network.train()
     by_epoch = (batches(train, size, seed, epoch) for epoch in range(epochs))
     for step, (images, labels) in enumerate(itertools.chain.from_iterable(by_epoch), 1):
@@ -81,7 +81,7 @@ def _fit(
         loss.backward()
         optimizer.step()
         schedule.step()
-        now = time.monotonic()
+        now = clock.running()
         if now - last_line > PROGRESS_SECONDS:
             last_line = now
             left = (now - started) * (steps - step) / step

@@ -1,13 +1,13 @@
 """The training loop, a generator that yields a result an epoch; resume."""
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from fashion_gan import clock
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.data.batches import batches
@@ -99,6 +99,8 @@ def train_in_process(
             result, is_best = trainer.finish_epoch(validation, reference)
             yield result
             trainer.save(is_best)
+        if interrupts:  # one that came during the last validation
+            raise KeyboardInterrupt
 
 
 @dataclass
@@ -114,7 +116,7 @@ class Trainer:
     stop_file: Path | None = None
 
     def __post_init__(self) -> None:
-        self.started = self.saved_at = self.written_at = time.monotonic()
+        self.started = self.saved_at = self.written_at = clock.running()
         self.deadline = self.started + 60 * (self.params.max_minutes or float("inf"))
         self.first_images = self.state.position.images
         self.batches_per_epoch = len(self.train_split) // self.params.batch_size
@@ -126,7 +128,7 @@ class Trainer:
         state, params, position = self.state, self.params, self.state.position
         start = (position.epoch, position.batch)
         stream = batches(self.train_split, params.batch_size, params.seed, *start, state.device)
-        started = time.monotonic()
+        started = clock.running()
         for real, labels in stream:
             factor = learning_rate_factor(position.images, params)
             state.optimizer_g.param_groups[0]["lr"] = params.lr_g * factor
@@ -139,7 +141,7 @@ class Trainer:
             position.images += len(real)
             position.batch += 1
             update_ema(state, params)
-            now = time.monotonic()
+            now = clock.running()
             position.seconds += now - started
             started = now
             self.save_if_due()
@@ -153,12 +155,12 @@ class Trainer:
 
     def is_late(self) -> bool:
         """Whether max_minutes are over, in any process."""
-        return any_rank(time.monotonic() > self.deadline, device=self.state.device)[0]
+        return any_rank(clock.running() > self.deadline, device=self.state.device)[0]
 
     def stop_reasons(self) -> list[bool]:
         """Whether any process is interrupted; whether max_minutes are over."""
         interrupted = bool(self.interrupts) or bool(self.stop_file and self.stop_file.exists())
-        late = time.monotonic() > self.deadline
+        late = clock.running() > self.deadline
         return any_rank(interrupted, late, device=self.state.device)
 
     def finish_epoch(
@@ -197,7 +199,7 @@ class Trainer:
             )
 
     def save_if_due(self) -> None:
-        now = time.monotonic()
+        now = clock.running()
         if self.folder and now - self.written_at > PROGRESS_SECONDS:
             self.written_at = now
             self.write_progress()
@@ -206,7 +208,7 @@ class Trainer:
 
     def save(self, best: bool = False) -> None:
         self.check_finite()
-        self.saved_at = time.monotonic()
+        self.saved_at = clock.running()
         if self.folder:
             content = self.state.state_dict()
             values = self.params.model_dump()
@@ -222,7 +224,7 @@ class Trainer:
         if not all(math.isfinite(value) for value in losses):
             return  # JSON knows no NaN
         done = position.images - self.first_images
-        speed = done / max(time.monotonic() - self.started, 1e-9)
+        speed = done / max(clock.running() - self.started, 1e-9)
         progress = {
             "epoch": position.epoch + 1,
             "epochs": self.params.epochs,

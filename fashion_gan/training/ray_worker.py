@@ -20,6 +20,7 @@ from fashion_gan.config.settings import project_root
 from fashion_gan.distributed.ray_cluster import check_room, connect
 from fashion_gan.errors import UserError, exit_code_of
 from fashion_gan.files import replacing, write_text
+from fashion_gan.signals import ENDING
 
 RETRIES = 5  # of all workers together, from the last checkpoint
 STOPPING = "stopping"  # a file in the run folder: the workers stop after their step
@@ -110,7 +111,7 @@ def main() -> int:
     records = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Ray writes of dead workers there
     ray = connect(f"processes={processes}")
-    for number in (signal.SIGINT, signal.SIGTERM):  # after Ray has set its own
+    for number in ENDING:  # after Ray has set its own
         signal.signal(number, lambda *_: stopping.touch())
     has_gpu = any(node["Resources"].get("GPU") for node in ray.nodes())
     use_gpu = has_gpu and job["params"]["device"] in ("auto", "cuda")
