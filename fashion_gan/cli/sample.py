@@ -79,7 +79,10 @@ def code_to_file(where: str, code: str, out: Path) -> str:
 @text_option("--model", "a run, a file, models:/fashion-gan@champion, or auto", "WHERE", "auto")
 @number_option("--n", 100, 1, MOST, "how many images (1 to 1,000,000)")
 @number_option("--seed", 0, 0, 2**63 - 1)
-@text_option("--classes", "names or numbers with commas between; a name with a comma in double quotes; default: all")
+@text_option(
+    "--classes",
+    "names or numbers with commas between; a name with a comma in double quotes; default: all",
+)
 @number_option(
     "--truncation", 1.0, 0, 2, "spread of the latents, 0 to 2; below 1: safer, less varied"
 )

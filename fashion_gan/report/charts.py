@@ -71,7 +71,7 @@ def class_confusion(share: torch.Tensor) -> Picture:
     colours = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar_kws": {"label": "share of the row"}}
     seaborn.heatmap(share.numpy(), xticklabels=False, yticklabels=False, ax=axes, **colours)
     axes.set(title=f"{count:,} classes", xlabel="seen by the judge", ylabel="target")
-    right = share.diagonal().nanmean().item()
+    right = share.diagonal()[share.sum(dim=1) > 0].mean().item()
     alt = f"confusion of {count:,} classes; seen as the target, on average: {right:.2f} of a class"
     return picture(figure, alt)
 

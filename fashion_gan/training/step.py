@@ -26,7 +26,7 @@ from fashion_gan.training.state import Batch, RunningMoments, TrainingState, cla
 class FrechetObjective:
     """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`): on its
     features, on channel means of a layer halfway, and, where the generator is conditional, on the
-    label beside them, so that garment and class must go together as they do in real images (the
+    label beside them, so that image and class must go together as they do in real images (the
     joint distance of DeVries et al. 2019)."""
 
     def __init__(

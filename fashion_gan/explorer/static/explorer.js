@@ -262,6 +262,7 @@ function render({ model, el }) {
   const coded = (some) => encode(some, info.model), read = (code) => decode(code, info.model, info.latent_dim, names.length);
   const [colours, height, width] = shape(info), thing = info.thing ?? "garment", clothes = thing === "garment";
   const many = names.length > 16; // a list in place of a picture of each
+  const brief = (name) => ([...name].length > 24 ? `${[...name].slice(0, 23).join("")}…` : name);
   const several = names.length > 1, choice = several && info.conditional; // images without labels have one class, which no word is lost on
   let state = fresh(Math.max(0, names.indexOf("Ankle boot")), 7), history = [], at = -1, pins = [], film = 0, image = null, looked = 0;
 
@@ -316,9 +317,10 @@ function render({ model, el }) {
   }
   function neighbours(near, count, real) { // training images beside the picture, with what real images have
     near.forEach(({ distance, c, number, onto }, k) => {
-      const [small, caption] = tiles[k].children, words = `${several ? `${names[c]}, ` : ""}${distance.toFixed(2)}`;
+      const [small, caption] = tiles[k].children, away = distance.toFixed(2), words = `${several ? `${names[c]}, ` : ""}${away}`;
       onto(small.getContext("2d"));
-      caption.textContent = words;
+      caption.textContent = `${several ? `${brief(names[c])}, ` : ""}${away}`;
+      caption.title = words;
       small.setAttribute("aria-label", `training image ${number}: ${words} away`);
     });
     judged.textContent = `Of ${count.toLocaleString("en")} training images the nearest is ${near[0].distance.toFixed(2)} away, in a classifier's features. Unseen real images lie ${real.toFixed(2)} (median) from theirs: this ${thing} is ${(near[0].distance / real).toFixed(1)} times as far.`;
@@ -427,7 +429,7 @@ function render({ model, el }) {
       paint(small, levels);
       return make("figure", {}, small, button(`show ${i + 1}`, () => change(now)), button("×", () => { pins.splice(i, 1); listed(); }, { "aria-label": `remove pin ${i + 1}` }));
     }));
-    picked.forEach((select) => { const before = select.value; select.replaceChildren(...pins.map((p, i) => make("option", { value: String(i) }, several ? `${i + 1}: ${names[p.state.c]}` : `${i + 1}`))); if (before in pins) select.value = before; });
+    picked.forEach((select) => { const before = select.value; select.replaceChildren(...pins.map((p, i) => make("option", { value: String(i) }, several ? `${i + 1}: ${brief(names[p.state.c])}` : `${i + 1}`))); if (before in pins) select.value = before; });
   }
   function mixed(m) { // a state between the pins A and B; null where there are none
     const [a, b] = picked.map((select) => pins[select.value]?.state);
