@@ -19,10 +19,14 @@ def balanced_labels(count: int, classes: list[int] | range = range(10)) -> torch
 
 
 def class_shares(labels: torch.Tensor, class_count: int) -> torch.Tensor:
-    """The classes' shares of labels (N,), float64 (C,). All are taken for equal where no class is a
-    quarter more frequent than another: that much is chance in a split."""
+    """The classes' shares of labels (N,), float64 (C,): equal ones where they differ as random
+    parts of equal classes do (chi-squared, which needs five of each)."""
     counts = torch.bincount(labels, minlength=class_count).double()
-    if counts.max() <= 1.25 * counts.min():
+    expected = len(labels) / class_count
+    freedom = class_count - 1
+    chance = freedom + 5 * math.sqrt(2 * freedom)
+    statistic = (counts - expected).square().sum() / expected
+    if statistic <= chance and (expected >= 5 or not statistic):
         return torch.full_like(counts, 1 / class_count)
     return counts / counts.sum()
 

@@ -55,7 +55,7 @@ def class_bars(shares: dict[str, list[float]], classes: tuple[str, ...]) -> Pict
         title += f" (the {len(table)} lowest of {len(classes):,} classes)"
     rotation, height = (30, 3.0) if max(map(len, table.index)) <= 12 else (90, 4.5)
     figure, axes = new_axes(8.0, height)
-    table.plot.bar(ax=axes, rot=rotation, ylabel="share", color=COLOURS)
+    table.plot.bar(ax=axes, rot=rotation, ylabel="share", color=list(COLOURS))
     axes.set_title(title, loc="left")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     columns = pd.DataFrame(shares, dtype=float).items()
