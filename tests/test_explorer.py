@@ -133,7 +133,7 @@ def test_a_wide_generator_leaves_room_for_fewer_real_images(data_dir, tmp_path):
     assert len(numbers) * 4 / 3 + len(info["sprite"]) < export.ROOM
 
 
-THOUSAND = tuple(f"class {i} of $ and 日本語" + " very" * (i % 25) for i in range(1000))
+HUNDRED = tuple(f"class {i} of $ and 日本語" + " very" * (i % 25) for i in range(100))
 SIXTEEN = tuple("abcdefghijklmnop")
 MODELS = {  # sizes of the generator; of other images than Fashion-MNIST's their shape and classes
     "shipped": (),
@@ -144,7 +144,7 @@ MODELS = {  # sizes of the generator; of other images than Fashion-MNIST's their
     "colour without classes": ((16, 8, False, False), (3, 48, 32), ()),
     "conditional of one class": ((8, 8, True, False), (3, 20, 36), ("<b>",)),
     "small": ((8, 8, False, True), (1, 16, 16), ("a", "b", "c")),
-    "thousand classes": ((8, 8, True, False), (1, 16, 16), THOUSAND),
+    "hundred classes": ((8, 8, True, False), (1, 16, 16), HUNDRED),
     "sixteen classes": ((8, 8, True, False), (1, 16, 64), SIXTEEN),
 }
 
@@ -824,34 +824,30 @@ def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width):
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_class_of_a_thousand_is_searched_and_chosen_by_keyboard(
-    browser, tmp_path, data_dir, width
-):
-    world = world_of("thousand classes", tmp_path, data_dir)
+def test_a_class_of_many_is_searched_and_chosen_by_keyboard(browser, tmp_path, data_dir):
+    world = world_of("hundred classes", tmp_path, data_dir)
     bits = codec.model_bits(world.found)
     it, said = visited(browser, world, tmp_path / "run")
-    it.page.set_viewport_size({"width": width, "height": 900})
     search, chooser = it.page.get_by_label("search for a class"), it.page.locator("select[size]")
-    search.fill("CLASS 99")
+    search.fill("CLASS 9")
     assert chooser.locator("option").count() == 11
-    assert it.page.locator(".chooser p").inner_text() == "11 of 1,000 classes"
-    search.fill("class 987 ")
+    assert it.page.locator(".chooser p").inner_text() == "11 of 100 classes"
+    search.fill("class 87 ")
     search.press("Enter")
-    it.shows(codec.encode(codec.ExplorerState(987, 7), bits))
+    it.shows(codec.encode(codec.ExplorerState(87, 7), bits))
     search.fill("")
     chooser.press("ArrowUp")
-    shown = codec.ExplorerState(986, 7)
-    theirs = torch.tensor(it.page.evaluate(COLOURS) and it.shows(codec.encode(shown, bits)))
-    assert theirs.numel()
-    ours = pixelwise(codec.draw_state(shown, world.found)).int()
+    shown = codec.ExplorerState(86, 7)
+    it.shows(codec.encode(shown, bits))
+    ours = pixelwise(codec.draw_state(shown, world.found)).int().repeat_interleave(3)
     assert (torch.tensor(it.page.evaluate(COLOURS)) - ours).abs().max() <= 2
     it.press("Pin")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    problems = [v["id"] for v in axe.Axe().run(it.page).response["violations"]]
-    assert problems == []
-    assert it.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    it.page.screenshot(path=str(tmp_path / "thousand.png"), full_page=True)
+    for width in (1280, 390):
+        it.page.set_viewport_size({"width": width, "height": 900})
+        assert [v["id"] for v in axe.Axe().run(it.page).response["violations"]] == []
+        assert it.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        it.page.screenshot(path=str(tmp_path / f"{width}.png"), full_page=True)
     assert said == []
     it.page.close()
 
