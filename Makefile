@@ -15,7 +15,7 @@ COMPOSE := docker compose --env-file .env $(if $(wildcard .env.local),--env-file
 .PHONY: help setup data run test test-fast test-slow test-all lab explore app lint server server-down server-env server-pin server-backup server-restore server-upgrade showcase lock clean
 
 help:  ## what make can do
-	@echo "fashion-gan: design clothes with a GAN. Targets:"
+	@echo "fashion-gan: a GAN that designs clothes, or images like your own. Targets:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo "Variables: PARAMS=$(PARAMS) PORT=$(PORT) PYTHON=$(PYTHON)"
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from fashion_gan.errors import UserError
+from fashion_gan.text import writable_text
 
 MOST_JSON_BYTES, MOST_LISTED_BYTES = 50_000_000, 1_000_000
 
@@ -108,11 +109,25 @@ class DamagedError(UserError, ValueError):
     """A file does not hold what its name says."""
 
 
+def _writable(value: Any) -> Any:
+    """A value from JSON whose texts are all such as UTF-8 can hold."""
+    if isinstance(value, str):
+        return writable_text(value)
+    if isinstance(value, list):
+        return [_writable(item) for item in value]
+    if isinstance(value, dict):
+        return {writable_text(key): _writable(item) for key, item in value.items()}
+    return value
+
+
 def read_json(path: Path) -> Any:
     """Raises DamagedError, FileNotFoundError."""
     try:
         check_file(path, MOST_JSON_BYTES)
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        # a name of a file that is no UTF-8: no page, notebook or tracker could take it
+        return _writable(value) if "\\ud" in text else value
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:

@@ -334,7 +334,7 @@ def packed_folder(
     counts = {"train": count, "validation": count // 3, "test": count // 3}
     for split, size in counts.items():
         labels = torch.arange(size) % max(1, len(classes))
-        hues = torch.rand(16, shape[0], 1, 1, generator=random)[labels]
+        hues = torch.rand(16, shape[0], 1, 1, generator=random)[labels % 16]
         images = (255 * hues * torch.rand(size, *shape, generator=random)).to(torch.uint8)
         (path / f"{split}-images.u8").write_bytes(images.numpy().tobytes())
         (path / f"{split}-labels.i64").write_bytes(labels.numpy().tobytes())

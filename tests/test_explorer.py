@@ -1,5 +1,6 @@
 """The explorer: JavaScript in Node against Python, the page in Chromium from disk."""
 
+import binascii
 import contextlib
 import functools
 import io
@@ -7,6 +8,7 @@ import json
 import random
 import re
 import shutil
+import struct
 import subprocess
 import time
 from dataclasses import dataclass, replace
@@ -131,6 +133,7 @@ def test_a_wide_generator_leaves_room_for_fewer_real_images(data_dir, tmp_path):
     assert len(numbers) * 4 / 3 + len(info["sprite"]) < export.ROOM
 
 
+HUNDRED = tuple(f"class {i} of $ and 日本語" + " very" * (i % 25) for i in range(100))
 SIXTEEN = tuple("abcdefghijklmnop")
 MODELS = {  # sizes of the generator; of other images than Fashion-MNIST's their shape and classes
     "shipped": (),
@@ -141,6 +144,7 @@ MODELS = {  # sizes of the generator; of other images than Fashion-MNIST's their
     "colour without classes": ((16, 8, False, False), (3, 48, 32), ()),
     "conditional of one class": ((8, 8, True, False), (3, 20, 36), ("<b>",)),
     "small": ((8, 8, False, True), (1, 16, 16), ("a", "b", "c")),
+    "hundred classes": ((8, 8, True, False), (1, 16, 16), HUNDRED),
     "sixteen classes": ((8, 8, True, False), (1, 16, 64), SIXTEEN),
 }
 
@@ -817,6 +821,61 @@ def test_nothing_in_the_report_keeps_anybody_out(twin, browser, scheme, width):
     assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.close()
+
+
+@needs_browser
+def test_a_class_of_many_is_searched_and_chosen_by_keyboard(browser, tmp_path, data_dir):
+    world = world_of("hundred classes", tmp_path, data_dir)
+    bits = codec.model_bits(world.found)
+    it, said = visited(browser, world, tmp_path / "run")
+    search, chooser = it.page.get_by_label("search for a class"), it.page.locator("select[size]")
+    search.fill("CLASS 9")
+    assert chooser.locator("option").count() == 11
+    assert it.page.locator(".chooser p").inner_text() == "11 of 100 classes"
+    search.fill("class 87 ")
+    search.press("Enter")
+    it.shows(codec.encode(codec.ExplorerState(87, 7), bits))
+    search.fill("")
+    chooser.press("ArrowUp")
+    shown = codec.ExplorerState(86, 7)
+    it.shows(codec.encode(shown, bits))
+    ours = pixelwise(codec.draw_state(shown, world.found)).int().repeat_interleave(3)
+    assert (torch.tensor(it.page.evaluate(COLOURS)) - ours).abs().max() <= 2
+    it.press("Pin")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    for width in (1280, 390):
+        it.page.set_viewport_size({"width": width, "height": 900})
+        assert [v["id"] for v in axe.Axe().run(it.page).response["violations"]] == []
+        assert it.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        it.page.screenshot(path=str(tmp_path / f"{width}.png"), full_page=True)
+    assert said == []
+    it.page.close()
+
+
+@needs_node
+def test_a_code_holds_any_of_a_thousand_classes(tmp_path):
+    states = some_states(64, 64, 1000)
+    codes = [codec.encode(state, 0xBEEF) for state in states]
+    assert [codec.decode(code, 0xBEEF, 64, 1000) for code in codes] == states
+    low = codec.ExplorerState(3, 7)
+    body = struct.pack(codec.HEADER, 0xBEEF, 3, 7, 100)
+    zeros = body + bytes(2)  # more than is needed
+    alone = body + bytes([1, 1])  # a second class where nothing is blended
+    wrong = [
+        "F1-" + codec._letters(packed + struct.pack(">H", binascii.crc_hqx(packed, 0)))
+        for packed in (zeros, alone, body + bytes(1), body + bytes(3))
+    ]
+    assert codec.decode(codec.encode(low, 0xBEEF), 0xBEEF, 64, 1000) == low
+    for code in wrong:
+        with pytest.raises(UserError, match="mistyped"):
+            codec.decode(code, 0xBEEF, 64, 1000)
+    again = f"""const again = (code) => {{ try {{
+      return core.encode(core.decode(code, 0xBEEF, 64, 1000), 0xBEEF);
+    }} catch (error) {{ return error.message; }} }};
+    return {json.dumps(codes + wrong)}.map(again);"""
+    theirs = in_node(again, tmp_path)
+    assert theirs[: len(codes)] == codes
+    assert all("mistyped" in words for words in theirs[len(codes) :])
 
 
 def test_where_the_explorer_does_not_fit_in_it_is_a_page_of_its_own(twin, monkeypatch):

@@ -56,7 +56,7 @@ def test_a_notebooks_html_shows_in_mlflows_page(page_of_a_run, browser):
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{address}/#/experiments/{experiment}/runs/{run_id}/artifacts/01_explore.html")
     frame = page.frame_locator("iframe").first
-    frame.locator("h1", has_text="The clothes").wait_for(timeout=60_000)
+    frame.locator("h1", has_text="The data").wait_for(timeout=60_000)
     assert frame.locator("img").count() >= 5
     assert frame.locator("img").evaluate_all(
         "images => images.every(i => i.complete && i.naturalWidth > 0)"

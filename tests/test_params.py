@@ -179,6 +179,7 @@ MANUAL = {
     "run_name": ("", "str", "", False),
     "draws": (5, "int from 1 to 100", "", False),
     "samples": (10_000, "int from 1,000 to 10,000", "images", False),
+    "class_shares": ("data", "one of data, equal", "", False),
     "runs": ("", "str", "", False),
     "sample_seed": (0, "int from 0 below 2,147,483,648", "", False),
     "per_class": (10, "int from 1 to 100", "images", False),

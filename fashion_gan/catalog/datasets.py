@@ -7,6 +7,7 @@ from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.data.datasets import FASHION_MNIST, DatasetInfo, dataset_info
 from fashion_gan.errors import UserError
+from fashion_gan.text import writable_text
 
 
 def prepare_dataset(params: Params, log: Callable[[str], None] = print) -> Params:
@@ -36,7 +37,7 @@ def prepare_dataset(params: Params, log: Callable[[str], None] = print) -> Param
 
 def _check_source(params: Params, info: DatasetInfo) -> None:
     """By the last part of the path: the folder may lie elsewhere on this machine."""
-    if Path(info.source).name != Path(params.dataset).name:
+    if Path(info.source).name != Path(writable_text(params.dataset)).name:
         raise UserError(
             f"data_dir {params.data_dir} holds what was packed from {info.source}, not dataset"
             f" {params.dataset}; leave data_dir out, and it is packed"

@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
 
 @click.group("fashion-gan", cls=LazyGroup, no_args_is_help=False)
 def group() -> None:
-    """Train a GAN that designs clothes, measure it, keep every run."""
+    """Train a GAN on Fashion-MNIST or your own images, measure it, keep every run."""
 
 
 class Between(click.ParamType):

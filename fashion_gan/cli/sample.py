@@ -14,6 +14,7 @@ from fashion_gan.explorer import codec
 from fashion_gan.files import replacing
 from fashion_gan.models.latents import balanced_labels, sample_images
 from fashion_gan.report import plots
+from fashion_gan.text import writable_text
 
 MOST = 1_000_000  # images in one file: 784 MB of Fashion-MNIST's size before compression
 MOST_IN_GRID = 10_000
@@ -38,7 +39,7 @@ def sample_to_file(
     model = find_generator(where)
     indices = range(len(model.classes))
     if classes:
-        indices = class_indices(classes, model.classes)
+        indices = class_indices(writable_text(classes), model.classes)
         if not model.is_conditional:
             raise UserError(
                 f"the model ({model.source}) knows no classes: it cannot be asked for a class;"
@@ -78,7 +79,10 @@ def code_to_file(where: str, code: str, out: Path) -> str:
 @text_option("--model", "a run, a file, models:/fashion-gan@champion, or auto", "WHERE", "auto")
 @number_option("--n", 100, 1, MOST, "how many images (1 to 1,000,000)")
 @number_option("--seed", 0, 0, 2**63 - 1)
-@text_option("--classes", "names or numbers with commas between; default: all, in turn")
+@text_option(
+    "--classes",
+    "names or numbers with commas between; a name with a comma in double quotes; default: all",
+)
 @number_option(
     "--truncation", 1.0, 0, 2, "spread of the latents, 0 to 2; below 1: safer, less varied"
 )

@@ -87,10 +87,11 @@ class Params(BaseModel):
     run_name: str = parameter("", "a run to read, by name, when a notebook runs by itself")
     draws: int = parameter(5, "independent draws that are measured, for the spread", ge=1, le=100)
     samples: int = parameter(10_000, "generated images in a draw", unit="images", ge=1000, le=10_000)
+    class_shares: Literal["data", "equal"] = parameter("data", "how often each class is measured, of generated and real images alike: as in the data, or equally often")
     runs: str = parameter("", "runs to compare, by name, with commas between; empty: the newest three")
     sample_seed: int = parameter(0, "seed of the pictures in 04_sample", ge=0, lt=2**31)
     per_class: int = parameter(10, "images a class in the grids of 04_sample", unit="images", ge=1, le=100)
-    code: str = parameter("", "a garment of the explorer, F1-...; empty: an ankle boot")
+    code: str = parameter("", "a picture of the explorer, F1-...; empty: an ankle boot, or the first class")
     explore_images: int = parameter(1500, "images placed in 01_explore's map", unit="images", ge=100, le=10_000)
     # fmt: on
 

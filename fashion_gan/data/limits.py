@@ -2,7 +2,7 @@
 before anything is decoded."""
 
 SMALLEST, LARGEST, STEP = 16, 64, 4  # pixels a side
-MOST_CLASSES = 16
+MOST_CLASSES = 1000
 
 MOST_IMAGE_BYTES, MOST_PIXELS = 8_000_000, 60_000_000  # of a photo, which is made smaller
 MOST_ARRAY_BYTES = 200_000_000  # in memory at once

@@ -21,7 +21,8 @@ STANDARD_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # those of RFC 4648
 MISTYPED = "the code is mistyped or cut off; its checksum does not fit"
 STEP = 1e-2  # length of a step on a seed's plane
 HEADER = ">HBIB"  # of a code: bits of the model, flags and class, seed, truncation
-WALK, BLEND, MOVED, LATENT = 16, 32, 64, 128  # flags beside the class, which has the lowest 4 bits
+WALK, BLEND, MOVED, LATENT = 16, 32, 64, 128  # flags beside the class's lowest 4 bits
+LOW = 15  # bits of a class; what is above them stands at the end, where a class has more
 MOST_TRUNCATION, MOST_SHARE = 200, 100
 
 
@@ -62,14 +63,14 @@ def model_bits(model: Model) -> int:
 def encode(state: ExplorerState, model: int) -> str:
     """A state as F1-...: packed, with a CRC-16, in base 32."""
     blend = state.blend
-    flags = state.class_id
+    flags = state.class_id & LOW
     body = b""
     if state.x or state.y:
         flags |= WALK
         body += struct.pack(">hh", state.x, state.y)
     if blend:
         flags |= BLEND
-        second = blend.class_id | (16 if blend.latent else 0)
+        second = blend.class_id & LOW | (16 if blend.latent else 0)
         body += struct.pack(">BIhhB", second, blend.seed, blend.x, blend.y, blend.share)
     if any(state.directions):
         flags |= MOVED
@@ -79,6 +80,9 @@ def encode(state: ExplorerState, model: int) -> str:
         body += struct.pack(f">{len(state.latent)}b", *state.latent)
     if blend and blend.latent:
         body += struct.pack(f">{len(blend.latent)}b", *blend.latent)
+    high = [state.class_id >> 4, blend.class_id >> 4 if blend else 0]
+    if any(high):
+        body += bytes(high)
     packed = struct.pack(HEADER, model, flags, state.seed, state.truncation) + body
     return "F1-" + _letters(packed + struct.pack(">H", binascii.crc_hqx(packed, 0)))
 
@@ -90,7 +94,8 @@ def _letters(packed: bytes) -> str:
 
 def decode(code: str, model: int, latent_dim: int, class_count: int = CLASS_COUNT) -> ExplorerState:
     """The state of a code. Raises UserError where it is none, or of another model."""
-    packed = _unpacked(code, longest=56 - (-16 * latent_dim // 5))
+    most = 56 if class_count <= LOW + 1 else 60
+    packed = _unpacked(code, longest=most - (-16 * latent_dim // 5))
     bits, flags, seed, truncation = struct.unpack(HEADER, packed[:8])
     if bits != model:
         raise UserError(f"the code belongs to another model ({bits:04x}); this one is {model:04x}")
@@ -142,12 +147,16 @@ def _read_state(
     blend = Blend(*take(">BIhhB")) if flags & BLEND else None
     directions = take(">8b") if flags & MOVED else (0,) * 8
     latent = take(f">{latent_dim}b") if flags & LATENT else None
-    if blend and blend.class_id & 16:
-        blend_latent = take(f">{latent_dim}b")
-        blend = replace(blend, class_id=blend.class_id & ~16, latent=blend_latent)
-    if stream.read():
-        raise struct.error("there are too many")
-    return ExplorerState(flags & 15, seed, truncation, x, y, blend, directions, latent)
+    blend_latent = take(f">{latent_dim}b") if blend and blend.class_id & 16 else None
+    high = stream.read()
+    first, second = struct.unpack("BB", high or bytes(2))
+    if high == bytes(2) or (second and not blend) or (blend and blend.class_id > 31):
+        raise struct.error("no code is written so")
+    if blend:
+        blend_class = blend.class_id & LOW | second << 4
+        blend = replace(blend, class_id=blend_class, latent=blend_latent)
+    class_id = flags & LOW | first << 4
+    return ExplorerState(class_id, seed, truncation, x, y, blend, directions, latent)
 
 
 def _latent_of(state: ExplorerState | Blend, latent_dim: int) -> np.ndarray:

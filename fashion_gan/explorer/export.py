@@ -32,6 +32,7 @@ from fashion_gan.models.latents import (
     find_directions,
     generate_images,
     sample_latents,
+    spread_classes,
 )
 from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import Model
@@ -91,7 +92,7 @@ def payload(
     network = load_feature_network("dev", folder=folder)
     layers, weights = export_layers(generator, network)
     for count in TILES:
-        per_class = count // generator.class_count
+        per_class = max(1, count // generator.class_count)
         tiles, scales, features = export_tiles(network, train, fresh, per_class)
         tensors = weights | scales
         numbers = pack_numbers(tensors, features)
@@ -253,7 +254,7 @@ def _measure_directions(
 ) -> tuple[dict, dict, list]:
     """The samples' mean of each trait and its standard deviation within a class; how each direction
     changes each trait: (effect in those deviations, the direction's number, the trait)."""
-    classes = range(generator.class_count)
+    classes = spread_classes(generator.class_count, 50)
     labels = balanced_labels(MEASURED // len(classes) * len(classes), classes)
     z = sample_latents(len(labels), generator.latent_dim, 1)
     before = traits(generate_images(generator, z, labels), sides)

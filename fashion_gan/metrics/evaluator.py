@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from fashion_gan.data.datasets import load_split
+from fashion_gan.data.datasets import Split, load_split
+from fashion_gan.errors import UserError
 from fashion_gan.files import read_json, write_json
 from fashion_gan.metrics.distances import frechet_distance, kernel_distance, prdc, wilson_interval
 from fashion_gan.metrics.neighbours import knn, nearest_images
@@ -22,6 +23,7 @@ from fashion_gan.models.feature_network import (
     load_feature_network,
     network_id,
 )
+from fashion_gan.models.latents import class_shares, proportional_labels
 
 SHIPPED = WEIGHTS / "reference.json"
 # of the ladder: pixels, grey levels
@@ -30,6 +32,7 @@ VERSION = 1  # of what is kept of real images: another one is measured again
 NEARNESS = ("train", "train_features", "own")
 MEMORISES = REPEATS = 0.10  # a share surely over this is named: twice that of real images
 FEWEST = 50  # images of a class below which nothing is said about it
+FEW = 500  # images below which figures are said to be rough
 
 Features = tuple[torch.Tensor, torch.Tensor]  # of images: features (N, d), predicted classes (N,)
 Neighbours = dict[str, torch.Tensor]  # see Evaluator.nearest_neighbours
@@ -39,7 +42,8 @@ Scores = dict[str, Any]  # figures by name, as scores.json has them
 class Evaluator:
     """Scores sets of images uint8 (N, C, H, W) through one feature network, `against` a split that
     was never trained on; the other such split is what real images score. `subset`: how many
-    training images the generator saw."""
+    training images the generator saw. `mixture`: the real images' classes are as frequent as in
+    the "data", or, by leaving images out, "equal"."""
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Evaluator:
         role: str = "judge",
         against: str = "test",
         log: Callable[[str], None] = print,
+        mixture: str = "data",
     ):
         self.role = role
         self.folder = data_dir
@@ -56,6 +61,15 @@ class Evaluator:
         self.control = "validation" if against == "test" else "test"
         sizes = {"train": subset, "validation": None, "test": None}
         self.splits = {name: load_split(data_dir, name, size, log) for name, size in sizes.items()}
+        self.classes = self.splits["train"].classes
+        self.copied = torch.arange(len(self.splits["train"]))
+        if mixture == "equal":
+            self.copied = _equal_classes(self.splits["train"])
+            for name in ("validation", "test"):
+                self.splits[name] = _only(self.splits[name], _equal_classes(self.splits[name]))
+        self.shares = class_shares(self.splits[against].labels, len(self.classes))
+        self.is_even = bool((self.shares == self.shares[0]).all())
+        self.mixture = "equal-" if mixture == "equal" else "" if self.is_even else "data-"
         self.features = {
             name: extract_cached(role, split.images, data_dir)
             for name, split in self.splits.items()
@@ -63,12 +77,16 @@ class Evaluator:
         # images that as many real ones can be held against
         self.most = min(len(self.splits["validation"]), len(self.splits["test"]))
         self.subset = len(self.splits["train"])
-        self.classes = self.splits["train"].classes
 
     def metric_id(self, count: int) -> str:
-        """Names the network and the count: scores compare only where it is equal."""
+        """Names the network, the classes' mixture and the count: scores compare only where it is
+        equal."""
         against = "" if self.against == "test" else f"{self.against}-"
-        return f"{network_id(self.role, self.folder)}-{against}{count}"
+        return f"{network_id(self.role, self.folder)}-{self.mixture}{against}{count}"
+
+    def labels(self, count: int) -> torch.Tensor:
+        """What a generator is to be asked for, (count,): the real images' classes, as frequent."""
+        return proportional_labels(count, self.shares)
 
     def extract_features(self, images: torch.Tensor) -> Features:
         return extract_features(load_feature_network(self.role, folder=self.folder), images)
@@ -86,6 +104,7 @@ class Evaluator:
             features = self.extract_features(images)
             figures.append(self.figures(features, labels))
             if len(figures) == 1:
+                targets = labels
                 nearest = self.nearest_neighbours(images, features[0])
                 reference = self.reference(len(images))
         means, spread = _mean_and_spread(figures)
@@ -103,8 +122,22 @@ class Evaluator:
         scores["classes"] = self.classes
         floor = scores["real"]["distance"]
         scores["like"] = blur_equivalent(scores["distance"], floor, scores["blur"])
-        scores["warnings"] = warnings(scores)
+        scores["warnings"] = warnings(scores) + self._mixture_warnings(targets)
         return scores, nearest
+
+    def _mixture_warnings(self, labels: torch.Tensor | None) -> list[str]:
+        """A sentence where the classes that were asked for are not as frequent as the real ones."""
+        if labels is None:
+            return []
+        shares = torch.bincount(labels, minlength=len(self.classes)) / len(labels)
+        difference = (shares - self.shares).abs().sum().item() / 2
+        # labels that were drawn at random differ by so much
+        if difference < 0.05 + 0.5 * math.sqrt(len(self.classes) / len(labels)):
+            return []
+        return [
+            f"Its classes are not as frequent as the real images': {100 * difference:.0f} of 100"
+            " would have to be of another class, and the distance counts that."
+        ]
 
     def figures(self, images: Features, labels: torch.Tensor | None = None) -> Scores:
         """Figures of N images against the first N real ones. `labels`: what the generator got."""
@@ -119,11 +152,12 @@ class Evaluator:
             "kernel_error": error,
             **prdc(real, features),
             "class_share": share.tolist(),
-            "unevenness": (share - 1 / class_count).abs().sum().item() / 2,
+            "unevenness": (share - self.shares).abs().sum().item() / 2,
         }
         if labels is not None:
             right = (predicted == labels).double()
-            by_class = [right[labels == c].mean().nan_to_num().item() for c in range(class_count)]
+            drawn = [right[labels == c] for c in range(class_count)]
+            by_class = [hits.mean().item() if len(hits) else None for hits in drawn]
             figures["label_accuracy"] = right.mean().item()
             figures["class_accuracy"] = by_class
         return figures | self._by_class(features, predicted if labels is None else labels)
@@ -189,7 +223,8 @@ class Evaluator:
         images = control.images[:count]
         features = tuple(part[:count] for part in self.features[self.control])
         real = self.figures(features, control.labels[:count])
-        again = torch.arange(count) % self.subset  # a generator that hands out its training images
+        # a generator that hands out its training images
+        again = self.copied[torch.arange(count) % len(self.copied)]
         copied = tuple(part[again] for part in self.features["train"])
         nearest = self.nearest_neighbours(images, features[0])
         points = torch.linspace(0, 1, 21, dtype=torch.float64)
@@ -226,6 +261,21 @@ class Evaluator:
             "repeated": wilson_interval(nearest["own"] < real["own"][1]),
             "memorised": [(value - chance) / (1 - chance) for value in pulled],
         }
+
+
+def _only(split: Split, index: torch.Tensor) -> Split:
+    return Split(split.images[index], split.labels[index], split.classes)
+
+
+def _equal_classes(split: Split) -> torch.Tensor:
+    """The first images of each class, as many as the smallest class has, by their numbers."""
+    count = int(torch.bincount(split.labels, minlength=len(split.classes)).min())
+    if not count:
+        raise UserError(
+            "a class has no image to be measured against; allowed: class_shares=data, or add some"
+        )
+    by_class = [(split.labels == c).nonzero().flatten() for c in range(len(split.classes))]
+    return torch.cat([index[:count] for index in by_class]).sort().values
 
 
 def _nearest_column(
@@ -278,6 +328,12 @@ def warnings(scores: Scores) -> list[str]:
         shares[name] = f"{share:.0f} of 100 images ({low:.0f} to {high:.0f})"
     real = scores["real"]
     sentences = []
+    if scores["samples"] < FEW:
+        error = 100 / math.sqrt(scores["samples"])
+        sentences.append(
+            f"These figures rest on {scores['samples']} real images only: a share may be off by"
+            f" {error:.0f} of 100, and small differences mean nothing."
+        )
     if scores["close_train"][1] > MEMORISES or scores["memorised"][1] > real["memorised"][2]:
         sentences.append(
             f"It memorises: {shares['close_train']} lie as near to a training image as 5 of 100"

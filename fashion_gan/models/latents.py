@@ -18,6 +18,35 @@ def balanced_labels(count: int, classes: list[int] | range = range(10)) -> torch
     return chosen[torch.arange(count) % len(chosen)]
 
 
+def class_shares(labels: torch.Tensor, class_count: int) -> torch.Tensor:
+    """The classes' shares of labels (N,), float64 (C,): equal ones where they differ as random
+    parts of equal classes do (chi-squared, which needs five of each)."""
+    counts = torch.bincount(labels, minlength=class_count).double()
+    expected = len(labels) / class_count
+    freedom = class_count - 1
+    chance = freedom + 5 * math.sqrt(2 * freedom)
+    statistic = (counts - expected).square().sum() / expected
+    if statistic <= chance and (expected >= 5 or not statistic):
+        return torch.full_like(counts, 1 / class_count)
+    return counts / counts.sum()
+
+
+def proportional_labels(count: int, shares: torch.Tensor) -> torch.Tensor:
+    """Labels (count,) with these shares of the classes (C,), wherever one stops; equal shares go
+    round as balanced_labels."""
+    # a class with a share s is due at (k + 0.5) / s; so many are due up to `count`, and some more
+    counts = (shares * (count + 1)).ceil().long()
+    due = [(torch.arange(n) + 0.5) / share for n, share in zip(counts, shares, strict=True) if n]
+    labels = torch.arange(len(shares)).repeat_interleave(counts)
+    return labels[torch.cat(due).argsort(stable=True)[:count]]
+
+
+def spread_classes(class_count: int, most: int = 20) -> list[int]:
+    """Classes to be shown or measured: all, or `most` of them at equal steps."""
+    shown = min(class_count, most)
+    return [i * class_count // shown for i in range(shown)]
+
+
 def sample_latents(
     count: int, latent_dim: int, source: int | torch.Generator, truncation: float = 1.0
 ) -> torch.Tensor:
@@ -135,13 +164,14 @@ def _strongest_directions(generator: Generator) -> torch.Tensor:
 def _principal_directions(generator: Generator, samples: int = 1000) -> torch.Tensor:
     """Latents (32, latent_dim), not of length 1, that go with the principal components of the first
     layer's activations, the strongest first."""
-    classes = generator.class_count
+    measured = spread_classes(generator.class_count, 50)
+    classes = len(measured)
     per_class = samples // classes
     z = sample_latents(per_class * classes, generator.latent_dim, 0)
     inputs = z
     if generator.conditional:
-        labels = balanced_labels(len(z), range(classes))
-        inputs = torch.cat([z, torch.eye(classes)[labels]], dim=1)
+        labels = balanced_labels(len(z), measured)
+        inputs = torch.cat([z, torch.eye(generator.class_count)[labels]], dim=1)
     hidden = generator.project(inputs).view(len(z), -1, *generator.plan)
     activations = generator.layers[:2](hidden).double().view(per_class, classes, -1)
     within = (activations - activations.mean(dim=0)).flatten(0, 1)

@@ -5,7 +5,9 @@ import pandas as pd
 import seaborn
 import torch
 
-from fashion_gan.report.plots import COLOURS, Picture, chart, new_axes, picture
+from fashion_gan.report.plots import COLOURS, Picture, chart, label, new_axes, picture
+
+MOST_CLASSES = 20  # with a name each in a figure
 
 
 @chart
@@ -23,30 +25,68 @@ def grey_levels(images: torch.Tensor) -> Picture:
 
 @chart
 def tsne_map(points: np.ndarray, labels: torch.Tensor, classes: tuple[str, ...]) -> Picture:
-    """Training images as points (N, 2), coloured by class (N,); near points are similar images."""
+    """Training images as points (N, 2), coloured by class (N,); near points are similar images. Of
+    more than 20 classes none is named."""
     figure, axes = new_axes(7.5, 5.0)
     x, y = points.T
-    names = [classes[label] for label in labels]
     palette = "tab20" if len(classes) > 10 else "tab10"
-    colours = {"hue": names, "hue_order": classes, "palette": palette}
-    seaborn.scatterplot(x=x, y=y, s=9, linewidth=0, ax=axes, **colours)
+    if len(classes) > MOST_CLASSES:
+        palette = "husl"
+    # by number, since two names may be the same when they are shortened
+    colours = dict(enumerate(seaborn.color_palette(palette, len(classes))))
+    colours = {"hue": labels.tolist(), "hue_order": list(colours), "palette": colours}
+    seaborn.scatterplot(x=x, y=y, s=9, linewidth=0, ax=axes, legend="full", **colours)
     title = f"{len(points):,} training images, t-SNE on pixels"
     axes.set(title=title, xticks=[], yticks=[])
-    axes.legend(fontsize=8, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    handles, _ = axes.get_legend_handles_labels()
+    beside = {"fontsize": 8, "markerscale": 2, "loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    axes.legend(handles, list(map(label, classes)), **beside)
+    if len(classes) > MOST_CLASSES:
+        axes.get_legend().remove()
     alt = "images as points coloured by class; similar images lie close together"
     return picture(figure, f"{len(points):,} {alt}")
 
 
 @chart
 def class_bars(shares: dict[str, list[float]], classes: tuple[str, ...]) -> Picture:
-    """What the judge sees: for each class a bar of each share, a value a class."""
-    figure, axes = new_axes(8.0, 3.0)
-    table = pd.DataFrame(shares, index=classes)
-    table.plot.bar(ax=axes, rot=30, ylabel="share", color=COLOURS)
-    axes.set_title("What the judge sees", loc="left")
+    """What the judge sees: for each class a bar of each share, a value a class, None where there is
+    none; of more than 20 classes those with the lowest first share."""
+    table = pd.DataFrame(shares, index=list(map(label, classes)), dtype=float)
+    title = "What the judge sees"
+    if len(classes) > MOST_CLASSES:
+        table = table.nsmallest(MOST_CLASSES, table.columns[0])
+        title += f" (the {len(table)} lowest of {len(classes):,} classes)"
+    rotation, height = (30, 3.0) if max(map(len, table.index)) <= 12 else (90, 4.5)
+    figure, axes = new_axes(8.0, height)
+    table.plot.bar(ax=axes, rot=rotation, ylabel="share", color=list(COLOURS))
+    axes.set_title(title, loc="left")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
-    ranges = [f"{name}: {min(share):.2f} to {max(share):.2f}" for name, share in shares.items()]
+    columns = pd.DataFrame(shares, dtype=float).items()
+    ranges = [f"{name}: {share.min():.2f} to {share.max():.2f}" for name, share in columns]
     return picture(figure, f"bars per class of what the judge sees. {'; '.join(ranges)}")
+
+
+@chart
+def class_confusion(share: torch.Tensor) -> Picture:
+    """Which class the judge sees (column) where a class was the target (row): shares (C, C) of a
+    row, without numbers."""
+    count = len(share)
+    figure, axes = new_axes(4.2, 3.4)
+    colours = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar_kws": {"label": "share of the row"}}
+    seaborn.heatmap(share.numpy(), xticklabels=False, yticklabels=False, ax=axes, **colours)
+    axes.set(title=f"{count:,} classes", xlabel="seen by the judge", ylabel="target")
+    right = share.diagonal()[share.sum(dim=1) > 0].mean().item()
+    alt = f"confusion of {count:,} classes; seen as the target, on average: {right:.2f} of a class"
+    return picture(figure, alt)
+
+
+def most_confused(share: torch.Tensor, classes: tuple[str, ...], most: int = 10) -> pd.DataFrame:
+    """The pairs of classes that are confused most: target, class that is seen, share (C, C)."""
+    others = share.nan_to_num().fill_diagonal_(0).flatten()
+    values, index = others.topk(min(most, len(others)))
+    pairs = [(classes[i // len(classes)], classes[i % len(classes)]) for i in index.tolist()]
+    table = pd.DataFrame(pairs, columns=["target", "seen by the judge"])
+    return table.assign(share=values.numpy().round(2))[values.numpy() > 0]
 
 
 @chart
@@ -107,6 +147,12 @@ def parameter_effect(
 ) -> Picture:
     """A sweep's metric, lower is better, by one parameter (`log`: on a log scale), a mark a trial.
     Grey: mean and standard deviation of each point over its `finished` trials."""
+    best = trials.loc[trials[metric].idxmin()]
+    lowest = f"lowest {best[metric]:.3g} at {name} {best[name]}"
+    if isinstance(best[name], str):
+        trials, finished = (
+            part.assign(**{name: part[name].map(label)}) for part in (trials, finished)
+        )
     figure, axes = new_axes()
     seaborn.scatterplot(
         trials, x=name, y=metric, style="end", hue="end", palette=palette, s=60, ax=axes
@@ -119,6 +165,4 @@ def parameter_effect(
     axes.set(title=f"{metric} by {name}", yscale="log")
     if log:
         axes.set_xscale("log")
-    best = trials.loc[trials[metric].idxmin()]
-    lowest = f"lowest {best[metric]:.3g} at {name} {best[name]}"
     return picture(figure, f"{metric} of {len(trials)} trials by {name}; {lowest}")

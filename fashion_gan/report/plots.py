@@ -3,6 +3,7 @@
 import base64
 import functools
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ import torch
 from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.text import Text
 from matplotlib.ticker import StrMethodFormatter
 from PIL import Image
 
 from fashion_gan.errors import warn_once
 from fashion_gan.files import replacing
+from fashion_gan.text import plain_text, shortened
 
 COLOURS = ("#3465a4", "#d9822b", "#4e9a06", "#a40000")
 SVG_SETTINGS = {
@@ -24,6 +28,9 @@ SVG_SETTINGS = {
     "svg.hashsalt": "fashion-gan",
     "font.sans-serif": ["DejaVu Sans", "sans-serif"],
 }
+# after DejaVu: a part of the name of fonts that have the letters of other scripts
+OTHER_FONTS = ("CJK", "Han Sans", "Noto Sans", "WenQuanYi", "IPA", "Nanum", "Unifont", "Emoji")
+LONGEST_LABEL = 24  # letters
 
 
 @dataclass(frozen=True)
@@ -74,17 +81,48 @@ def chart(draw: Callable[..., Picture]) -> Callable[..., Picture]:
     return draw_or_explain
 
 
+@functools.cache
+def fonts() -> list[str]:
+    """DejaVu Sans, and those of this machine that may have what it has not."""
+    names = sorted({font.name for font in fontManager.ttflist})
+    return ["DejaVu Sans", *(name for part in OTHER_FONTS for name in names if part in name)]
+
+
+def label(name: str) -> str:
+    """A class's name, or another text from outside, in a figure: short, and no mathematics."""
+    return shortened(plain_text(name), LONGEST_LABEL).replace("$", r"\$")
+
+
 def picture(figure: Figure, alt: str) -> Picture:
     """A figure as a picture of twice the pixels that the page gives it, so that it is sharp on any
     screen."""
+    for text in figure.findobj(lambda artist: isinstance(artist, Text)):
+        if not text.get_text().isascii():
+            text.set_fontfamily(fonts())
     png = io.BytesIO()
     svg = io.BytesIO()
-    figure.savefig(png, format="png", dpi=160, bbox_inches="tight", facecolor="white")
-    with rc_context(SVG_SETTINGS):
-        undated = {"Date": None}
-        figure.savefig(svg, format="svg", bbox_inches="tight", facecolor="white", metadata=undated)
+    with warnings.catch_warnings(record=True) as caught:
+        figure.savefig(png, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+        with rc_context(SVG_SETTINGS):
+            plain = {"bbox_inches": "tight", "facecolor": "white", "metadata": {"Date": None}}
+            figure.savefig(svg, format="svg", **plain)
+    _pass_on(caught)
     drawing = svg.getvalue() if svg.tell() < png.tell() else b""
     return Picture(png.getvalue(), alt, int(figure.get_figwidth() * 80), drawing)
+
+
+def _pass_on(caught: list[warnings.WarningMessage]) -> None:
+    """Matplotlib warns of each letter that no font has, at each drawing: said once."""
+    for warning in caught:
+        if "missing from font" in str(warning.message):
+            warn_once(
+                "no font of this machine has all letters of the names in the figures: boxes stand"
+                " for them; install some, such as fonts-noto-cjk"
+            )
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 @chart

@@ -17,7 +17,18 @@ from fashion_gan.models.serialization import make_discriminator, make_generator
 from fashion_gan.rng import rng
 from fashion_gan.training.device import pick_device
 
+MOST_ONE_HOT = 64  # classes
 Batch = tuple[torch.Tensor, torch.Tensor]  # images (N, C, H, W) and their labels (N,)
+
+
+def class_codes(class_count: int) -> torch.Tensor:
+    """What the Fréchet loss has beside an image's features for each class, (C, width): one-hot, or
+    random directions where these would be many: a step takes time by the cube of their number."""
+    if class_count <= MOST_ONE_HOT:
+        return torch.eye(class_count)
+    random = torch.Generator().manual_seed(0)
+    codes = torch.randn(class_count, MOST_ONE_HOT, generator=random)
+    return codes / codes.norm(dim=1, keepdim=True)
 
 
 @dataclass
@@ -89,7 +100,9 @@ class TrainingState:
         self.optimizer_g = self._adam(self.generator, params.lr_g, params)
         self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
         self.rng = rng(params.seed, "training")
-        width = FEATURE_COUNT + HALFWAY_COUNT + params.conditional * len(self.dataset.classes)
+        width = FEATURE_COUNT + HALFWAY_COUNT
+        if params.conditional:
+            width += class_codes(len(self.dataset.classes)).shape[1]
         self.moments = RunningMoments(width, self.device)
         self.position = LoopState()
         # sums over the epoch: loss of D, loss of G, share right on real, share right on fake

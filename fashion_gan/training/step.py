@@ -4,7 +4,6 @@ goes with it: the Fréchet objective, the moving average, the learning rates."""
 from pathlib import Path
 
 import torch
-from torch.nn.functional import one_hot
 
 from fashion_gan.config.params import Params
 from fashion_gan.data.augment import augment
@@ -19,22 +18,22 @@ from fashion_gan.models.feature_network import (
     WEIGHTS,
     load_feature_network,
 )
-from fashion_gan.models.latents import sample_inputs
+from fashion_gan.models.latents import class_shares, sample_inputs
 from fashion_gan.models.losses import LOSSES, balance_gradients, frechet_loss, gradient_penalty
-from fashion_gan.training.state import Batch, RunningMoments, TrainingState
+from fashion_gan.training.state import Batch, RunningMoments, TrainingState, class_codes
 
 
 class FrechetObjective:
     """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`): on its
     features, on channel means of a layer halfway, and, where the generator is conditional, on the
-    label beside them, so that garment and class must go together as they do in real images (the
+    label beside them, so that image and class must go together as they do in real images (the
     joint distance of DeVries et al. 2019)."""
 
     def __init__(
         self, train: Split, conditional: bool, device: torch.device, folder: Path = WEIGHTS
     ):
         self.network = load_feature_network("train", str(device), folder)
-        self.class_count = conditional * len(train.classes)
+        self.codes = class_codes(len(train.classes)).to(device) if conditional else None
         self.halfway_scale = 1.0
         features = self._embed_split(train, device)
         halfway = slice(FEATURE_COUNT, FEATURE_COUNT + HALFWAY_COUNT)
@@ -42,8 +41,16 @@ class FrechetObjective:
         variance = features[:, halfway].var(dim=0).sum()
         self.halfway_scale = (TOTAL_VARIANCE / variance).sqrt().item()
         features[:, halfway] *= self.halfway_scale
-        self.mean = features.mean(dim=0).float().to(device)
-        self.root = symmetric_root(torch.cov(features.T)).float().to(device)
+        shares = class_shares(train.labels, len(train.classes))
+        weights = None
+        if conditional and not (shares == shares[0]).all():
+            # as the generator is given each class equally often
+            weights = (1 / shares)[train.labels]
+        mean = features.mean(dim=0)
+        if weights is not None:
+            mean = weights @ features / weights.sum()
+        self.mean = mean.float().to(device)
+        self.root = symmetric_root(torch.cov(features.T, aweights=weights)).float().to(device)
 
     @torch.no_grad()
     def _embed_split(self, split: Split, device: torch.device) -> torch.Tensor:
@@ -57,8 +64,8 @@ class FrechetObjective:
         """Images (N, C, H, W) and their classes (N,) to (N, width)."""
         features, halfway = self.network.features_and_halfway(images)
         parts = [features, self.halfway_scale * halfway]
-        if self.class_count:
-            parts.append(one_hot(labels, self.class_count).float())
+        if self.codes is not None:
+            parts.append(self.codes[labels])
         return torch.cat(parts, dim=1)
 
     def gradient(

@@ -9,7 +9,14 @@ from fashion_gan.data.batches import make_transform, to_uint8
 from fashion_gan.data.datasets import Split, dataset_dir
 from fashion_gan.metrics.distances import frechet_distance, youden_threshold
 from fashion_gan.models.feature_network import extract_features, load_feature_network
-from fashion_gan.models.latents import balanced_labels, sample_inputs, sample_latents
+from fashion_gan.models.latents import (
+    balanced_labels,
+    class_shares,
+    proportional_labels,
+    sample_inputs,
+    sample_latents,
+    spread_classes,
+)
 from fashion_gan.models.losses import LOSSES
 from fashion_gan.models.networks import Generator
 from fashion_gan.rng import rng
@@ -43,27 +50,35 @@ def ema_for_eval(state: TrainingState, params: Params, images: int = 2000) -> Ge
 def validate(
     state: TrainingState, validation: Split, reference: dict[str, torch.Tensor], params: Params
 ) -> tuple[dict[str, float], torch.Tensor]:
-    """Metrics on validation images and fresh samples, and a grid of fixed latents: a row a class.
+    """Metrics on validation images and fresh samples of classes that are as frequent, and a grid of
+    fixed latents: a row a class, of 20 classes at most.
 
     `reference`: features of the validation split by the networks of DISTANCES. Where the distance
     by train falls and dev's does not, the objective is being gamed. Uses random numbers of its own.
     """
     count = min(params.val_samples, len(validation))
     generator = ema_for_eval(state, params)
-    rows = generator.class_count if generator.class_count > 1 else 10
+    shown = spread_classes(generator.class_count)
+    rows = len(shown) if len(shown) > 1 else 10
     draws = rng(params.seed, "validation")
     z = sample_latents(max(count, 10 * rows), generator.latent_dim, draws).to(state.device)
-    labels = balanced_labels(len(z), range(generator.class_count)).to(state.device)
-    parts = zip(z.split(500), labels.split(500), strict=True)
-    images = torch.cat([generator(*part) for part in parts])
-    fake = (images[:count], labels[:count])
+    shares = class_shares(validation.labels, generator.class_count)
+    labels = proportional_labels(count, shares).to(state.device)
+    fake = (_generated(generator, z[:count], labels), labels)
     metrics = _discriminator_metrics(state, validation, fake, params)
     for name, role in DISTANCES.items():
         network = load_feature_network(role, str(state.device), dataset_dir(params))
         features, _ = extract_features(network, fake[0])
         metrics[name] = frechet_distance(reference[role], features)
     by_class = torch.arange(10 * rows).view(10, rows).T.flatten()  # row c: class c
-    return metrics, to_uint8(images[: 10 * rows][by_class].cpu())
+    labels = balanced_labels(10 * rows, shown)[by_class].to(state.device)
+    grid = _generated(generator, z[: 10 * rows][by_class], labels)
+    return metrics, to_uint8(grid.cpu())
+
+
+def _generated(generator: Generator, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    parts = zip(z.split(500), labels.split(500), strict=True)
+    return torch.cat([generator(*part) for part in parts])
 
 
 def _discriminator_metrics(

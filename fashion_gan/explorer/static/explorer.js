@@ -62,11 +62,12 @@ function core() {
   function encode(state, model) { // model: 16 bits of its digest
     const b = [], put = (value, size) => { for (let k = size - 1; k >= 0; k--) b.push((value >>> (8 * k)) & 255); };
     const { mix } = state, walk = state.x || state.y, moved = state.d.some((v) => v);
-    put(model, 2); put(state.c | (walk ? 16 : 0) | (mix ? 32 : 0) | (moved ? 64 : 0) | (state.z ? 128 : 0), 1); put(state.s, 4); put(state.t, 1);
+    put(model, 2); put((state.c & 15) | (walk ? 16 : 0) | (mix ? 32 : 0) | (moved ? 64 : 0) | (state.z ? 128 : 0), 1); put(state.s, 4); put(state.t, 1);
     if (walk) { put(state.x, 2); put(state.y, 2); }
-    if (mix) { put(mix.c | (mix.z ? 16 : 0), 1); put(mix.s, 4); put(mix.x, 2); put(mix.y, 2); put(mix.m, 1); }
+    if (mix) { put((mix.c & 15) | (mix.z ? 16 : 0), 1); put(mix.s, 4); put(mix.x, 2); put(mix.y, 2); put(mix.m, 1); }
     if (moved) state.d.forEach((v) => put(v, 1));
     for (const v of [...(state.z ?? []), ...(mix?.z ?? [])]) put(v, 1);
+    if (state.c > 15 || mix?.c > 15) { put(state.c >> 4, 1); put((mix?.c ?? 0) >> 4, 1); } // what four bits do not hold
     put(crc(b), 2);
     let text = "", held = 0, bits = 0;
     for (const byte of [...b, 0]) { // the last 0 fills up; what is too much is cut off
@@ -76,7 +77,7 @@ function core() {
     return "F1-" + text.slice(0, Math.ceil((8 * b.length) / 5));
   }
   function decode(code, model, size, count = 10) { // a state; size: of the model's latent; count: of its classes; throws an Error of one sentence
-    const text = code.trim().toUpperCase(), b = [], longest = 56 + Math.ceil((16 * size) / 5);
+    const text = code.trim().toUpperCase(), b = [], longest = (count > 16 ? 60 : 56) + Math.ceil((16 * size) / 5);
     if (!text.startsWith("F1-")) throw new Error("this is no code of the explorer; one begins with F1-");
     if (text.length > longest) throw new Error(`the code has ${text.length} characters; the longest has ${longest}`);
     let held = 0, bits = 0, at = 0;
@@ -100,7 +101,12 @@ function core() {
     if (flags & 32) state.mix = { c: get(1), s: get(4), x: signed(2), y: signed(2), m: get(1) };
     if (flags & 64) state.d = state.d.map(() => signed(1));
     if (flags & 128) state.z = latent();
-    if (state.mix) { state.mix.z = state.mix.c & 16 ? latent() : null; state.mix.c &= ~16; }
+    const mixed = state.mix?.c ?? 0;
+    if (state.mix) { state.mix.z = mixed & 16 ? latent() : null; state.mix.c &= 15; }
+    const more = at === b.length - 4, high = more ? [get(1), get(1)] : [0, 0];
+    if (mixed > 31 || (more && !high[0] && !high[1]) || (high[1] && !state.mix)) throw wrong;
+    state.c |= high[0] << 4;
+    if (state.mix) state.mix.c |= high[1] << 4;
     if (at !== b.length - 2 || state.c >= count || state.t > 200 || (state.mix && (state.mix.c >= count || state.mix.m > 100))) throw wrong;
     return state;
   }
@@ -255,6 +261,8 @@ function render({ model, el }) {
   const work = engine(info, packed), page = model.get("page"), kernel = model.get("kernel"), away = [];
   const coded = (some) => encode(some, info.model), read = (code) => decode(code, info.model, info.latent_dim, names.length);
   const [colours, height, width] = shape(info), thing = info.thing ?? "garment", clothes = thing === "garment";
+  const many = names.length > 16; // a list in place of a picture of each
+  const brief = (name) => ([...name].length > 24 ? `${[...name].slice(0, 23).join("")}…` : name);
   const several = names.length > 1, choice = several && info.conditional; // images without labels have one class, which no word is lost on
   let state = fresh(Math.max(0, names.indexOf("Ankle boot")), 7), history = [], at = -1, pins = [], film = 0, image = null, looked = 0;
 
@@ -291,7 +299,7 @@ function render({ model, el }) {
       image = levels;
       paint(stage, levels);
       stage.dataset.code = code;
-      if (choice) names.forEach((_, c) => work.ask(`class ${c}`, { state: { ...now, c, mix: now.mix && { ...now.mix, c } } }).then((some) => paint(thumbs[c], some)));
+      if (choice && !many) names.forEach((_, c) => work.ask(`class ${c}`, { state: { ...now, c, mix: now.mix && { ...now.mix, c } } }).then((some) => paint(thumbs[c], some)));
       clearTimeout(looked);
       looked = setTimeout(look, 150);
     });
@@ -309,9 +317,10 @@ function render({ model, el }) {
   }
   function neighbours(near, count, real) { // training images beside the picture, with what real images have
     near.forEach(({ distance, c, number, onto }, k) => {
-      const [small, caption] = tiles[k].children, words = `${several ? `${names[c]}, ` : ""}${distance.toFixed(2)}`;
+      const [small, caption] = tiles[k].children, away = distance.toFixed(2), words = `${several ? `${names[c]}, ` : ""}${away}`;
       onto(small.getContext("2d"));
-      caption.textContent = words;
+      caption.textContent = `${several ? `${brief(names[c])}, ` : ""}${away}`;
+      caption.title = words;
       small.setAttribute("aria-label", `training image ${number}: ${words} away`);
     });
     judged.textContent = `Of ${count.toLocaleString("en")} training images the nearest is ${near[0].distance.toFixed(2)} away, in a classifier's features. Unseen real images lie ${real.toFixed(2)} (median) from theirs: this ${thing} is ${(near[0].distance / real).toFixed(1)} times as far.`;
@@ -365,14 +374,31 @@ function render({ model, el }) {
   }
 
   // classes, each with the same latent in it
-  const thumbs = names.map(() => canvas({ "aria-hidden": "true" }));
+  const thumbs = many ? [] : names.map(() => canvas({ "aria-hidden": "true" }));
   const inClass = (c) => choice && c < names.length && change({ ...state, c, mix: state.mix && { ...state.mix, c } });
-  const classes = make("div", { class: "classes", role: "group", "aria-label": "class" }, ...names.map((name, c) => {
+  const classes = many ? chooser() : make("div", { class: "classes", role: "group", "aria-label": "class" }, ...names.map((name, c) => {
     const one = button("", () => inClass(c), { ...(c < 10 && { title: `key ${c}` }), disabled: !info.conditional });
-    one.append(info.conditional ? thumbs[c] : "", `${c} ${name}`);
+    one.append(info.conditional ? thumbs[c] : "", make("span", { title: name }, `${c} ${name}`));
     shown.push(() => one.setAttribute("aria-pressed", String(info.conditional && state.c === c)));
     return one;
   }));
+  function chooser() { // a list that shrinks to the names that hold what is typed
+    const label = (c) => `${c} ${names[c]}`, search = make("input", { type: "text", "aria-label": "search for a class", placeholder: "search", disabled: !choice });
+    const list = make("select", { "aria-label": "class", size: 8, disabled: !choice }), count = make("p", { class: "quiet", role: "status" });
+    const fill = () => {
+      const words = search.value.trim().toLowerCase(), match = [...names.keys()].filter((c) => label(c).toLowerCase().includes(words));
+      list.replaceChildren(...match.map((c) => make("option", { value: String(c), title: names[c] }, label(c))));
+      list.value = String(state.c);
+      count.textContent = `${match.length.toLocaleString("en")} of ${names.length.toLocaleString("en")} classes`;
+      return match;
+    };
+    search.oninput = fill;
+    search.onkeydown = (event) => { if (event.key === "Enter") { const [first] = fill(); if (first !== undefined) inClass(first); } };
+    list.onchange = () => list.value && inClass(Number(list.value));
+    shown.push(() => { list.value = String(state.c); });
+    fill();
+    return make("div", { class: "chooser" }, search, list, count);
+  }
   const seed = make("input", { type: "number", min: "0", max: "4294967295", step: "1" });
   seed.onchange = () => {
     const value = Number(seed.value);
@@ -403,7 +429,7 @@ function render({ model, el }) {
       paint(small, levels);
       return make("figure", {}, small, button(`show ${i + 1}`, () => change(now)), button("×", () => { pins.splice(i, 1); listed(); }, { "aria-label": `remove pin ${i + 1}` }));
     }));
-    picked.forEach((select) => { const before = select.value; select.replaceChildren(...pins.map((p, i) => make("option", { value: String(i) }, several ? `${i + 1}: ${names[p.state.c]}` : `${i + 1}`))); if (before in pins) select.value = before; });
+    picked.forEach((select) => { const before = select.value; select.replaceChildren(...pins.map((p, i) => make("option", { value: String(i) }, several ? `${i + 1}: ${brief(names[p.state.c])}` : `${i + 1}`))); if (before in pins) select.value = before; });
   }
   function mixed(m) { // a state between the pins A and B; null where there are none
     const [a, b] = picked.map((select) => pins[select.value]?.state);
@@ -441,7 +467,8 @@ function render({ model, el }) {
   };
   async function way(count) { // the pictures from A to B where two are pinned, else of all classes
     const mixing = pins.length > 1 && mixed(0), steps = Array.from({ length: count }, (_, i) => Math.round((100 * i) / (count - 1)));
-    const all = mixing ? steps.map(mixed) : choice ? names.map((_, c) => ({ ...state, c, mix: null })) : [state];
+    const every = names.map((_, c) => c).filter((c) => !many || c % Math.ceil(names.length / 20) === 0); // 20 at most
+    const all = mixing ? steps.map(mixed) : choice ? every.map((c) => ({ ...state, c, mix: null })) : [state];
     return { frames: await Promise.all(all.map((now, i) => work.ask(`way ${i}`, { state: now }))), name: mixing ? "from-A-to-B" : choice ? "classes" : thing };
   }
   async function strip() {
@@ -523,7 +550,7 @@ function render({ model, el }) {
   const row = (...inside) => make("div", { class: "row" }, ...inside), quiet = (text) => make("p", { class: "quiet" }, text);
   const unnamed = directions.filter(({ clear }) => !clear).map(({ one }) => one);
   el.replaceChildren(make("div", { class: "fgx", tabindex: "-1" },
-    several ? make("div", { class: "wide" }, quiet(choice ? `The same latent in every class; keys 0 to ${Math.min(9, names.length - 1)}` : "This model cannot be asked for a class."), classes) : "",
+    several ? make("div", { class: "wide" }, quiet(choice ? (many ? "The class: search, choose in the list, or Enter for the first; keys 0 to 9" : `The same latent in every class; keys 0 to ${Math.min(9, names.length - 1)}`) : "This model cannot be asked for a class."), classes) : "",
     make("div", {}, stage, seen, row(back, forth, button("Reset", () => change(fresh(state.c, state.s))), button("Pin", pin))),
     make("div", {}, row(make("label", {}, "seed ", seed), button("Surprise me", surprise)), ...directions.filter(({ clear }) => clear).map(({ one }) => one),
       slider("truncation", 0, 150, 1, () => state.t, (t) => { stop(); state = { ...state, t }; }, (t) => (t / 100).toFixed(2)),
@@ -535,7 +562,7 @@ function render({ model, el }) {
       drop, steps, found, row(colours > 1 ? "" : turn, finding), kernel ? "" : quiet(`This ${NO_KERNEL}.`)),
     part("Take it with you", false, row(button("Copy PNG", () => copy(async () => navigator.clipboard.write([new ClipboardItem({ "image/png": await sheet([image]) })]), "The picture is copied.")),
       button("Save PNG", async () => save(await sheet([image]), `${stage.dataset.code.slice(0, 40)}.png`)), button("Save strip", strip), button("Save GIF", moving)),
-    quiet(`Strip and GIF show the way from pin A to pin B, or ${choice ? "every class" : `this ${thing}`} where fewer than two are pinned.`)),
+    quiet(`Strip and GIF show the way from pin A to pin B, or ${choice ? (many ? "some of the classes" : "every class") : `this ${thing}`} where fewer than two are pinned.`)),
     ...(unnamed.length ? [part("Directions without a clear effect", false, ...unnamed)] : [])));
   const given = () => { const code = model.get("code"); if (code && code !== history[at]) go(code); };
   model.on("change:code", given);
