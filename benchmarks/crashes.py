@@ -1,7 +1,7 @@
 """Let every writer crash at every point where it calls the system, do the same work again, and say
 how often it held.
 
-    python benchmarks/crashes.py --count 500
+    PYTHONPATH=tests python benchmarks/crashes.py --count 500
 
 Prints a line a writer, and one for each crash that did not hold; exit code 1 where there is one.
 """
@@ -12,10 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("tests", "")]
-
-import crashes  # noqa: E402
-from writers import WRITERS  # noqa: E402
+import crashes
+from writers import WRITERS
 
 
 def every_point(folder: Path) -> list[tuple[crashes.Writer, str, int, str]]:
