@@ -74,11 +74,11 @@ def check_file(path: Path, most_bytes: int) -> None:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes:,} bytes", str(path))
 
 
-def open_zip(file: BinaryIO) -> zipfile.ZipFile:
+def open_zip(file: BinaryIO, most_listed: int = MOST_LISTED_BYTES) -> zipfile.ZipFile:
     """Raises ValueError where it lists more than a name and a place for some thousand members:
     each of them would take memory before the first is read."""
     # private, but all that tells
-    if (end := zipfile._EndRecData(file)) and end[zipfile._ECD_SIZE] > MOST_LISTED_BYTES:
+    if (end := zipfile._EndRecData(file)) and end[zipfile._ECD_SIZE] > most_listed:
         raise ValueError("it lists too many members")
     return zipfile.ZipFile(file)
 
