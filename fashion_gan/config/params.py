@@ -55,7 +55,7 @@ class Params(BaseModel):
     dataset: str = parameter("fashion-mnist", "fashion-mnist, mnist, kmnist, qmnist, a folder, zip or tar of images, or an .npz; packed into data_dir", frozen=True, min_length=1)
     image_size: str = parameter("0", "size that images of one's own are made: 64, or height x width as 48x32; 0: as they are", frozen=True, pattern=f"^(0|{SIDE}(x{SIDE})?)$", allowed="0, a number from 16 to 64 that is a multiple of 4, or two as 48x32 (height x width)")
     fit: Literal["crop", "pad", "squeeze"] = parameter("crop", "with image_size: cut the middle out, add ground at the sides, or squeeze", frozen=True)
-    ground: str = parameter("auto", "colour behind what is transparent; auto: black or white, on which the images differ more", frozen=True, pattern="^(auto|black|white|#[0-9a-f]{6})$", allowed="auto, black, white, or #rrggbb")
+    ground: str = parameter("auto", "colour behind what is transparent; auto: black or white, on which the images differ more", frozen=True, pattern="^(auto|black|white|#[0-9a-fA-F]{6})$", allowed="auto, black, white, or #rrggbb")
     skip_unreadable: bool = parameter(False, "leave out images of a folder that cannot be read, and name them")
     data_dir: str = parameter("data", "folder of the data set, from the project folder", min_length=1)
     subset: int = parameter(50_000, "training images used, the first of the split, as far as there are so many", unit="images", frozen=True, ge=256, le=10**8)

@@ -63,6 +63,11 @@ def warnings_of(folder: Path, record: dict[str, Any]) -> list[str]:
             warnings.append(f"{name}: {copies:,} of {len(members):,} images are copies of others")
         if record["classes"] and len(members) > NEARLY_ALL * len(labels):
             warnings.append(f"{name}: {len(members):,} of {len(labels):,} images are of this class")
+    train = record["counts"]["train"]
+    if again := int(np.isin(content[train:], content[:train]).sum()):
+        warnings.append(
+            f"{again:,} images of validation and test lie among the training images too"
+        )
     ends = {"dark": int((border < 64).sum()), "light": int((border > 191).sum())}
     few, many = sorted(ends, key=ends.get)
     if 0 < ends[few] < 0.2 * len(labels) and ends[many] > 0.7 * len(labels):

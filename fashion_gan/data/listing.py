@@ -43,12 +43,13 @@ class ImageFiles:
 
     @property
     def summary(self) -> str:
-        return summary(len(self.names), self.classes, self.left_out)
+        return summary(len(self.names), self.classes if self.names else (), self.left_out)
 
 
 def summary(count: int, classes: tuple[str, ...], left_out: LeftOut) -> str:
     """What was read and what was not, in words."""
-    words = f"{count:,} images" + (f" in {len(classes)} classes" if classes else "")
+    words = f"{count:,} images" if count else "no images"
+    words += f" in {len(classes)} classes" if classes else ""
     reasons = [f"{n:,} {reason} ({example})" for reason, (n, example) in left_out.items()]
     return f"{words}; left out: {', '.join(reasons)}" if reasons else words
 

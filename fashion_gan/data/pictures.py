@@ -5,7 +5,7 @@ import contextlib
 import functools
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -66,10 +66,18 @@ def _scan_count(stream: IO[bytes]) -> int:
     return count
 
 
+@contextlib.contextmanager
+def _ignoring_damage() -> Iterator[None]:
+    """A broken tag of orientation turns nothing, and is no news."""
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def seen_size(picture: Image.Image) -> tuple[int, int]:
     """Height and width of an opened picture once it stands upright; its pixels are not read."""
     orientation = 1
-    with contextlib.suppress(Exception):  # a broken tag turns nothing
+    with _ignoring_damage():
         # PNG's own would decode the picture
         orientation = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
     width, height = picture.size
@@ -131,7 +139,7 @@ def _fitted(picture: Image.Image, preparation: Preparation) -> Image.Image:
         largest = 2 * max(preparation.size)
         picture.draft(None, (largest, largest))  # a large JPEG is read at a fraction of its size
     picture.load()
-    with contextlib.suppress(Exception):  # a broken tag turns nothing
+    with _ignoring_damage():
         ImageOps.exif_transpose(picture, in_place=True)
     profile = picture.info.get("icc_profile")
     image = _in_eight_bits(picture)
@@ -188,4 +196,5 @@ def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 def _on_ground(image: Image.Image, ground: str) -> Image.Image:
     if image.mode != "RGBA":
         return image
-    return Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert("RGB")
+    below = Image.new("RGBA", image.size, "black" if ground == "auto" else ground)
+    return Image.alpha_composite(below, image).convert("RGB")

@@ -165,7 +165,7 @@ def from_images(path: Path, info: DatasetInfo, labels_file: str = "", most: int 
     count = len(files.names)
     if not count:
         raise UserError(
-            f"{path} holds no images ({files.summary}); give a folder, a zip or a tar of"
+            f"{path} holds {files.summary}; give a folder, a zip or a tar of"
             f" {' '.join(pictures.SUFFIXES)}, an .npz, a run, or models:/fashion-gan@champion"
         )
     labels = None

@@ -125,7 +125,7 @@ def from_images(path: Path, preparation: Preparation) -> Source:
     names = files.names
     if not names:
         raise UserError(
-            f"{path} holds no images ({files.summary}); allowed: {' '.join(pictures.SUFFIXES)},"
+            f"{path} holds {files.summary}; allowed: {' '.join(pictures.SUFFIXES)},"
             " directly in it or in a sub-folder for each class"
         )
     check_classes(files.classes, files.labels, path)
