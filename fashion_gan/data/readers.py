@@ -124,38 +124,56 @@ def choose(
 
 def from_npz(path: Path, info: DatasetInfo, labels_file: str = "", most: int = MOST) -> Held:
     """`images`, and `labels` where it holds them."""
-    size = info.preparation and info.preparation.size
+    preparation = info.preparation
+    if preparation and preparation.size is None:
+        preparation = None
     with formats.open_npz(path) as archive, formats.open_array(archive, "images") as stored:
         shape = stored.shape
-        if size and len(shape) in (3, 4):
-            (colours,) = formats.channels_first(np.empty((0, *shape[1:]))).shape[1:2]
-            shape = (shape[0], colours, *size)
+        if preparation and len(shape) in (3, 4):
+            empty = formats.channels_first(np.empty((0, *shape[1:])))
+            shape = (shape[0], empty.shape[1], *preparation.size)
         _check_header(shape, stored.dtype, path, info)
         count = shape[0]
         labels = formats.read_npz(path, "labels").get("labels")
-        labels = labels if labels is None else _check_labels(labels, count, path, info)
+        if labels is not None:
+            labels = _check_labels(labels, count, path, info)
         if labels_file:
             labels = labels_from(Path(labels_file), count, info)
         rows = choose(count, most, labels)
-        images = _stored_rows(stored, rows, size and info.preparation)
-    chosen = labels if labels is None else labels[rows]
-    return Held(_check_levels(images, path), chosen, count, f"{count:,} images")
+        images = _stored_rows(stored, rows, info, preparation)
+    return Held(
+        _check_levels(images, path),
+        None if labels is None else labels[rows],
+        count,
+        f"{count:,} images",
+    )
 
 
 def _stored_rows(
-    stored: formats.StoredArray, rows: np.ndarray, preparation: Preparation | None
+    stored: formats.StoredArray,
+    rows: np.ndarray,
+    info: DatasetInfo,
+    preparation: Preparation | None,
 ) -> np.ndarray:
     """These rows of an array, in order; not much more is in memory than they are."""
     kept = []
     for start, images in stored.batches(0, CHUNK):
-        images = images[rows[(rows >= start) & (rows < start + len(images))] - start]
-        if preparation and len(images):
-            each = formats.channels_first(images)
-            images = np.stack([pictures.prepared_pixels(pixels, preparation) for pixels in each])
+        end = start + len(images)
+        inside = (rows >= start) & (rows < end)
+        images = images[rows[inside] - start]
+        if preparation:
+            images = _prepared(images, preparation, info)
         kept.append(images)
-        if start + CHUNK > rows[-1]:
+        if end > rows[-1]:
             break
-    return np.concatenate([images for images in kept if len(images)])
+    return np.concatenate(kept)
+
+
+def _prepared(images: np.ndarray, preparation: Preparation, info: DatasetInfo) -> np.ndarray:
+    result = np.zeros((len(images), *info.shape), np.uint8)
+    for i, pixels in enumerate(formats.channels_first(images)):
+        result[i] = pictures.prepared_pixels(pixels, preparation)
+    return result
 
 
 def from_images(path: Path, info: DatasetInfo, labels_file: str = "", most: int = MOST) -> Held:
@@ -180,8 +198,9 @@ def from_images(path: Path, info: DatasetInfo, labels_file: str = "", most: int 
         for i, row in enumerate(rows.tolist()):
             images[i] = _read_image(read, path, files.names[row], info)
     _check_header((count, *info.shape), images.dtype, path, info)
-    chosen = labels if labels is None else labels[rows]
-    return Held(_check_levels(images, path), chosen, count, files.summary)
+    return Held(
+        _check_levels(images, path), None if labels is None else labels[rows], count, files.summary
+    )
 
 
 def _read_image(read: listing.Read, folder: Path, name: str, info: DatasetInfo) -> np.ndarray:
