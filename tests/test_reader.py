@@ -4,6 +4,7 @@ left out is said, and so is what looks wrong."""
 import io
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from fashion_gan.data import limits, listing, pack, pictures, readers, sources
 from fashion_gan.data.datasets import dataset_info
 from fashion_gan.data.pack import pack_dataset
 from fashion_gan.data.pictures import Preparation
+from fashion_gan.explorer.backend import Backend
 from fashion_gan.explorer.inversion import prepare_photo
 from fashion_gan.files import read_json
 
@@ -195,6 +197,7 @@ NESTED = {
     "unpacked into its own name": (["x/1.png", "x/2.png"], {}),
     "one class": (["cat/1.png", "cat/2.png"], {"cat": 2}),
     "an empty class": (["cat/1.png", "dog/.keep"], {"cat": 1, "dog": 0}),
+    "a train among cars": (["car/1.png", "train/1.png"], {"car": 1, "train": 1}),
     "images beside other folders": (["1.png", "notes/a.txt"], {}),
 }
 
@@ -244,6 +247,7 @@ def test_splits_by_folders(tmp_path, case):
         (["train/cat/1.png", "train/dog/1.png", "test/1.png"], "and test/1.png without"),
         (["train/1.png", "val/cat/1.png"], "and train/1.png without"),
         (["train/1.png", "train/cat/1.png", "val/1.png"], "not clear whether there are classes"),
+        (["train/1.png", "test/1.png", "extra/1.png"], "extra, so it is not clear whether they"),
     ],
 )
 def test_splits_that_do_not_fit_together(tmp_path, some, words):
@@ -497,6 +501,39 @@ def test_a_photo_is_made_as_the_set_was():
     assert np.array_equal(turned.image, 255 - shown.image)
     grey = prepare_photo(saved(RAMP), None, (1, 16, 16), Preparation(None, "crop", "black"))
     assert np.array_equal(grey.image, RAMP)
+
+
+def test_the_kernel_makes_a_photo_as_the_set_was(tmp_path):
+    images = np.zeros((256, 16, 16, 4), np.uint8)
+    images[:, 4:, :, 3] = noise(256, 12, 16)
+    how = Preparation(ground="#0080ff")
+    folder = make_folder(tmp_path / "x", images, ())
+    packed = pack_dataset(str(folder), tmp_path, preparation=how, **quiet)
+    generator = SimpleNamespace(shape=(3, 16, 16))
+    kernel = Backend(SimpleNamespace(generator=generator), None, None, packed)
+    answer = kernel.prepare(saved(images[0]), None)
+    assert answer["steps"][-1]["levels"][:3] == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["--dataset", "mnist", "-p", "epochs=3"],
+            "-p epochs is no parameter of packing; allowed: fit",
+        ),
+        (
+            ["--dataset", "x", "-p", "image_size=70"],
+            "image_size is '70'; allowed: 0, a number from 16",
+        ),
+        (["--dataset", "mnist", "-p", "ground=white"], "mnist is taken as it is"),
+        (["-p", "fit=pad"], "-p belongs to --dataset"),
+    ],
+)
+def test_the_data_command_takes_what_belongs_to_packing(tmp_path, words, expected):
+    done = fashion_gan_here("data", "--folder", str(tmp_path), *words, cwd=ROOT)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert expected in done.stderr
 
 
 def test_images_to_be_measured_are_made_as_the_set_was(tmp_path, monkeypatch):

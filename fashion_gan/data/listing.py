@@ -55,7 +55,12 @@ def summary(count: int, classes: tuple[str, ...], left_out: LeftOut) -> str:
 
 
 def is_archive(path: Path) -> bool:
-    return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    """Whether it is a zip or a tar, and no .npz by another name."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return path.is_file() and tarfile.is_tarfile(path)
+    with path.open("rb") as file, contextlib.suppress(Exception):
+        return "images.npy" not in open_zip(file).namelist()
+    return True
 
 
 def list_images(path: Path) -> ImageFiles:
@@ -68,15 +73,11 @@ def list_images(path: Path) -> ImageFiles:
         reason = _reason(name)
         if reason and not name.endswith("/"):
             count, example = left_out.get(reason, (0, name))
-            left_out[reason] = count + 1, example
+            # bytes that are no text could not be printed
+            left_out[reason] = count + 1, os.fsencode(example).decode(errors="backslashreplace")
         elif not reason:
             (folders if name.endswith("/") else names).append(name)
-    root, direct, by_folder = _entered(path, names, folders)
-    given = {name: SPLIT_NAMES.get(name.lower(), -1) for name, some in by_folder.items() if some}
-    if not direct and len(given) > 1 and min(given.values()) == 0:
-        parts = [(given[name], f"{root}{name}/") for name in given]
-    else:
-        parts = [(-1, root)]
+    parts = _parts(path, names, folders)
     rows = []  # class, name, split
     for split, folder in parts:
         rows += [(c, name, split) for c, name in _by_class(path, folder, names, folders)]
@@ -93,6 +94,20 @@ def list_images(path: Path) -> ImageFiles:
     labels = np.array([numbers.get(c, 0) for c, _, _ in rows], np.int64)
     splits = np.array([split for _, _, split in rows]) if len(parts) > 1 else None
     return ImageFiles(path, [name for _, name, _ in rows], classes, labels, splits, left_out)
+
+
+def _parts(path: Path, names: list[str], folders: list[str]) -> list[tuple[int, str]]:
+    """The folders where the classes begin, each with its split; -1 where there are no splits."""
+    root, direct, by_folder = _entered(path, names, folders)
+    given = {name: SPLIT_NAMES.get(name.lower(), -1) for name, some in by_folder.items() if some}
+    if direct or 0 not in given.values() or not {1, 2} & set(given.values()):
+        return [(-1, root)]
+    if other := next((name for name, split in given.items() if split < 0), ""):
+        raise UserError(
+            f"{path} holds train/, others like it, and {root}{other}, so it is not clear whether"
+            " they are splits or classes; allowed: either; move some away"
+        )
+    return [(split, f"{root}{name}/") for name, split in given.items()]
 
 
 def _reason(name: str) -> str:
