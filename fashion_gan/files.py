@@ -73,10 +73,10 @@ def check_file(path: Path, most_bytes: int) -> None:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes:,} bytes", str(path))
 
 
-def open_zip(file: BinaryIO) -> zipfile.ZipFile:
+def open_zip(file: BinaryIO, most_listed: int = MOST_LISTED_BYTES) -> zipfile.ZipFile:
     """Raises ValueError where it lists too many members, each of which would take memory."""
     # private, but all that tells before they are read
-    if (end := zipfile._EndRecData(file)) and end[zipfile._ECD_SIZE] > MOST_LISTED_BYTES:
+    if (end := zipfile._EndRecData(file)) and end[zipfile._ECD_SIZE] > most_listed:
         raise ValueError("it lists too many members")
     return zipfile.ZipFile(file)
 

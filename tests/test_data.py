@@ -211,16 +211,17 @@ def test_a_folder_to_be_measured_is_read_as_one_that_is_packed(tmp_path):
     for name in ("cat/._0000.png", "__MACOSX/0.png", ".ipynb_checkpoints/0.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"")
-    images, labels, _ = readers.from_folder(folder, PETS)
-    assert labels.tolist() == [0] * 500 + [1] * 500
-    assert np.array_equal(images[:, 0], np.concatenate([levels[::2], levels[1::2]]))
+    held = readers.from_images(folder, PETS)
+    assert held.labels.tolist() == [0] * 500 + [1] * 500
+    assert np.array_equal(held.images[:, 0], np.concatenate([levels[::2], levels[1::2]]))
+    assert held.summary == ("1,000 images in 2 classes; left out: 3 hidden (.ipynb_checkpoints)")
 
 
 def test_images_beside_sub_folders_are_not_measured(tmp_path):
     folder = make_pngs(tmp_path / "x", np.zeros((2, 16, 20), np.uint8))
     (folder / "0.png").write_bytes((folder / "cat" / "0000.png").read_bytes())
     with pytest.raises(UserError, match=r"0\.png.*cat.*not clear whether there are classes"):
-        readers.from_folder(folder, PETS)
+        readers.from_images(folder, PETS)
 
 
 def test_an_npz_to_be_measured_that_says_too_much_is_refused(tmp_path):

@@ -45,6 +45,7 @@ def world(project, clothes):
     save("high_labels.npz", images=images, labels=labels + 1)
     save("float_labels.npz", images=images, labels=labels.astype(float))
     save("odd_labels.npz", images=images, labels=np.full(1000, "hat"))
+    np.savez("names_as_objects.npz", images=images, labels=labels.astype(str).astype(object))
     np.savez("objects.npz", images=np.array([{"a": 1}] * 1000, dtype=object))
     save("good.npz", images=images, labels=labels)
     for name, content in {
@@ -57,10 +58,13 @@ def world(project, clothes):
     for name in ("empty", "large", "coloured", "broken", "two"):
         (project / name).mkdir()
     Image.new("L", (32, 32)).save("large/a.png")
-    Image.new("RGB", (28, 28)).save("coloured/a.png")
+    Image.new("RGB", (28, 28), "red").save("coloured/a.png")
     (project / "broken" / "a.png").write_bytes(b"\x89PNG no")
     for i in range(2):
         Image.new("L", (28, 28), i).save(f"two/{i}.png")
+    (project / "ones").mkdir()
+    for i in range(1000):
+        Image.fromarray((images[i] > 127).astype(np.uint8)).save(f"ones/{i}.png", compress_level=1)
     (project / "labels.txt").write_text("boot\n" * 1000)
     (project / "short.txt").write_text("boot\n")
     (project / "binary.txt").write_bytes(b"\xff\xfe\x00")
@@ -90,16 +94,19 @@ REFUSED = {
     "an .npy": (["array.npy"], "holds one array"),
     "no such file": (["absent.npz"], "no .npz of images"),
     "neither run nor file": (["nonsense"], "no model 'nonsense'"),
-    "folder without PNG": (["empty"], "holds no .png"),
-    "large PNG": (["large"], "is 32×32 L"),
-    "coloured PNG": (["coloured"], "is 28×28 RGB"),
-    "broken PNG": (["broken"], "is no PNG"),
+    "folder without PNG": (["empty"], "holds no images; give a folder"),
+    "large PNG": (["large"], "is 32×32 in grey; allowed: 28×28 in grey"),
+    "coloured PNG": (["coloured"], "is 28×28 in colour; allowed: 28×28 in grey"),
+    "broken PNG": (["broken"], "is no picture (PNG"),
     "two PNGs": (["two"], "2 images; allowed"),
     "labels file short": (["good.npz", "--labels", "short.txt"], "one for each of the 1,000"),
     "labels file binary": (["good.npz", "--labels", "binary.txt"], "cannot be read"),
     "labels file absent": (["good.npz", "--labels", "no.txt"], "cannot be read"),
     "labels of a run": (["showcase", "--labels", "labels.txt"], "asks for its own"),
     "like of a run": (["showcase", "--like", "showcase"], "--like belongs to an .npz"),
+    "names as objects": (["names_as_objects.npz"], "save labels.astype(str)"),
+    "labels from 1": (["high_labels.npz"], "begin at 1: save labels - 1"),
+    "a folder of 0 and 1": (["ones"], "no grey level is over 1"),
     "like nothing": (["good.npz", "--like", "nonsense"], "no model 'nonsense'"),
     "split that is none": (
         ["good.npz", "--split", "train"],

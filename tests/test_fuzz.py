@@ -27,6 +27,7 @@ from fashion_gan.config.params import Params
 from fashion_gan.config.profiles import read_profile
 from fashion_gan.data import readers, sources
 from fashion_gan.data.datasets import DatasetInfo
+from fashion_gan.data.pictures import Preparation
 from fashion_gan.explorer import codec, inversion
 from fashion_gan.models.serialization import load_generator, make_generator, save_network
 from fashion_gan.runs import points
@@ -231,11 +232,11 @@ def test_an_npz(folder, members, how, flips):
     path = folder / "x.npz"
     path.write_bytes(content)
     with read_or_refused():
-        images, labels, count = readers.from_npz(path, PETS)
-        assert images.shape == (min(count, 10_000), 1, 16, 16)
-        assert labels is None or len(labels) == count
+        held = readers.from_npz(path, PETS)
+        assert held.images.shape == (min(held.count, 10_000), 1, 16, 16)
+        assert held.labels is None or len(held.labels) == len(held.images)
     with read_or_refused():
-        source = sources.from_npz(path)
+        source = sources.from_npz(path, Preparation())
         assert sum(map(len, source.batches(0))) == len(source.labels)
 
 
@@ -254,9 +255,9 @@ def test_a_picture(folder, content):
     (folder / "pictures").mkdir(exist_ok=True)
     (folder / "pictures" / "x.png").write_bytes(content)
     with read_or_refused():
-        readers.from_folder(folder / "pictures", PETS)
+        readers.from_images(folder / "pictures", PETS)
     with read_or_refused():
-        sources.from_folder(folder / "pictures")
+        sources.on_chosen_ground(sources.from_images(folder / "pictures", Preparation()))
     with read_or_refused():
         inversion.prepare_photo(content)
 

@@ -273,7 +273,13 @@ def idx(array, kind):
 
 
 def make_idx(
-    raw, prefixes=("train", "t10k"), counts=(60, 12), extra=False, pack_with=bytes, suffix=""
+    raw,
+    prefixes=("train", "t10k"),
+    counts=(60, 12),
+    extra=False,
+    pack_with=bytes,
+    suffix="",
+    before_idx="-",
 ):
     """Small files of that format; QMNIST's labels are tables of integers whose first column is the
     class."""
@@ -282,9 +288,13 @@ def make_idx(
     for seed, (prefix, count) in enumerate(zip(prefixes, counts, strict=True)):
         images, labels = noise(count, 28, 28, seed=seed), (np.arange(count) % 10).astype(np.uint8)
         table = np.stack([labels, *[labels + 50] * 7], 1).astype(">i4")
-        (raw / f"{prefix}-images-idx3-ubyte{suffix}").write_bytes(pack_with(idx(images, 8)))
+        (raw / f"{prefix}-images{before_idx}idx3-ubyte{suffix}").write_bytes(
+            pack_with(idx(images, 8))
+        )
         name, content = (
-            ("labels-idx2-int", idx(table, 12)) if extra else ("labels-idx1-ubyte", idx(labels, 8))
+            ("labels-idx2-int", idx(table, 12))
+            if extra
+            else (f"labels{before_idx}idx1-ubyte", idx(labels, 8))
         )
         (raw / f"{prefix}-{name}{suffix}").write_bytes(pack_with(content))
         made.append((images, labels))
@@ -292,7 +302,7 @@ def make_idx(
 
 
 NAMED_FORMS = {
-    "mnist": ("MNIST", {}),
+    "mnist": ("MNIST", {"before_idx": "."}),
     "kmnist": ("KMNIST", {"pack_with": gzip.compress, "suffix": ".gz"}),
     "qmnist": ("QMNIST", {"prefixes": ("qmnist-train", "qmnist-test"), "extra": True}),
 }
@@ -699,7 +709,7 @@ BAD = {
     "all unreadable": (all_unreadable, ["not one of 256", "0.png"]),
     "mixed sizes": (
         mixed_sizes,
-        ["00000.png is 20×16", "a.png is 20×32", "298 of 20×16, 2 of 20×32"],
+        ["00000.png is 20×16", "a.png is 20×32", "298 of 20×16, 2 of 20×32", "-p image_size=16 "],
     ),
     "too small": (
         lambda tmp_path: make_folder(tmp_path / "x", noise(256, 12, 16)),
@@ -745,8 +755,21 @@ BAD = {
         ["holds pictures", "`images`"],
     ),
     "npz that says too much": (lambda tmp_path: boastful_npz(tmp_path / "x.npz"), ["damaged"]),
-    "objects": (npz(labels=np.array([{}] * 300)), ["labels.astype(str)"]),
-    "texts as objects": (npz(labels=np.array(["a"] * 300, object)), ["labels.astype(str)"]),
+    "objects": (npz(labels=np.array([{}] * 300)), ["Python objects", "labels.astype(str)"]),
+    "names as objects": (
+        npz(labels=np.array(["a", "b", "c"], object)[LABELS]),
+        ["labels.astype(str)"],
+    ),
+    "classes as objects": (
+        npz(labels=LABELS, classes=np.array(["a", "b", "c"], object)),
+        ["classes.astype(str)"],
+    ),
+    "labels from 1": (npz(labels=LABELS + 1), ["begin at 1", "labels - 1"]),
+    "labels from 1 of named classes": (
+        npz(labels=LABELS + 1, classes=list("abc")),
+        ["from 1 to 3", "begin at 1"],
+    ),
+    "labels from 1 to 16": (npz(labels=np.arange(300) % 16 + 1), ["from 1 to 16", "begin at 1"]),
     "both": (both, ["direct.png", "cat", "not clear"]),
 }
 
@@ -804,6 +827,8 @@ def test_the_command_says_where_it_lies(tmp_path):
     where = next((tmp_path / "sets").glob("pets-*/"))
     assert f"is packed in {where}" in done.stdout
     assert "images of 1×16×16; classes: cat, dog" in done.stdout
+    assert "300 images in 2 classes\n" in done.stdout
+    assert Image.open(where / "sheet.png").size == (12 * 18 * 4, 2 * 18 * 4)
     refused = fashion_gan_here("data", "--skip-unreadable", cwd=ROOT)
     assert "belongs to --dataset" in refused.stderr
 

@@ -73,6 +73,13 @@ def test_profiles_are_valid(path):
             ["lr_decay_end 5 must lie after lr_decay_start 10"],
         ),
         ({"samples": 1001}, ["no multiple"]),
+        ({"image_size": "65"}, ["image_size is '65'", "from 16 to 64", "a multiple of 4"]),
+        ({"image_size": 8}, ["image_size is"]),
+        ({"image_size": "32×32"}, ["image_size is", "two as 48x32"]),
+        ({"image_size": True}, ["image_size is True"]),
+        ({"ground": "orange"}, ["ground is 'orange'", "auto, black, white, or #rrggbb"]),
+        ({"ground": "#fff"}, ["ground is '#fff'"]),
+        ({"fit": "contain"}, ["fit is 'contain'", "crop, pad, squeeze"]),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(values, words):
@@ -142,6 +149,14 @@ def test_the_table_shows_every_parameter():
 MANUAL = {
     "seed": (0, "int from 0 below 2,147,483,648", "", True),
     "dataset": ("fashion-mnist", "str", "", True),
+    "image_size": (
+        "0",
+        "0, a number from 16 to 64 that is a multiple of 4, or two as 48x32 (height x width)",
+        "",
+        True,
+    ),
+    "fit": ("crop", "one of crop, pad, squeeze", "", True),
+    "ground": ("auto", "auto, black, white, or #rrggbb", "", True),
     "skip_unreadable": (False, "bool", "", False),
     "data_dir": ("data", "str", "", False),
     "subset": (50_000, "int from 256 to 100,000,000", "images", True),
@@ -206,6 +221,8 @@ def test_defaults_bounds_and_what_is_frozen_are_what_others_count_on():
         {"lr_decay_start": 10, "lr_decay_end": 11},
         {"lr_decay_start": 10, "lr_decay_end": 0},
         {"processes": 4, "batch_size": 64},
+        {"image_size": 64},  # as papermill injects it
+        {"image_size": "48x32", "fit": "pad", "ground": "#ff8800"},
     ],
 )
 def test_what_just_fits_is_let_through(values):

@@ -6,25 +6,31 @@ from pathlib import Path
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.data.datasets import FASHION_MNIST, DatasetInfo, dataset_info
+from fashion_gan.data.pictures import Preparation
 from fashion_gan.errors import UserError
+from fashion_gan.files import read_json
 from fashion_gan.text import writable_text
 
 
 def prepare_dataset(params: Params, log: Callable[[str], None] = print) -> Params:
     """The parameters, with data_dir where their data set lies: one of a person's own is packed, and
     has its feature networks trained, once. Raises UserError where data_dir holds another one."""
-    if params.dataset == FASHION_MNIST:
-        return params
-    from fashion_gan.data.pack import pack_dataset
+    from fashion_gan.data import inspection, pack
     from fashion_gan.training import feature_networks
+
+    preparation = Preparation.parsed(params.image_size, params.fit, params.ground)
+    if params.dataset == FASHION_MNIST:
+        pack.check_unprepared(params.dataset, preparation)
+        return params
 
     root = project_root()
     folder = root / params.data_dir
     info = dataset_info(folder)
     if info.is_packed:
-        _check_source(params, info)
+        _check_source(params, info, preparation)
     else:
-        folder = pack_dataset(params.dataset, folder, log, params.skip_unreadable)
+        folder = pack.pack_dataset(params.dataset, folder, log, params.skip_unreadable, preparation)
+        inspection.report(folder, read_json(folder / pack.DONE), log)
     if (count := dataset_info(folder).counts["train"]) < params.batch_size:
         raise UserError(
             f"{params.dataset} has {count} training images, fewer than batch_size"
@@ -35,8 +41,13 @@ def prepare_dataset(params: Params, log: Callable[[str], None] = print) -> Param
     return params.model_copy(update={"data_dir": str(data_dir)})
 
 
-def _check_source(params: Params, info: DatasetInfo) -> None:
+def _check_source(params: Params, info: DatasetInfo, preparation: Preparation) -> None:
     """By the last part of the path: the folder may lie elsewhere on this machine."""
+    if preparation.contradicts(info.preparation or Preparation()):
+        raise UserError(
+            f"data_dir {params.data_dir} was packed with another image_size, fit or ground; leave"
+            " data_dir out, and it is packed again"
+        )
     if Path(info.source).name != Path(writable_text(params.dataset)).name:
         raise UserError(
             f"data_dir {params.data_dir} holds what was packed from {info.source}, not dataset"

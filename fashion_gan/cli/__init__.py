@@ -18,7 +18,7 @@ COMMANDS = {
     "resume": "go on where a run stopped, or train a finished one for more epochs",
     "sweep": "many runs over a space of parameters, on this machine or on a Ray cluster",
     "sample": "draw images from a generator into x.npz or x.png",
-    "evaluate": "score any images: an .npz, a folder of PNGs, a run, a registered model",
+    "evaluate": "score any images: an .npz, a folder of images, a run, a registered model",
     "compare": "set runs beside each other, seeds as spread",
     "champion": "who holds the alias champion, since when, by which figures",
     "sync": "bring MLflow level with a run folder",

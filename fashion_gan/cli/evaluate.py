@@ -16,7 +16,7 @@ from fashion_gan.catalog.generators import find_generator
 from fashion_gan.cli import make_command, number_option, text_option
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
-from fashion_gan.data import readers
+from fashion_gan.data import listing, readers
 from fashion_gan.data.datasets import dataset_dir, dataset_info
 from fashion_gan.errors import UserError
 from fashion_gan.metrics.distances import FIGURES
@@ -58,26 +58,26 @@ class Subject:
         which draws its own."""
         path = Path(self.what)
         info = dataset_info(dataset_dir(self.params()))
-        if path.suffix == ".npz" or (path.is_file() and path.suffix != ".safetensors"):
-            images, labels, count = readers.from_npz(path, info)
-        elif path.is_dir() and not any((path / name).exists() for name in ("run.json", GENERATOR)):
-            images, labels, count = readers.from_folder(path, info)
-        else:
+        is_run = any((path / name).exists() for name in ("run.json", GENERATOR))
+        is_file = path.suffix == ".npz" or path.exists()
+        if is_run or path.suffix == ".safetensors" or not is_file:
             if option := "--labels" if self.labels else "--like" if self.like else "":
                 raise UserError(
-                    f"{option} belongs to an .npz or a folder of PNGs; a run or a model asks for"
-                    " its own classes, and has its own data"
+                    f"{option} belongs to an .npz, or to a folder or an archive of images; a run or"
+                    " a model asks for its own classes, and has its own data"
                 )
             return None
-        if self.labels:
-            labels = readers.labels_from(Path(self.labels), count, info)
         most = readers.MOST
         if info.is_packed:
             most = min(most, info.counts["validation"], info.counts["test"])
-        if count > most:
-            log(f"{count:,} images: the first {most:,} are measured")
-        has_labels = labels is not None and len(info.classes) > 1
-        return images[:most], labels[:most] if has_labels else None
+        is_npz = path.is_file() and (path.suffix == ".npz" or not listing.is_archive(path))
+        read = readers.from_npz if is_npz or not path.exists() else readers.from_images
+        held = read(path, info, self.labels, most)
+        choice = f"; a random {most:,} are measured, of each class in proportion"
+        if held.count > most or "left out" in held.summary:
+            log(f"{held.summary}{choice if held.count > most else ''}")
+        has_labels = held.labels is not None and len(info.classes) > 1
+        return held.images, held.labels if has_labels else None
 
     def samples(self, model: Model, count: int) -> Iterator[Images]:
         labels = balanced_labels(count, range(len(model.classes)))
@@ -217,7 +217,8 @@ def _report_into(folder: Path, params: Params, data_dir: Path, command: str) -> 
 def command(
     split: str, as_json: bool, html: str, with_inception: bool, **subject_options: Any
 ) -> None:
-    """WHAT: x.npz (images uint8 N×28×28, labels), a folder of PNGs, a run, or models:/…"""
+    """WHAT: x.npz (images uint8 N×28×28, labels), a folder, zip or tar of images, a run, or
+    models:/…"""
     if html and (split != "test" or with_inception):
         raise UserError(
             "--html is the report on the test split, without Inception; leave --split and"

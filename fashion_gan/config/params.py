@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fashion_gan.errors import UserError
 from fashion_gan.text import short_repr
@@ -26,14 +26,22 @@ RENAMED = {  # older names, which are still taken
 }
 
 
+SIDE = "(16|20|24|28|32|36|40|44|48|52|56|60|64)"  # of an image, in pixels
+
+
 def parameter(
-    default: Any, help: str, *, unit: str = "", frozen: bool = False, **bounds: Any
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    frozen: bool = False,
+    allowed: str = "",
+    **bounds: Any,
 ) -> Any:
     """One parameter. `frozen`: it changes the training, so a resume with another value is
-    refused."""
-    return Field(
-        default, description=help, json_schema_extra={"unit": unit, "frozen": frozen}, **bounds
-    )
+    refused. `allowed`: what it may be, where the bounds do not say it."""
+    more = {"unit": unit, "frozen": frozen, "allowed": allowed}
+    return Field(default, description=help, json_schema_extra=more, **bounds)
 
 
 class Params(BaseModel):
@@ -44,7 +52,10 @@ class Params(BaseModel):
 
     # fmt: off
     seed: int = parameter(0, "everything random follows from it", frozen=True, ge=0, lt=2**31)
-    dataset: str = parameter("fashion-mnist", "fashion-mnist, mnist, kmnist, qmnist, a folder of images, or an .npz; packed into data_dir", frozen=True, min_length=1)
+    dataset: str = parameter("fashion-mnist", "fashion-mnist, mnist, kmnist, qmnist, a folder, zip or tar of images, or an .npz; packed into data_dir", frozen=True, min_length=1)
+    image_size: str = parameter("0", "size that images of one's own are made: 64, or height x width as 48x32; 0: as they are", frozen=True, pattern=f"^(0|{SIDE}(x{SIDE})?)$", allowed="0, a number from 16 to 64 that is a multiple of 4, or two as 48x32 (height x width)")
+    fit: Literal["crop", "pad", "squeeze"] = parameter("crop", "with image_size: cut the middle out, add ground at the sides, or squeeze", frozen=True)
+    ground: str = parameter("auto", "colour behind what is transparent; auto: black or white, on which the images differ more", frozen=True, pattern="^(auto|black|white|#[0-9a-fA-F]{6})$", allowed="auto, black, white, or #rrggbb")
     skip_unreadable: bool = parameter(False, "leave out images of a folder that cannot be read, and name them")
     data_dir: str = parameter("data", "folder of the data set, from the project folder", min_length=1)
     subset: int = parameter(50_000, "training images used, the first of the split, as far as there are so many", unit="images", frozen=True, ge=256, le=10**8)
@@ -94,6 +105,12 @@ class Params(BaseModel):
     code: str = parameter("", "a picture of the explorer, F1-...; empty: an ankle boot, or the first class")
     explore_images: int = parameter(1500, "images placed in 01_explore's map", unit="images", ge=100, le=10_000)
     # fmt: on
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """papermill injects a number."""
+        return str(value) if type(value) is int else value
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> "Params":
@@ -200,6 +217,8 @@ def frozen_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def allowed(name: str) -> str:
     """What a parameter may be, in words: "float, 0 to 1" or "one of none, flip"."""
     field = Params.model_fields[name]
+    if words := meta(name)["allowed"]:
+        return words
     if get_origin(field.annotation) is Literal:
         return "one of " + ", ".join(get_args(field.annotation))
     words = [field.annotation.__name__]

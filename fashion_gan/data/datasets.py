@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import working_root
 from fashion_gan.data.limits import LARGEST, MOST_CLASSES, SMALLEST, STEP
+from fashion_gan.data.pictures import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import digest, read_json, reading
 
@@ -55,6 +56,7 @@ class DatasetInfo:
     source: str = FASHION_MNIST  # what it was packed from: a folder, an .npz, a name
     digest: str = ""  # of the packed files
     is_packed: bool = False
+    preparation: Preparation | None = None  # of the files; None: an older set, or none of files
 
     @classmethod
     def checked(cls, **values: Any) -> "DatasetInfo":
@@ -103,6 +105,7 @@ def dataset_info(folder: Path) -> DatasetInfo:
             source=record["source"],
             digest=record["digest"],
             is_packed=True,
+            preparation=record.get("preparation"),
         )
 
 

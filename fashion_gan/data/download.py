@@ -74,6 +74,7 @@ def fetch(folder: Path, log: Callable[[str], None] = print) -> Path:
     UserError naming all that was tried."""
     raw = raw_folder(folder)
     sources = {
+        f"{raw}, compressed or with a dot": partial(_from_copy, raw, raw, log),
         SYSTEM_FOLDER: partial(_from_copy, SYSTEM_FOLDER, raw, log),
         "torchvision's download": partial(from_torchvision, "FashionMNIST", folder),
     }

@@ -1,5 +1,5 @@
-"""What files hold: pictures in folders, .npz, the IDX files of MNIST and its kin. Whatever is wrong
-with one raises UserError, in one line."""
+"""What files of arrays hold: .npz, the IDX files of MNIST and its kin. Whatever is wrong with one
+raises UserError, in one line."""
 
 import contextlib
 import gzip
@@ -8,95 +8,17 @@ import math
 import os
 import sys
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
 
 from fashion_gan.data import limits
 from fashion_gan.errors import UserError
 from fashion_gan.files import check_file, open_zip, reading
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-# by content: Pillow knows others, some of which start programs
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """The image files of a folder, by name."""
-
-    names: list[str]  # relative to the folder
-    classes: tuple[str, ...]  # its sub-folders; () where the images are directly in it
-    labels: np.ndarray  # int64 (N,), 0 where there are no classes
-
-
-def list_images(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> ImageFiles:
-    """Sub-folders are classes; images directly in the folder have none."""
-    try:
-        direct, subfolders = _entries(folder, "", suffixes)
-        by_class = {name: _entries(folder, name, suffixes)[0] for name in subfolders}
-    except OSError as error:
-        raise UserError(f"{folder} cannot be listed ({error.strerror}); allow to read it") from None
-    if direct and by_class:
-        raise UserError(
-            f"{folder} holds both images ({direct[0]}) and sub-folders ({subfolders[0]}), so it is"
-            " not clear whether there are classes; allowed: either; move the images into"
-            " sub-folders, or the sub-folders away"
-        )
-    by_class = by_class or {"": direct}
-    counts = [len(names) for names in by_class.values()]
-    labels = np.repeat(np.arange(len(by_class)), counts)
-    return ImageFiles(list(chain.from_iterable(by_class.values())), tuple(subfolders), labels)
-
-
-def _entries(folder: Path, subfolder: str, suffixes: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The images and the folders directly in a sub-folder, by name. Hidden ones do not count:
-    .ipynb_checkpoints, ._cat.png, __MACOSX."""
-    images, folders = [], []
-    with os.scandir(folder / subfolder) as entries:
-        for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):
-                continue
-            if entry.is_dir():
-                folders.append(entry.name)
-            elif entry.name.lower().endswith(tuple(suffixes)):
-                images.append(os.path.join(subfolder, entry.name))
-    return sorted(images), sorted(folders)
-
-
-def open_image(file: Path | IO[bytes], kinds: Sequence[str] = FORMATS) -> Image.Image:
-    """A picture whose pixels are not read yet. Pillow raises what it will where it is none, and
-    DecompressionBombError where it has too many."""
-    if isinstance(file, Path):
-        check_file(file, limits.MOST_IMAGE_BYTES)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        picture = Image.open(file, formats=kinds)  # three times as many are an error of its own
-    # Pillow has each pixel of a WebP in memory twice
-    most = limits.MOST_PIXELS // 2 if picture.format == "WEBP" else limits.MOST_PIXELS
-    if picture.width * picture.height > most:
-        raise Image.DecompressionBombError(f"more than {most / 1e6:.0f} million pixels")
-    return picture
-
-
-def pixels_of(picture: Image.Image) -> np.ndarray:
-    """uint8 (1, H, W) of a grey image, (3, H, W) of any other. 16 bits are scaled to 8; what is
-    transparent stands on black ground; of a film the first picture is taken."""
-    if picture.mode.startswith("I"):
-        return np.rint(np.asarray(picture) / 257).clip(0, 255).astype(np.uint8)[None]
-    if picture.has_transparency_data:
-        ground = Image.new("RGBA", picture.size, "black")
-        picture = Image.alpha_composite(ground, picture.convert("RGBA"))
-    if picture.mode in ("1", "L"):
-        return np.asarray(picture.convert("L"))[None]
-    return np.moveaxis(np.asarray(picture.convert("RGB")), 2, 0)
 
 
 def channels_first(images: np.ndarray) -> np.ndarray:
@@ -132,6 +54,19 @@ class StoredArray:
         order = "F" if self.by_columns else "C"
         return np.ndarray(shape, self.dtype, bytearray(self.stream.read(size)), order=order)
 
+    def batches(self, first: int, most: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The rows from `first` on, `most` at a time or fewer large ones, each with the number of
+        its first."""
+        count, size = self.shape[0], max(1, math.prod(self.shape[1:]))
+        most = max(1, min(most, limits.MOST_ARRAY_BYTES // size // self.dtype.itemsize))
+        # rare, and the one case that has to be in memory: an image's bytes are not side by side
+        whole = self.read(count) if self.by_columns else None
+        if whole is None:
+            self.stream.seek(first * size * self.dtype.itemsize, os.SEEK_CUR)
+        for start in range(first, count, most):
+            end = min(count, start + most)
+            yield start, self.read(end - start) if whole is None else whole[start:end]
+
 
 @contextlib.contextmanager
 def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
@@ -166,10 +101,13 @@ def open_array(archive: zipfile.ZipFile, name: str) -> Iterator[StoredArray]:
             header = np.lib.format.read_array_header_2_0(start)
         stored = StoredArray(f"{archive.filename}: {name}", stream, *header)
         size = start.tell() + math.prod(stored.shape) * stored.dtype.itemsize
-        if stored.dtype.hasobject:
-            raise ValueError(
-                f"its {name} are Python objects; save {name}.astype(str), or as numbers"
+        if stored.dtype.hasobject and name != "images":
+            raise UserError(
+                f"{archive.filename}: {name} are Python objects; allowed: numbers or text; save"
+                f" {name}.astype(str), or int"
             )
+        if stored.dtype.hasobject:
+            raise ValueError(f"its {name} are Python objects; save them as numbers")
         if archive.getinfo(f"{name}.npy").file_size != size:
             raise ValueError(f"its {name} are not what their header says")
         stream.seek(start.tell())
@@ -207,16 +145,19 @@ def label_indices(
             f"{where}: labels are {labels.dtype}; allowed: integers from 0, or names; convert them"
         )
     if count and (labels.min() < 0 or labels.max() > most):
+        hint = "; they begin at 1: save labels - 1" if labels.min() == 1 else ""
         raise UserError(
             f"{where}: labels go from {labels.min()} to {labels.max()}; allowed: integers 0 to"
-            f" {most}, or names"
+            f" {most}, or names{hint}"
         )
     return labels.astype(np.int64)
 
 
 def find_file(path: Path) -> Path | None:
-    """A file, or the compressed one (.gz) beside it; None where there is neither."""
-    candidates = (path, path.with_name(f"{path.name}.gz"))
+    """A file, or the compressed one (.gz) beside it, or either with a dot before idx, as some
+    programs write it; None where there is none."""
+    names = (path.name, path.name.replace("-idx", ".idx"))
+    candidates = [path.with_name(name + end) for name in names for end in ("", ".gz")]
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 

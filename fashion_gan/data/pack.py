@@ -16,7 +16,8 @@ from typing import BinaryIO
 import numpy as np
 
 from fashion_gan import clock
-from fashion_gan.data import sources
+from fashion_gan.data import inspection, listing, sources
+from fashion_gan.data.pictures import Preparation, one_channel_if_grey
 from fashion_gan.data.sources import Source
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, read_json, write_json
@@ -31,16 +32,20 @@ SAY_SECONDS = 2
 
 
 def pack_dataset(
-    dataset: str, data_dir: Path, log: Callable[[str], None] = print, skip_unreadable: bool = False
+    dataset: str,
+    data_dir: Path,
+    log: Callable[[str], None] = print,
+    skip_unreadable: bool = False,
+    preparation: Preparation = Preparation(),  # noqa: B008, it never changes
 ) -> Path:
     """The folder with a data set's packed files, `dataset.json` last; made first where it is not
-    there yet, or gone on with where a packing was killed. `dataset` is one of NAMED, a folder of
-    images (its sub-folders are classes), or an .npz; an image's split follows from its content
-    alone, but for NAMED, which have theirs. Grey images give one channel; one that is coloured
-    makes it three for all. What is transparent stands on black ground. A second process waits for
-    the first. Raises UserError for what cannot be packed."""
+    there yet, or gone on with where a packing was killed. `dataset` is one of NAMED, a folder, a
+    zip or a tar of images (its sub-folders are classes), or an .npz; an image's split follows from
+    its content alone, but for NAMED and for folders train/, val/, test/. Grey images give one
+    channel; one that is coloured makes it three for all. A second process waits for the first.
+    Raises UserError for what cannot be packed."""
     data_dir = Path(data_dir)
-    name, open_source = resolve_dataset(dataset, data_dir, log)
+    name, open_source = resolve_dataset(dataset, data_dir, log, preparation)
     folder = data_dir / "sets" / name
     try:
         if not _is_whole(folder):
@@ -64,32 +69,40 @@ def pack_dataset(
 
 
 def resolve_dataset(
-    dataset: str, data_dir: Path, log: Callable[[str], None]
+    dataset: str,
+    data_dir: Path,
+    log: Callable[[str], None],
+    preparation: Preparation = Preparation(),  # noqa: B008, it never changes
 ) -> tuple[str, Callable[[], Source]]:
     """The name that a data set is packed under, and what opens it. A name of NAMED wins over a
-    folder that is called so: for that one write ./mnist. Folders and .npz are checked here, as far
-    as that goes without reading every image."""
+    folder that is called so: for that one write ./mnist. What is none is checked here, as far as
+    that goes without reading every image."""
     if dataset in sources.NAMED:
+        check_unprepared(dataset, preparation)
         return dataset, partial(sources.from_name, dataset, data_dir, log)
     path = Path(os.path.abspath(os.path.expanduser(dataset)))
-    problem = "is neither a folder nor an .npz"
+    problem = "is neither a folder nor an .npz, nor a zip or tar of images"
     if not dataset.strip() or not os.path.exists(path):
         problem = "does not exist"
-    elif os.path.isdir(path):
-        source = sources.from_folder(path)
-        return source.name, lambda: source
     elif path.suffix.lower() == ".npz" and os.path.isfile(path):
-        source = sources.from_npz(path)
+        source = sources.from_npz(path, preparation)
         return source.name, lambda: source
+    elif os.path.isdir(path) or listing.is_archive(path):
+        source = sources.from_images(path, preparation)
+        return source.name, partial(sources.on_chosen_ground, source)
     raise UserError(
-        f"dataset {dataset!r} {problem}; allowed: {', '.join(sources.NAMED)}, a folder of images,"
-        " an .npz"
+        f"dataset {dataset!r} {problem}; allowed: {', '.join(sources.NAMED)}, a folder, a zip or a"
+        " tar of images, an .npz"
     )
 
 
-def one_channel_if_grey(pixels: np.ndarray) -> np.ndarray:
-    """(1, H, W) of a grey image, however many channels (C, H, W) it came with; else as it is."""
-    return pixels[:1] if all(np.array_equal(pixels[0], other) for other in pixels[1:]) else pixels
+def check_unprepared(dataset: str, preparation: Preparation) -> None:
+    """Raises UserError where images of a data set with a name are to be changed."""
+    if preparation != Preparation():
+        raise UserError(
+            f"{dataset} is taken as it is; allowed: image_size, fit and ground for images of one's"
+            " own; leave them out"
+        )
 
 
 def split_of(pixels: np.ndarray) -> int:
@@ -196,13 +209,17 @@ def _append(
     files: dict[str, BinaryIO],
     skip_unreadable: bool,
 ) -> None:
+    given = {0, 1, 2} if source.splits is None else set(source.splits.tolist())
     for i, pixels in enumerate(images, start=state.done):
         if isinstance(pixels, str):
             if not skip_unreadable:
                 raise _unreadable(source.origin, source.files[i], pixels)
             state.skipped.append(source.files[i])
             continue
-        split = SPLITS[split_of(pixels) if source.splits is None else source.splits[i]]
+        by_content = split_of(pixels)
+        split = by_content if source.splits is None else source.splits[i]
+        # a split that is not given is a part of the first
+        split = SPLITS[by_content if split == 0 and by_content not in given else split]
         channels = np.broadcast_to(pixels, (state.channels, *pixels.shape[1:]))
         files[f"{split}-images.u8"].write(channels.tobytes())
         files[f"{split}-labels.i64"].write(int(source.labels[i]).to_bytes(8, "little"))
@@ -231,20 +248,21 @@ def _finish(source: Source, staging: Path, folder: Path, state: _State) -> None:
     """Check what is in `staging`, move it into `folder` and describe it in dataset.json."""
     labels = {split: np.fromfile(staging / f"{split}-labels.i64", "<i8") for split in SPLITS}
     counts = {split: len(numbers) for split, numbers in labels.items()}
-    if source.splits is None:
+    if not source.is_official:
         everything = np.concatenate(list(labels.values()))
         sources.check_classes(source.classes, everything, source.origin)
     if empty := [split for split, count in counts.items() if not count]:
         raise UserError(
             f"{source.origin}: no image falls to {' and '.join(empty)}, as too few differ; allowed:"
-            " some for each; add others"
+            " some for each; add others, or give another ground to what is transparent (-p"
+            " ground=white)"
         )
     shape = (state.channels, *source.size)
-    if source.splits is None:
-        _shuffle(staging, folder, counts, math.prod(shape))
-    else:
+    if source.is_official:
         for name in FILES:
             os.replace(staging / name, folder / name)
+    else:
+        _shuffle(staging, folder, counts, math.prod(shape))
     content = hashlib.sha256()
     for name in FILES:
         with (folder / name).open("rb") as file:
@@ -258,7 +276,11 @@ def _finish(source: Source, staging: Path, folder: Path, state: _State) -> None:
         "counts": counts,
         "digest": content.hexdigest()[:16],
         "skipped": state.skipped,
+        "left_out": source.left_out,
+        "preparation": source.preparation and asdict(source.preparation),
     }
+    if not source.is_official:
+        record["warnings"] = inspection.warnings_of(folder, record)
     write_json(folder / DONE, record)
     shutil.rmtree(staging)
 

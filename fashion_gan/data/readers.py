@@ -2,21 +2,33 @@
 for what cannot be."""
 
 import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fashion_gan.data import batches, formats, limits
+from fashion_gan.data import batches, formats, inspection, limits, listing, pictures
 from fashion_gan.data.datasets import CLASSES, DatasetInfo
+from fashion_gan.data.pictures import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import check_file, reading, short_reason
 
 # images: below, no figure means much; above, there are no more real ones to compare with
 FEWEST, MOST = 1000, 10_000
-# images (at most MOST), the labels of all, how many there are
-Held = tuple[torch.Tensor, torch.Tensor | None, int]
+CHUNK = 1000  # images in memory beside those that are kept
+
+
+@dataclass(frozen=True)
+class Held:
+    """Images to be measured: those that were chosen of all."""
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+    count: int  # of all
+    summary: str  # what there is and what was left out, in words
 
 
 def class_index(value: int | str, classes: tuple[str, ...] = CLASSES) -> int:
@@ -79,11 +91,7 @@ def _check_header(shape: tuple[int, ...], dtype: np.dtype, where: Path, info: Da
 
 def _check_levels(images: np.ndarray, where: Path) -> torch.Tensor:
     """Images uint8 (N, C, H, W). Raises UserError where nothing can be seen in them."""
-    if images.max() <= 1:
-        raise UserError(
-            f"{where}: no grey level is over {images.max()}; allowed: uint8 from 0 (black) to 255"
-            " (white)"
-        )
+    inspection.check_levels(int(images.max()), where)
     if images.min() == images.max():
         raise UserError(f"{where}: every pixel is {images.max()}; there is nothing to measure")
     return batches.channels_first(images)
@@ -97,49 +105,117 @@ def _check_labels(
     return torch.from_numpy(indices)
 
 
-def from_npz(path: Path, info: DatasetInfo) -> Held:
-    """`images`, of which no more are read than are measured, and `labels` where it holds them."""
+def choose(
+    count: int, most: int, labels: torch.Tensor | None = None, names: Sequence[str] = ()
+) -> np.ndarray:
+    """Which of `count` images are measured, where no more than `most` can be: a random choice,
+    always the same, of each class in proportion and at least one; where images have names, it does
+    not depend on their order."""
+    order = np.random.default_rng(0).permutation(count)
+    if names:
+        order = np.array(sorted(range(count), key=names.__getitem__))[order]
+    classes = np.zeros(count) if labels is None else labels.numpy()[order]
+    turn = np.zeros(count)
+    for label in np.unique(classes):
+        members = np.flatnonzero(classes == label)
+        turn[members] = np.arange(len(members)) / len(members)
+    return np.sort(order[np.argsort(turn, kind="stable")[:most]])
+
+
+def from_npz(path: Path, info: DatasetInfo, labels_file: str = "", most: int = MOST) -> Held:
+    """`images`, and `labels` where it holds them."""
+    preparation = info.preparation
+    if preparation and preparation.size is None:
+        preparation = None
     with formats.open_npz(path) as archive, formats.open_array(archive, "images") as stored:
-        _check_header(stored.shape, stored.dtype, path, info)
-        count, images = stored.shape[0], _check_levels(stored.read(MOST), path)
-    labels = formats.read_npz(path, "labels").get("labels")
-    return images, labels if labels is None else _check_labels(labels, count, path, info), count
+        shape = stored.shape
+        if preparation and len(shape) in (3, 4):
+            empty = formats.channels_first(np.empty((0, *shape[1:])))
+            shape = (shape[0], empty.shape[1], *preparation.size)
+        _check_header(shape, stored.dtype, path, info)
+        count = shape[0]
+        labels = formats.read_npz(path, "labels").get("labels")
+        if labels is not None:
+            labels = _check_labels(labels, count, path, info)
+        if labels_file:
+            labels = labels_from(Path(labels_file), count, info)
+        rows = choose(count, most, labels)
+        images = _stored_rows(stored, rows, info, preparation)
+    return Held(
+        _check_levels(images, path),
+        None if labels is None else labels[rows],
+        count,
+        f"{count:,} images",
+    )
 
 
-def from_folder(folder: Path, info: DatasetInfo) -> Held:
-    """A folder's PNGs (other kinds lose detail), by name, of which no more are read than are
-    measured; those in sub-folders, which are named after classes, have these as labels."""
-    files = formats.list_images(folder, (".png",))
+def _stored_rows(
+    stored: formats.StoredArray,
+    rows: np.ndarray,
+    info: DatasetInfo,
+    preparation: Preparation | None,
+) -> np.ndarray:
+    """These rows of an array, in order; not much more is in memory than they are."""
+    kept = []
+    for start, images in stored.batches(0, CHUNK):
+        end = start + len(images)
+        inside = (rows >= start) & (rows < end)
+        images = images[rows[inside] - start]
+        if preparation:
+            images = _prepared(images, preparation, info)
+        kept.append(images)
+        if end > rows[-1]:
+            break
+    return np.concatenate(kept)
+
+
+def _prepared(images: np.ndarray, preparation: Preparation, info: DatasetInfo) -> np.ndarray:
+    result = np.zeros((len(images), *info.shape), np.uint8)
+    for i, pixels in enumerate(formats.channels_first(images)):
+        result[i] = pictures.prepared_pixels(pixels, preparation)
+    return result
+
+
+def from_images(path: Path, info: DatasetInfo, labels_file: str = "", most: int = MOST) -> Held:
+    """The image files of a folder or an archive, read as those that are packed; those in
+    sub-folders, which are named after classes, have these as labels."""
+    files = listing.list_images(path)
     count = len(files.names)
     if not count:
         raise UserError(
-            f"{folder} holds no .png; give a folder of PNGs, an .npz, a run, or"
-            " models:/fashion-gan@champion"
+            f"{path} holds {files.summary}; give a folder, a zip or a tar of"
+            f" {' '.join(pictures.SUFFIXES)}, an .npz, a run, or models:/fashion-gan@champion"
         )
-    images = np.zeros((min(count, MOST), *info.shape), np.uint8)
-    for i, name in enumerate(files.names[:MOST]):
-        images[i] = _read_png(folder / name, info.shape)
-    _check_header((count, *info.shape), images.dtype, folder, info)
-    tensor = _check_levels(images, folder)
-    if not files.classes:
-        return tensor, None, count
-    labels = np.array(files.classes)[files.labels]
-    return tensor, _check_labels(labels, count, folder, info), count
+    labels = None
+    if labels_file:
+        labels = labels_from(Path(labels_file), count, info)
+    elif files.classes:
+        names = np.array(files.classes)
+        labels = _check_labels(names, len(names), path, info)[files.labels]
+    rows = choose(count, most, labels, files.names)
+    images = np.zeros((len(rows), *info.shape), np.uint8)
+    with listing.opened(path) as read:
+        for i, row in enumerate(rows.tolist()):
+            images[i] = _read_image(read, path, files.names[row], info)
+    _check_header((count, *info.shape), images.dtype, path, info)
+    return Held(
+        _check_levels(images, path), None if labels is None else labels[rows], count, files.summary
+    )
 
 
-def _read_png(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """uint8 of that shape (C, H, W)."""
-    colours, height, width = shape
-    mode, kind, allowed = "L", "grey (mode L)", ("L", "1", "P")
-    if colours == 3:
-        mode, kind, allowed = "RGB", "colour (mode RGB)", ("RGB", "P")
-    with reading(path, "PNG"), formats.open_image(path) as picture:
-        if picture.size != (width, height) or picture.mode not in allowed:
-            raise UserError(
-                f"{path} is {picture.width}×{picture.height} {picture.mode}; allowed:"
-                f" {width}×{height}, {kind}"
-            )
-        return formats.pixels_of(picture.convert(mode))
+def _read_image(read: listing.Read, folder: Path, name: str, info: DatasetInfo) -> np.ndarray:
+    """uint8 of the data set's shape (C, H, W), or (1, H, W) of a grey one."""
+    colours, height, width = info.shape
+    path = folder / name
+    with reading(path, f"picture ({', '.join(pictures.FORMATS)})"):
+        pixels = pictures.read_pixels(read(name), info.preparation or Preparation(ground="black"))
+    if pixels.shape[1:] != (height, width) or len(pixels) > colours:
+        kind = {1: "grey", 3: "colour"}
+        raise UserError(
+            f"{path} is {pixels.shape[2]}×{pixels.shape[1]} in {kind[len(pixels)]}; allowed:"
+            f" {width}×{height} in {kind[colours]}, as {info.name} has"
+        )
+    return pixels
 
 
 def labels_from(path: Path, count: int, info: DatasetInfo) -> torch.Tensor:

@@ -1,26 +1,28 @@
 """What is packed: images in a fixed order, read a batch at a time, so that their number does not
-matter; from a folder of image files, an .npz, a data set with a name. Raises UserError, in one
-line, for what is none."""
+matter; from image files in a folder or an archive, an .npz, a data set with a name. Raises
+UserError, in one line, for what is none."""
 
 import contextlib
 import hashlib
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from fashion_gan.data import formats
+from fashion_gan.data import formats, listing, pictures
 from fashion_gan.data.limits import LARGEST, MOST_CLASSES, SMALLEST, STEP
+from fashion_gan.data.listing import ImageFiles
+from fashion_gan.data.pictures import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import short_reason
 
 FEWEST = 256
 BATCH = 1000  # images in memory at once
+GROUND_SAMPLE = 256  # pictures that the ground is chosen by
 
 DIGITS = tuple("0123456789")
 KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
@@ -47,6 +49,9 @@ class Source:
     channels: int = 1  # at least
     splits: np.ndarray | None = None  # (N,): 0 train, 1 validation, 2 test; None: by content
     files: Sequence[str] = ()  # a name an image, where each is a file
+    is_official: bool = False  # its order and its splits are kept as they are
+    left_out: listing.LeftOut = field(default_factory=dict)
+    preparation: Preparation | None = None  # of files; None: the arrays are taken as they are
 
 
 def check_classes(classes: Sequence[str], labels: np.ndarray, where: Path | str) -> None:
@@ -58,15 +63,19 @@ def check_classes(classes: Sequence[str], labels: np.ndarray, where: Path | str)
             " images without classes"
         )
     _check_class_count(classes, where)
-    if empty := [name for i, name in enumerate(classes) if not (labels == i).any()]:
-        raise UserError(
-            f"{where}: no image of class {', '.join(empty)}; each class needs images; add some, or"
-            " remove the class"
-        )
+    _check_present(classes, labels, where)
     if len(labels) < FEWEST:
         raise UserError(
             f"{where} holds {len(labels)} images that can be used; allowed: {FEWEST} or more; add"
             " some"
+        )
+
+
+def _check_present(classes: Sequence[str], labels: np.ndarray, where: Path | str) -> None:
+    if empty := [name for i, name in enumerate(classes) if not (labels == i).any()]:
+        raise UserError(
+            f"{where}: no image of class {', '.join(empty)}; each class needs images; add some, or"
+            " remove the class"
         )
 
 
@@ -82,97 +91,137 @@ def check_size(height: int, width: int, where: Path | str) -> None:
     if not all(SMALLEST <= side <= LARGEST and side % STEP == 0 for side in (height, width)):
         raise UserError(
             f"{where} is {width}×{height} pixels; allowed: width and height each from {SMALLEST} to"
-            f" {LARGEST} and a multiple of {STEP}; resize or crop the images"
+            f" {LARGEST} and a multiple of {STEP}; {_resizing([(height, width)])}"
         )
 
 
-def source_fingerprint(path: Path, names: Sequence[str] = ("",)) -> str:
-    """A path's stem with 8 hex digits of it and of name, size and time of each file, so that a
-    changed source has another name."""
-    listing = hashlib.sha256(os.fsencode(path) + b"\0")
+def _resizing(sizes: Sequence[tuple[int, int]]) -> str:
+    """The call that would make images of these sizes fit."""
+    side = min(LARGEST, max(SMALLEST, min(map(min, sizes)) // STEP * STEP))
+    return f"have them resized with -p image_size={side} (and -p fit=crop, pad or squeeze)"
+
+
+def source_fingerprint(
+    path: Path, names: Sequence[str] = ("",), preparation: Preparation | None = None
+) -> str:
+    """A path's stem with 8 hex digits of it, of name, size and time of each file, and of how they
+    are prepared, so that a changed source has another name."""
+    content = hashlib.sha256(os.fsencode(path) + b"\0")
+    if preparation:
+        content.update(f"{preparation}\0".encode())
     for name in names:
         stamp = "gone"
         with contextlib.suppress(OSError):  # a link to nothing: reading it will say so
             status = os.stat(os.path.join(path, name) if name else path)
             stamp = f"{status.st_size} {status.st_mtime_ns}"
-        listing.update(os.fsencode(f"{name}\0{stamp}\n"))
-    return f"{path.stem}-{listing.hexdigest()[:8]}"
+        content.update(os.fsencode(f"{name}\0{stamp}\n"))
+    return f"{path.stem}-{content.hexdigest()[:8]}"
 
 
-def from_folder(folder: Path) -> Source:
-    """Sub-folders are classes, by name; images directly in the folder have none."""
-    files = formats.list_images(folder)
+def from_images(path: Path, preparation: Preparation) -> Source:
+    """Image files in a folder or an archive: sub-folders are classes, by name; images directly in
+    it have none."""
+    files = listing.list_images(path)
     names = files.names
     if not names:
         raise UserError(
-            f"{folder} holds no images; allowed: {' '.join(formats.SUFFIXES)}, directly in it or in"
-            " a sub-folder for each class"
+            f"{path} holds {files.summary}; allowed: {' '.join(pictures.SUFFIXES)},"
+            " directly in it or in a sub-folder for each class"
         )
-    check_classes(files.classes, files.labels, folder)
-    sizes = ((name, _size_of(folder / name)) for name in names)
-    first, size = next((pair for pair in sizes if pair[1]), (names[0], None))
+    check_classes(files.classes, files.labels, path)
+    if files.splits is not None:
+        _check_present(files.classes, files.labels[files.splits == 0], f"{path}: train")
+    with listing.opened(path) as read:
+        sizes = ((name, _size_of(read, name)) for name in names)
+        first, size = next((pair for pair in sizes if pair[1]), (names[0], None))
     if size is None:
         raise UserError(
-            f"{folder}: not one of {len(names):,} images can be read ({first} first); allowed:"
-            f" {', '.join(formats.FORMATS)}"
+            f"{path}: not one of {len(names):,} images can be read ({first} first); allowed:"
+            f" {', '.join(pictures.FORMATS)}"
         )
-    check_size(*size, folder / first)
+    size = preparation.size or size
+    check_size(*size, path / first)
     return Source(
-        source_fingerprint(folder, names),
-        str(folder),
+        source_fingerprint(path, names if path.is_dir() else ("",), preparation),
+        str(path),
         size,
         files.classes,
         files.labels,
-        partial(_decoded, folder, names, size),
+        partial(_decoded, files, preparation, size),
+        splits=files.splits,
         files=names,
+        left_out=files.left_out,
+        preparation=preparation,
     )
 
 
-def _size_of(path: Path) -> tuple[int, int] | None:
+def on_chosen_ground(source: Source) -> Source:
+    """The source with its ground chosen, where it is of files and their ground is auto."""
+    if source.preparation is None or source.preparation.ground != "auto":
+        return source
+    files, preparation, size = source.batches.args
+    sample = files.names[:: max(1, len(files.names) // GROUND_SAMPLE)]
+    with listing.opened(files.path) as read:
+        ground = pictures.choose_ground(_opened(read, sample))
+    preparation = replace(preparation, ground=ground)
+    batches = partial(_decoded, files, preparation, size)
+    return replace(source, preparation=preparation, batches=batches)
+
+
+def _opened(read: listing.Read, names: Sequence[str]) -> Iterator[pictures.Image.Image]:
+    """Those that are transparent and can be read."""
+    for name in names:
+        with contextlib.suppress(Exception), pictures.open_image(read(name)) as picture:
+            if picture.has_transparency_data:
+                picture.load()
+                yield picture
+
+
+def _size_of(read: listing.Read, name: str) -> tuple[int, int] | None:
     """Height and width from an image's first bytes; None where it has none."""
     try:
-        with formats.open_image(path) as picture:
-            return picture.height, picture.width
+        with pictures.open_image(read(name)) as picture:
+            return pictures.seen_size(picture)
     except Exception:  # whatever a decoder says
         return None
 
 
 def _decoded(
-    folder: Path, names: list[str], size: tuple[int, int], first: int
+    files: ImageFiles, preparation: Preparation, size: tuple[int, int], first: int
 ) -> Iterator[list[np.ndarray | str]]:
     # One after another: two threads were slower (5,400 images a second, one 6,400), since opening
     # so small a file is mostly Python.
-    for start in range(first, len(names), BATCH):
-        batch = []
-        for name in names[start : start + BATCH]:
-            try:
-                with formats.open_image(folder / name) as picture:
-                    if (picture.height, picture.width) != size:
-                        raise _mixed_sizes(folder, names)
-                    batch.append(formats.pixels_of(picture))
-            except UserError:
-                raise
-            except Exception as error:  # whatever a decoder says
-                batch.append(short_reason(error))
-        yield batch
+    with listing.opened(files.path) as read:
+        for start in range(first, len(files.names), BATCH):
+            batch = []
+            for name in files.names[start : start + BATCH]:
+                try:
+                    pixels = pictures.read_pixels(read(name), preparation)
+                except Exception as error:  # whatever a decoder says
+                    pixels = short_reason(error)
+                if not isinstance(pixels, str) and pixels.shape[1:] != size:
+                    raise _mixed_sizes(files, read)
+                batch.append(pixels)
+            yield batch
 
 
-def _mixed_sizes(folder: Path, names: list[str]) -> UserError:
+def _mixed_sizes(files: ImageFiles, read: listing.Read) -> UserError:
     counts, examples = Counter(), {}
-    for name in names:
-        if size := _size_of(folder / name):
+    for name in files.names:
+        if size := _size_of(read, name):
             counts[size] += 1
             examples.setdefault(size, f"{name} is {size[1]}×{size[0]}")
     summary = [f"{n:,} of {width}×{height}" for (height, width), n in counts.most_common(3)]
     if len(counts) > 3:
         summary.append("…")
     return UserError(
-        f"{folder}: images differ in size: {', '.join(list(examples.values())[:2])}"
-        f" ({', '.join(summary)}); allowed: one size; resize them, or move the others away"
+        f"{files.path}: images differ in size: {', '.join(list(examples.values())[:2])}"
+        f" ({', '.join(summary)}); allowed: one size; {_resizing(list(counts))}, or move the others"
+        " away"
     )
 
 
-def from_npz(path: Path) -> Source:
+def from_npz(path: Path, preparation: Preparation) -> Source:
     """`images` uint8 (N, H, W), (N, 1, H, W), (N, 3, H, W) or (N, H, W, 3), whose shape says how
     many channels there are; `labels`, `classes` where it holds them."""
     arrays = formats.read_npz(path, "labels", "classes")
@@ -190,23 +239,26 @@ def from_npz(path: Path) -> Source:
                 f"{path}: images have the shape {shape}; allowed: (N, H, W), (N, 1, H, W),"
                 " (N, 3, H, W), (N, H, W, 3)"
             )
+        size = preparation.size or tuple(size)
         check_size(*size, f"{path}: an image")
         classes, labels = _classes_and_labels(path, shape[0], **arrays)
         check_classes(classes, labels, path)
-    name, batches = source_fingerprint(path), partial(_npz_batches, path)
-    return Source(name, str(path), tuple(size), classes, labels, batches, channels)
+    # nothing in an array is transparent
+    resizing = replace(preparation, ground="black") if preparation.size else None
+    name = source_fingerprint(path, preparation=resizing)
+    batches = partial(_npz_batches, path, resizing)
+    return Source(name, str(path), size, classes, labels, batches, channels, preparation=resizing)
 
 
-def _npz_batches(path: Path, first: int) -> Iterator[np.ndarray]:
+def _npz_batches(
+    path: Path, preparation: Preparation | None, first: int
+) -> Iterator[Sequence[np.ndarray]]:
     with formats.open_npz(path) as archive, formats.open_array(archive, "images") as stored:
-        count = stored.shape[0]
-        # rare, and the one case that has to be in memory: an image's bytes are not side by side
-        if stored.by_columns:
-            yield from _array_batches(stored.read(count), first)
-            return
-        stored.stream.seek(first * math.prod(stored.shape[1:]), os.SEEK_CUR)
-        for start in range(first, count, BATCH):
-            yield formats.channels_first(stored.read(min(BATCH, count - start)))
+        for _, images in stored.batches(first, BATCH):
+            batch = formats.channels_first(images)
+            if preparation:
+                batch = [pictures.prepared_pixels(pixels, preparation) for pixels in batch]
+            yield batch
 
 
 def _array_batches(images: np.ndarray, first: int) -> Iterator[np.ndarray]:
@@ -243,6 +295,11 @@ def _classes_and_labels(
 
     most = (len(names) or MOST_CLASSES) - 1
     labels = formats.label_indices(labels, count, most, index_of, path)
+    if count and labels.min() == 1 and not names:
+        raise UserError(
+            f"{path}: labels go from 1 to {labels.max()}, so they begin at 1; allowed: integers"
+            " from 0; save labels - 1"
+        )
     return names or tuple(str(i) for i in range(labels.max(initial=0) + 1)), labels
 
 
@@ -283,6 +340,7 @@ def from_name(dataset: str, data_dir: Path, log: Callable[[str], None]) -> Sourc
         np.concatenate((train_labels, test_labels)).astype(np.int64),
         partial(_array_batches, np.concatenate((train, test))),
         splits=np.repeat([0, 1, 2], [len(train) - validation, validation, len(test)]),
+        is_official=True,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fashion_gan.data.datasets import Split
+from fashion_gan.data.datasets import Split, dataset_info
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import inversion
 from fashion_gan.metrics.neighbours import knn
@@ -55,7 +55,8 @@ class Backend:
         return {"what": what} | answer
 
     def prepare(self, content: bytes, negative: bool | None) -> dict[str, Any]:
-        photo = inversion.prepare_photo(content, negative, self.model.generator.shape)
+        shape, preparation = self.model.generator.shape, dataset_info(self.folder).preparation
+        photo = inversion.prepare_photo(content, negative, shape, preparation)
         steps = [
             {"words": words, "width": x.shape[1], "height": len(x), "levels": x.flatten().tolist()}
             for words, x in photo.steps

@@ -2,21 +2,19 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from fashion_gan.data.formats import open_image
 from fashion_gan.data.limits import MOST_IMAGE_BYTES, MOST_PIXELS
+from fashion_gan.data.pictures import FORMATS, Preparation, is_transparent, open_image, prepared
 from fashion_gan.errors import UserError
 from fashion_gan.models.feature_network import FeatureNetwork
 from fashion_gan.models.latents import sample_latents
 from fashion_gan.models.networks import IMAGE, Generator
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-MOST_SCANS = 100  # of a JPEG; programs write ten
 GRID = 32  # a found latent is kept in 1/32 sigma, a byte an entry, so that a code can hold it
 
 
@@ -34,8 +32,8 @@ class Photo:
         return self.steps[-1][1]
 
 
-def _open(content: bytes, mode: str) -> tuple[Image.Image, str]:
-    """The first picture of a file on white ground, of mode L or RGB, and notes about the file."""
+def _open(content: bytes, mode: str, preparation: Preparation) -> tuple[Image.Image, str]:
+    """The first picture of a file, made so, of mode L or RGB, and notes about the file."""
     if not content:
         raise UserError("this file is empty; choose a picture")
     if len(content) > MOST_IMAGE_BYTES:
@@ -43,28 +41,21 @@ def _open(content: bytes, mode: str) -> tuple[Image.Image, str]:
         raise UserError(f"this file has {size}")
     notes = []
     try:
-        image = open_image(io.BytesIO(content), FORMATS)
+        image = open_image(io.BytesIO(content))
         if getattr(image, "is_animated", False):
             notes.append("It moves: its first picture is taken.")
         if image.mode == "CMYK":
             levels = "greys" if mode == "L" else "colours"
             notes.append(f"It is in printing colours (CMYK): its {levels} are about right.")
-        if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
-            raise ValueError("each scan of a JPEG goes over all pixels")
-        image.draft(mode, (512, 512))  # a large JPEG is read at a fraction of its size
-        ImageOps.exif_transpose(image, in_place=True)
-        image = image.convert("RGBA")  # under its old name, so that two are never kept
-        rgba = ImageOps.contain(image, (512, 512))
+        if is_transparent(image):
+            notes.append(f"What is transparent is taken for {preparation.ground} ground.")
+        return prepared(image, preparation).convert(mode), " ".join(notes)
     except Image.DecompressionBombError:
         most = f"{MOST_PIXELS / 1e6:.0f} million pixels are read, of a WebP half as many"
         raise UserError(f"this picture is too large; at most {most}; make it smaller") from None
     except Exception:  # whatever a decoder says
         problem = "this file is no picture that can be read, or it is damaged"
         raise UserError(f"{problem}; {', '.join(FORMATS)} can be") from None
-    if rgba.getextrema()[3][0] < 250:
-        notes.append("What is transparent is taken for white ground.")
-    ground = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(ground, rgba).convert(mode), " ".join(notes)
 
 
 def _pad(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
@@ -72,24 +63,31 @@ def _pad(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
 
 
 def prepare_photo(
-    content: bytes, negative: bool | None = None, shape: tuple[int, int, int] = IMAGE
+    content: bytes,
+    negative: bool | None = None,
+    shape: tuple[int, int, int] = IMAGE,
+    preparation: Preparation | None = None,
 ) -> Photo:
-    """A photo's file as the data is, of this shape (C, H, W): its longer side fills the picture; a
-    grey one is cut out, light on black, one in colour stays on its own ground. `negative`: it is
-    dark on light; None: its border decides. Raises UserError, one sentence, for a file that is no
-    picture, or shows nothing."""
+    """A photo's file as the data is, of this shape (C, H, W): by the `preparation` of its files
+    where it was made of some. Else its longer side fills the picture; a grey one is cut out, light
+    on black, one in colour stays on its own ground. `negative`: it is dark on light; None: its
+    border decides. Raises UserError, one sentence, for a file that is no picture, or shows
+    nothing."""
     colours, height, width = shape
     final = f"{height}×{width} pixels"
     large = tuple(112 * side // max(height, width) for side in (width, height))
+    if preparation is not None:
+        return _prepared_photo(content, bool(negative), shape, preparation)
+    whole = Preparation((512, 512), "contain", "white")
     if colours > 1:
-        image, notes = _open(content, "RGB")
+        image, notes = _open(content, "RGB", whole)
         steps = [
             ("as it is", np.asarray(ImageOps.contain(image, (112, 112)))),
             ("fitted in, black around", _pad(image, large)),
             (final, _pad(image, (width, height))),
         ]
         return Photo(steps, False, notes)
-    grey, notes = _open(content, "L")
+    grey, notes = _open(content, "L", whole)
     light, negative = _light_on_black(np.asarray(grey, dtype=np.float64), negative)
     cut = light.crop(light.point(lambda level: 255 * (level > 40)).getbbox())
     steps = [
@@ -98,6 +96,22 @@ def prepare_photo(
         ("cut out", _pad(cut, large)),
         (final, _pad(cut, (width, height))),
     ]
+    return Photo(steps, negative, notes)
+
+
+def _prepared_photo(
+    content: bytes, negative: bool, shape: tuple[int, int, int], preparation: Preparation
+) -> Photo:
+    colours, height, width = shape
+    mode = "L" if colours == 1 else "RGB"
+    whole = replace(preparation, size=(112, 112), fit="contain")
+    steps = []
+    for words, each in (
+        ("as it is", whole),
+        (f"{height}×{width} pixels", replace(preparation, size=(height, width))),
+    ):
+        image, notes = _open(content, mode, each)
+        steps.append((words, np.asarray(ImageOps.invert(image) if negative else image)))
     return Photo(steps, negative, notes)
 
 
