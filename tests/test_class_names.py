@@ -235,7 +235,6 @@ def test_a_code_a_class(count):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.slow  # a whole run
 def test_a_run_of_strange_names_goes_to_the_end(project):
     names = (b"caf\xe9", "日本語 $\\frac$, x".encode(), (LONG[:118].strip()).encode())
     random = np.random.default_rng(0)
