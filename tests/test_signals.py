@@ -158,7 +158,9 @@ def packing(pictures, folder, **more):
     return process
 
 
-@pytest.mark.parametrize("number", ENDING, ids=NAMES)
+@pytest.mark.parametrize(
+    "number", [signal.SIGHUP, *(pytest.param(number, marks=pytest.mark.slow) for number in HURRIES)]
+)
 def test_a_packing_says_that_it_was_interrupted_and_goes_on(pictures, tmp_path, number):
     process = packing(pictures, tmp_path / "broken")
     process.send_signal(number)
@@ -196,8 +198,10 @@ def test_a_copier_that_is_interrupted_does_not_wait_for_the_runs_end(
     run = Run.create(tiny(), name="r")
     with pytest.raises(KeyboardInterrupt), storage_sync.mirroring(run, True, print):
         raise KeyboardInterrupt
-    assert any(thread.name.endswith("(follow_storage)") for thread in threading.enumerate())
+    mirrors = [each for each in threading.enumerate() if each.name.endswith("(follow_storage)")]
+    assert len(mirrors) == 1
     run.finish()
+    mirrors[0].join(30)
 
 
 def test_rays_processes_outlive_the_terminal(monkeypatch):
@@ -232,6 +236,7 @@ needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /
 
 
 @needs_proc
+@pytest.mark.slow
 def test_a_run_that_is_stopped_goes_on_and_outlives_its_terminal(project):
     """Ctrl-Z, `fg`, and the window is closed."""
     terminal = Terminal(project)
@@ -311,6 +316,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_the_time_that_a_stop_takes_is_not_the_cells(bare_project, tiny, monkeypatch):
     """A cell of 7 s against 6 s, with a stop of half a minute soon after its beginning."""
     notebook = json.loads((ROOT / "tests" / "notebooks" / "slow.ipynb").read_text())
