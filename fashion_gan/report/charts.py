@@ -34,13 +34,28 @@ def tsne_map(points: np.ndarray, labels: torch.Tensor, classes: tuple[str, ...])
         palette = "husl"
     # by number, since two names may be the same when they are shortened
     colours = dict(enumerate(seaborn.color_palette(palette, len(classes))))
-    colours = {"hue": labels.tolist(), "hue_order": list(colours), "palette": colours}
-    seaborn.scatterplot(x=x, y=y, s=9, linewidth=0, ax=axes, legend="full", **colours)
+    seaborn.scatterplot(
+        x=x,
+        y=y,
+        s=9,
+        linewidth=0,
+        ax=axes,
+        legend="full",
+        hue=labels.tolist(),
+        hue_order=list(colours),
+        palette=colours,
+    )
     title = f"{len(points):,} training images, t-SNE on pixels"
     axes.set(title=title, xticks=[], yticks=[])
     handles, _ = axes.get_legend_handles_labels()
-    beside = {"fontsize": 8, "markerscale": 2, "loc": "center left", "bbox_to_anchor": (1, 0.5)}
-    axes.legend(handles, list(map(label, classes)), **beside)
+    axes.legend(
+        handles,
+        list(map(label, classes)),
+        fontsize=8,
+        markerscale=2,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+    )
     if len(classes) > MOST_CLASSES:
         axes.get_legend().remove()
     alt = "images as points coloured by class; similar images lie close together"
@@ -56,9 +71,9 @@ def class_bars(shares: dict[str, list[float]], classes: tuple[str, ...]) -> Pict
     if len(classes) > MOST_CLASSES:
         table = table.nsmallest(MOST_CLASSES, table.columns[0])
         title += f" (the {len(table)} lowest of {len(classes):,} classes)"
-    rotation, height = (30, 3.0) if max(map(len, table.index)) <= 12 else (90, 4.5)
-    figure, axes = new_axes(8.0, height)
-    table.plot.bar(ax=axes, rot=rotation, ylabel="share", color=list(COLOURS))
+    is_long = max(map(len, table.index)) > 12
+    figure, axes = new_axes(8.0, 4.5 if is_long else 3.0)
+    table.plot.bar(ax=axes, rot=90 if is_long else 30, ylabel="share", color=list(COLOURS))
     axes.set_title(title, loc="left")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     columns = pd.DataFrame(shares, dtype=float).items()
@@ -72,8 +87,16 @@ def class_confusion(share: torch.Tensor) -> Picture:
     row, without numbers."""
     count = len(share)
     figure, axes = new_axes(4.2, 3.4)
-    colours = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar_kws": {"label": "share of the row"}}
-    seaborn.heatmap(share.numpy(), xticklabels=False, yticklabels=False, ax=axes, **colours)
+    seaborn.heatmap(
+        share.numpy(),
+        vmin=0,
+        vmax=1,
+        cmap="Blues",
+        cbar_kws={"label": "share of the row"},
+        xticklabels=False,
+        yticklabels=False,
+        ax=axes,
+    )
     axes.set(title=f"{count:,} classes", xlabel="seen by the judge", ylabel="target")
     right = share.diagonal()[share.sum(dim=1) > 0].mean().item()
     alt = f"confusion of {count:,} classes; seen as the target, on average: {right:.2f} of a class"
@@ -84,9 +107,12 @@ def most_confused(share: torch.Tensor, classes: tuple[str, ...], most: int = 10)
     """The pairs of classes that are confused most: target, class that is seen, share (C, C)."""
     others = share.nan_to_num().fill_diagonal_(0).flatten()
     values, index = others.topk(min(most, len(others)))
-    pairs = [(classes[i // len(classes)], classes[i % len(classes)]) for i in index.tolist()]
-    table = pd.DataFrame(pairs, columns=["target", "seen by the judge"])
-    return table.assign(share=values.numpy().round(2))[values.numpy() > 0]
+    rows = []
+    for value, i in zip(values.tolist(), index.tolist(), strict=True):
+        if value > 0:
+            target, other = divmod(i, len(classes))
+            rows.append((classes[target], classes[other], round(value, 2)))
+    return pd.DataFrame(rows, columns=["target", "seen by the judge", "share"])
 
 
 @chart
