@@ -2,6 +2,7 @@
 
 import reprlib
 import unicodedata
+from collections.abc import Sequence
 
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxstring, _short.maxother, _short.maxlong = 2, 80, 80, 40
@@ -21,6 +22,12 @@ def writable_text(text: str) -> str:
 def shortened(text: str, most: int) -> str:
     """Text of `most` characters at most, with an ellipsis where something is left out."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names with commas, the first `most` and how many there are."""
+    more = f", … ({len(names):,} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def plain_text(text: str) -> str:

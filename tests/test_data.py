@@ -155,6 +155,7 @@ NUMBERS = ("1", "10", "11", "12", "2")
         ("CAT", ("cat", "dog"), 0),
         ("---", ("---", "+++"), 0),
         ("café", ("cafe", "café"), 1),
+        ("caf\udce9", ("caf\\xe9", "dog"), 0),
     ],
 )
 def test_the_exact_name_wins(given, classes, index):

@@ -11,6 +11,7 @@ from fashion_gan.config.settings import working_root
 from fashion_gan.data.pictures import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import read_json
+from fashion_gan.text import listed
 
 SHOWN = 5  # names of skipped images
 OURS = {"image_size", "fit", "ground", "skip_unreadable"}  # parameters of packing
@@ -29,7 +30,7 @@ def pack_and_say(dataset: str, folder: Path, params: Params) -> None:
     counts = ", ".join(f"{split} {info['counts'][split]:,}" for split in SPLITS)
     shape = "×".join(map(str, info["shape"]))
     say(f"{info['name']} is packed in {packed}")
-    say(f"{counts} images of {shape}; classes: {', '.join(info['classes']) or 'none'}")
+    say(f"{counts} images of {shape}; classes: {listed(info['classes']) or 'none'}")
     inspection.report(packed, info, say)
     from fashion_gan.training.feature_networks import train_for
 

@@ -23,7 +23,7 @@ from fashion_gan.metrics.distances import FIGURES
 from fashion_gan.metrics.evaluator import Evaluator
 from fashion_gan.metrics.inception import inception
 from fashion_gan.models.feature_network import dataset_record
-from fashion_gan.models.latents import balanced_labels, sample_images
+from fashion_gan.models.latents import sample_images
 from fashion_gan.models.serialization import GENERATOR, Model
 
 SHOWN = {name: words for name, (words, _) in FIGURES.items()} | {
@@ -79,10 +79,10 @@ class Subject:
         has_labels = held.labels is not None and len(info.classes) > 1
         return held.images, held.labels if has_labels else None
 
-    def samples(self, model: Model, count: int) -> Iterator[Images]:
-        labels = balanced_labels(count, range(len(model.classes)))
+    def samples(self, model: Model, labels: torch.Tensor) -> Iterator[Images]:
+        """A draw of images of these classes for each of the seeds."""
         for seed in range(self.draws):
-            images = sample_images(model.generator, count, seed, labels)
+            images = sample_images(model.generator, len(labels), seed, labels)
             yield images, labels if model.is_conditional else None
 
 
@@ -104,9 +104,10 @@ def measure(subject: Subject, split: str, with_inception: bool) -> dict[str, Any
     if held:
         scores, _ = evaluator.scores([held])
     else:
-        scores, _ = evaluator.scores(subject.samples(model, min(readers.MOST, evaluator.most)))
+        labels = evaluator.labels(min(readers.MOST, evaluator.most))
+        scores, _ = evaluator.scores(subject.samples(model, labels))
     if with_inception:
-        images, _ = held or next(subject.samples(model, readers.MOST))
+        images, _ = held or next(subject.samples(model, evaluator.labels(readers.MOST)))
         real = evaluator.splits[split].images[: len(images)]
         scores["inception"] = inception(images, real)
     scores["model"] = model.source if model else subject.what

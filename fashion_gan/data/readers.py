@@ -15,6 +15,7 @@ from fashion_gan.data.datasets import CLASSES, DatasetInfo
 from fashion_gan.data.pictures import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import check_file, reading, short_reason
+from fashion_gan.text import listed, writable_text
 
 # images: below, no figure means much; above, there are no more real ones to compare with
 FEWEST, MOST = 1000, 10_000
@@ -35,10 +36,11 @@ def class_index(value: int | str, classes: tuple[str, ...] = CLASSES) -> int:
     """A class from its name. Where no class has exactly this name: from its number, if no class is
     named by a number, or from a name that differs in case and punctuation alone. Raises UserError
     for anything else, and where more than one class could be meant."""
-    text = str(value).strip()
-    for name in (str(value), text):
+    text = writable_text(str(value))
+    for name in (text, text.strip()):
         if name in classes:
             return classes.index(name)
+    text = text.strip()
     # Python refuses to read thousands of digits
     is_number = text.isascii() and text.isdecimal() and len(text) < 5
     are_numbers = any(map(str.isdecimal, classes))
@@ -54,8 +56,7 @@ def class_index(value: int | str, classes: tuple[str, ...] = CLASSES) -> int:
         similar = ", ".join(repr(classes[i]) for i in matches)
         raise UserError(f"class {text[:80]!r} could be {similar}; write one of these")
     names = [name if are_numbers else f"{i} {name}" for i, name in enumerate(classes)]
-    listed = ", ".join(names[:20]) + ", …" * (len(names) > 20)
-    raise UserError(f"no class {text[:80]!r}; the {len(names)} classes are: {listed}")
+    raise UserError(f"no class {text[:80]!r}; the {len(names)} classes are: {listed(names)}")
 
 
 def class_indices(text: str, classes: tuple[str, ...]) -> list[int]:

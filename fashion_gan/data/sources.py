@@ -19,6 +19,7 @@ from fashion_gan.data.listing import ImageFiles
 from fashion_gan.data.pictures import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import short_reason
+from fashion_gan.text import listed
 
 FEWEST = 256
 BATCH = 1000  # images in memory at once
@@ -74,7 +75,7 @@ def check_classes(classes: Sequence[str], labels: np.ndarray, where: Path | str)
 def _check_present(classes: Sequence[str], labels: np.ndarray, where: Path | str) -> None:
     if empty := [name for i, name in enumerate(classes) if not (labels == i).any()]:
         raise UserError(
-            f"{where}: no image of class {', '.join(empty)}; each class needs images; add some, or"
+            f"{where}: no image of class {listed(empty)}; each class needs images; add some, or"
             " remove the class"
         )
 
