@@ -11,6 +11,7 @@ from conftest import ROOT, wait_until
 
 from fashion_gan import clock
 from fashion_gan.catalog.runs import find_run, open_run
+from fashion_gan.files import read_json, write_json
 from fashion_gan.pipeline import runner
 from fashion_gan.pipeline.progress import Progress
 from fashion_gan.runs.run import RUN_VARIABLE, Run, newest_finished
@@ -96,7 +97,9 @@ def test_a_runs_record(bare_project, tiny, turn, jump):
 
 
 def test_a_run_of_a_damaged_time_moves_no_other(bare_project, tiny):
-    Run.create(tiny(), name="damaged").update(created=1e300)
+    damaged = Run.create(tiny(), name="damaged")
+    record = read_json(damaged.folder / "run.json")
+    write_json(damaged.folder / "run.json", record | {"created": 1e300})
     assert Run.create(tiny(), name="r").info.created <= time.time()
 
 

@@ -28,7 +28,7 @@ from fashion_gan.config.params import Params
 from fashion_gan.config.profiles import read_profile
 from fashion_gan.data import readers, sources
 from fashion_gan.data.datasets import DatasetInfo
-from fashion_gan.data.pictures import Preparation
+from fashion_gan.data.preparation import Preparation
 from fashion_gan.explorer import codec, inversion
 from fashion_gan.models.serialization import load_generator, make_generator, save_network
 from fashion_gan.runs import points

@@ -19,7 +19,7 @@ from fashion_gan.config.params import Params
 from fashion_gan.data import limits, listing, pack, pictures, readers, sources
 from fashion_gan.data.datasets import dataset_info
 from fashion_gan.data.pack import pack_dataset
-from fashion_gan.data.pictures import Preparation
+from fashion_gan.data.preparation import Preparation
 from fashion_gan.explorer.backend import Backend
 from fashion_gan.explorer.inversion import prepare_photo
 from fashion_gan.files import read_json
@@ -340,8 +340,8 @@ HOSTILE = {
     "an absolute name": (climbing_tar, "climbs out"),
     "encrypted": (encrypted, "secret.png is encrypted"),
     "unpacks to much": (
-        lambda tmp_path: with_member(tmp_path, "a.png", bytes(9_000_000), 256),
-        "a.png cannot be read (it is larger than 8,000,000 bytes)",
+        lambda tmp_path: with_member(tmp_path, "a.png", bytes(41_000_000), 256),
+        "a.png cannot be read (it is larger than 40,000,000 bytes)",
     ),
     "unpacks to very much": (bomb, "big.bin is behind more than 1,000,000 bytes"),
     "nothing but an archive": (

@@ -114,11 +114,10 @@ def epoch(run, images, best=False):
 def there(run):
     """Digests of what lies under RUNS_URI of a run, by name."""
     place = storage.open_storage()
-    return {
-        n: digest(place.get(f"{run}/{n}"))
-        for n in place.names(run, recursive=True)
-        if n != storage.OWNER
-    }
+    names = [n for n in place.names(run, recursive=True) if n != storage.OWNER]
+    contents = {n: place.get(f"{run}/{n}") for n in names}
+    # one may be removed between the list and the reading
+    return {n: digest(content) for n, content in contents.items() if content is not None}
 
 
 def here(run):

@@ -8,7 +8,7 @@ from fashion_gan.cli import make_command, overrides_option
 from fashion_gan.config.params import Params
 from fashion_gan.config.profiles import read_overrides
 from fashion_gan.config.settings import working_root
-from fashion_gan.data.pictures import Preparation
+from fashion_gan.data.preparation import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import read_json
 from fashion_gan.text import listed

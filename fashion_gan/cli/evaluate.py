@@ -70,8 +70,8 @@ class Subject:
         most = readers.MOST
         if info.is_packed:
             most = min(most, info.counts["validation"], info.counts["test"])
-        is_npz = path.is_file() and (path.suffix == ".npz" or not listing.is_archive(path))
-        read = readers.from_npz if is_npz or not path.exists() else readers.from_images
+        holds_files = path.is_dir() or (path.suffix != ".npz" and listing.is_archive(path))
+        read = readers.from_images if holds_files else readers.from_npz
         held = read(path, info, self.labels, most)
         choice = f"; a random {most:,} are measured, of each class in proportion"
         if held.count > most or "left out" in held.summary:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from fashion_gan.data import formats
 from fashion_gan.data.datasets import Split
 from fashion_gan.rng import epoch_rng
 
@@ -13,6 +12,8 @@ from fashion_gan.rng import epoch_rng
 def channels_first(images: np.ndarray) -> torch.Tensor:
     """Images (N, H, W), (N, H, W, C) or (N, C, H, W), of 1 or 3 colours and more pixels -> (N, C,
     H, W)."""
+    from fashion_gan.data import formats  # no training reads files
+
     tensor = torch.from_numpy(formats.channels_first(images))
     # PyTorch takes another path, to other last bits, by strides alone
     return tensor.clone(memory_format=torch.contiguous_format)

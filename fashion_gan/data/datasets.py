@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import working_root
 from fashion_gan.data.limits import LARGEST, MOST_CLASSES, SMALLEST, STEP
-from fashion_gan.data.pictures import Preparation
+from fashion_gan.data.preparation import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import digest, read_json, reading
 

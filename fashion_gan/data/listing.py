@@ -66,6 +66,8 @@ def is_archive(path: Path) -> bool:
 def list_images(path: Path) -> ImageFiles:
     """Sub-folders are classes, with all that is in them; images directly in it have none. A folder
     that holds nothing but one folder is entered; train/, val/ and test/ are splits."""
+    if not path.is_dir() and not path.is_file():
+        raise UserError(f"{path} is no folder, zip or tar; name one")
     is_stream = _is_compressed_tar(path)
     entries = _entries(path) if is_stream else sorted(_entries(path))
     left_out, names, folders = {}, [], []

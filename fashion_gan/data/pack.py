@@ -17,7 +17,8 @@ import numpy as np
 
 from fashion_gan import clock
 from fashion_gan.data import inspection, listing, sources
-from fashion_gan.data.pictures import Preparation, one_channel_if_grey
+from fashion_gan.data.pictures import one_channel_if_grey
+from fashion_gan.data.preparation import Preparation
 from fashion_gan.data.sources import Source
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, read_json, write_json

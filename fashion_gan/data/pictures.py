@@ -6,39 +6,19 @@ import functools
 import io
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from fashion_gan.data import limits
+from fashion_gan.data.preparation import Preparation
 from fashion_gan.files import check_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # by content: Pillow knows others, some of which start programs
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How files become images of a data set."""
-
-    size: tuple[int, int] | None = None  # height, width; None: as they are
-    fit: Literal["crop", "pad", "squeeze", "contain"] = "crop"
-    ground: str = "auto"  # behind what is transparent: black, white, #rrggbb
-
-    @classmethod
-    def parsed(cls, image_size: str, fit: str, ground: str) -> "Preparation":
-        """From the parameters of these names."""
-        sides = [int(side) for side in image_size.split("x")]
-        return cls((sides[0], sides[-1]) if sides[0] else None, fit, ground)
-
-    def contradicts(self, other: "Preparation") -> bool:
-        """Whether it asks for anything but `other`, which is what was done."""
-        sizes = self.size != other.size or (self.size is not None and self.fit != other.fit)
-        return sizes or self.ground not in ("auto", other.ground)
 
 
 def open_image(file: Path | IO[bytes]) -> Image.Image:

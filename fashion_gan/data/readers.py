@@ -12,7 +12,7 @@ import torch
 
 from fashion_gan.data import batches, formats, inspection, limits, listing, pictures
 from fashion_gan.data.datasets import CLASSES, DatasetInfo
-from fashion_gan.data.pictures import Preparation
+from fashion_gan.data.preparation import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import check_file, reading, short_reason
 from fashion_gan.text import listed, writable_text

@@ -16,7 +16,7 @@ import numpy as np
 from fashion_gan.data import formats, listing, pictures
 from fashion_gan.data.limits import LARGEST, MOST_CLASSES, SMALLEST, STEP
 from fashion_gan.data.listing import ImageFiles
-from fashion_gan.data.pictures import Preparation
+from fashion_gan.data.preparation import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import short_reason
 from fashion_gan.text import listed

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from fashion_gan.data.limits import MOST_IMAGE_BYTES, MOST_PIXELS
-from fashion_gan.data.pictures import FORMATS, Preparation, is_transparent, open_image, prepared
+from fashion_gan.data.limits import MOST_PIXELS, MOST_UPLOAD_BYTES
+from fashion_gan.data.pictures import FORMATS, is_transparent, open_image, prepared
+from fashion_gan.data.preparation import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.models.feature_network import FeatureNetwork
 from fashion_gan.models.latents import sample_latents
@@ -36,8 +37,8 @@ def _open(content: bytes, mode: str, preparation: Preparation) -> tuple[Image.Im
     """The first picture of a file, made so, of mode L or RGB, and notes about the file."""
     if not content:
         raise UserError("this file is empty; choose a picture")
-    if len(content) > MOST_IMAGE_BYTES:
-        size = f"{len(content) / 1e6:.0f} MB; at most {MOST_IMAGE_BYTES / 1e6:.0f} MB are read"
+    if len(content) > MOST_UPLOAD_BYTES:
+        size = f"{len(content) / 1e6:.0f} MB; at most {MOST_UPLOAD_BYTES / 1e6:.0f} MB are read"
         raise UserError(f"this file has {size}")
     notes = []
     try:
