@@ -30,17 +30,22 @@ def render(template: str, run: Run, **values: Any) -> str:
     escaped for HTML, in texts for Markdown. Pages load nothing: their Content-Security-Policy
     allows inlined pictures, styles and, by its digest, one script: the slider's and, where there is
     a `twin`, the explorer's. Raises UserError where the run's record is not what a report needs."""
-    is_page = template.endswith(".html")
+    context = _record(run) | values
+    if template.endswith(".html"):
+        context |= _page_parts(context)
+    with sound_record(run):
+        return _rendered(template, context)
+
+
+def _rendered(template: str, context: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
-        finalize=None if is_page else markdown.escape,
+        finalize=None if template.endswith(".html") else markdown.escape,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    context = _record(run) | (_page_parts(run, values) if is_page else {})
-    with sound_record(run):
-        return environment.get_template(template).render(context | values)
+    return environment.get_template(template).render(context)
 
 
 @contextlib.contextmanager
@@ -84,16 +89,16 @@ def _lenses(info: RunInfo) -> dict[str, Any]:
     return {path.stem: read_json(path) for path in paths if path.exists()}
 
 
-def _page_parts(run: Run, values: dict[str, Any]) -> dict[str, Any]:
+def _page_parts(context: dict[str, Any]) -> dict[str, Any]:
     """Styles and scripts of a page, and how it shows a Markdown text."""
     styles = [TEMPLATES / "report.css"]
     scripts = [TEMPLATES / "slider.js"]
-    if values.get("twin"):
+    if context.get("twin"):
         styles.append(EXPLORER / "explorer.css")
         scripts += [EXPLORER / "explorer.js", EXPLORER / "host.js"]
     script = "".join(_in_block(path) for path in scripts)
     return {
-        "text": lambda template: markdown.to_html(render(template, run)),
+        "text": lambda template: markdown.to_html(_rendered(template, context)),
         "style": Markup("".join(path.read_text(encoding="utf-8") for path in styles)),
         "script": Markup(script),
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
