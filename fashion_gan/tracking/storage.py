@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from fashion_gan.config.settings import project_root, read_settings, s3_endpoint
 from fashion_gan.errors import UserError
 from fashion_gan.files import replacing, short_reason
-from fashion_gan.text import plain_text
+from fashion_gan.runs.record import Text
 from fashion_gan.tracking.client import short_message
 
 # beside a run's files there
 OWNER = "owner.json"
 LONGEST_NAME = 255  # bytes that a disk takes
-Text = Annotated[str, AfterValidator(plain_text)]  # it is printed on terminals
 
 
 class Owner(BaseModel):
