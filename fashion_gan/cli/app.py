@@ -1,6 +1,7 @@
 """fashion-gan app: the explorer as a page of its own. Voilà runs 05_explorer, shows no code, and
 stops a kernel soon after its page was closed."""
 
+import atexit
 import os
 import secrets
 import tempfile
@@ -62,6 +63,7 @@ class ExplorerApp(Voila):
         with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False) as page:
             address = f"{self.connection_url}?token={self.token}"
             page.write(f'<meta http-equiv="refresh" content="0; url={address}">')
+        atexit.register(Path(page.name).unlink, missing_ok=True)
         threading.Thread(target=webbrowser.open, args=[Path(page.name).as_uri()]).start()
 
 
