@@ -30,7 +30,6 @@ STAMPS = {
 def register_engine() -> None:
     """Tell papermill of an engine that stamps what papermill leaves unsaid: dead, timed-out and
     interrupted cells."""
-    from nbclient.util import run_sync
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import Engine, papermill_engines
     from traitlets.config import Config
@@ -59,13 +58,7 @@ def register_engine() -> None:
                 stderr_file=progress,
                 on_notebook_start=lambda **_: _leave_stops_out(),
             )
-            client.create_kernel_manager().kernel_spec_manager = ProjectKernels()
-
-            async def start_client():
-                await asyncio.wait_for(client.async_start_new_kernel_client(), STARTUP_WAIT)
-
-            client.start_new_kernel = postponed()(client.start_new_kernel)
-            client.start_new_kernel_client = postponed()(run_sync(start_client))
+            _prepare_start(client)
             try:
                 with stopping_with(lambda number: _send(client, number)):
                     client.execute(stdout=log, stderr=log)
@@ -76,6 +69,20 @@ def register_engine() -> None:
                 _stamp(nb_man, running, error, minutes=timeout / 60, log=log.name)
 
     papermill_engines.register("fashion-gan", RunEngine)
+
+
+def _prepare_start(client: Any) -> None:
+    """The kernel is that of this environment. Its start is not broken off halfway, and the time
+    that Ctrl-Z takes is not its own."""
+    from nbclient.util import run_sync
+
+    client.create_kernel_manager().kernel_spec_manager = ProjectKernels()
+
+    async def start_client():
+        await asyncio.wait_for(client.async_start_new_kernel_client(), STARTUP_WAIT)
+
+    client.start_new_kernel = postponed()(client.start_new_kernel)
+    client.start_new_kernel_client = postponed()(run_sync(start_client))
 
 
 def _leave_stops_out() -> None:
