@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fashion_gan.data import listing
+from fashion_gan.data.datasets import COUNTS, RECORD
 from fashion_gan.errors import UserError
 from fashion_gan.files import read_json, replacing
 
@@ -75,7 +76,7 @@ def warnings_of(folder: Path, record: dict[str, Any]) -> list[str]:
 
 def kept_warnings(folder: Path) -> list[str]:
     """What looked wrong when the data set in this folder was packed."""
-    record = read_json(folder / "dataset.json")
+    record = read_json(folder / RECORD)
     return record.get("warnings", [])
 
 
@@ -127,7 +128,7 @@ def _about_grounds(measures: _Measures) -> Iterator[str]:
 
 def _measured(folder: Path, record: dict[str, Any]) -> Iterator[tuple[np.ndarray, ...]]:
     """The columns of _Measures, some images at a time."""
-    for split in ("train", "validation", "test"):
+    for split in COUNTS:
         count = record["counts"][split]
         labels = np.fromfile(folder / f"{split}-labels.i64", "<i8")
         for start in range(0, count, CHUNK):

@@ -49,7 +49,8 @@ def class_index(value: int | str, classes: tuple[str, ...] = CLASSES) -> int:
     spoken = {**dict.fromkeys(("tshirt", "top"), 0), "boot": 9} if classes == CLASSES else {}
     plain = _plain(text)
     matches = [i for i, name in enumerate(classes) if plain and _plain(name) == plain]
-    matches = matches or [spoken[plain]] if plain in spoken else matches
+    if not matches and plain in spoken:
+        matches = [spoken[plain]]
     if len(matches) == 1:
         return matches[0]
     if matches:
