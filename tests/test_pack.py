@@ -23,7 +23,8 @@ from PIL import Image
 
 from fashion_gan import UserError
 from fashion_gan.data import pack, sources
-from fashion_gan.data.pack import FILES, SPLITS, _append, pack_dataset, resolve_dataset
+from fashion_gan.data.pack import FILES, _append, pack_dataset, resolve_dataset
+from fashion_gan.data.packed import SPLITS
 from fashion_gan.files import Lock, digest, read_json
 
 quiet = {"log": lambda _: None}

@@ -30,7 +30,7 @@ def prepare_dataset(params: Params, log: Callable[[str], None] = print) -> Param
         _check_source(params, info, preparation)
     else:
         folder = pack.pack_dataset(params.dataset, folder, log, params.skip_unreadable, preparation)
-        inspection.report(folder, read_json(folder / pack.DONE), log)
+        inspection.report(folder, read_json(folder / RECORD), log)
     if (count := dataset_info(folder).counts["train"]) < params.batch_size:
         raise UserError(
             f"{params.dataset} has {count} training images, fewer than batch_size"

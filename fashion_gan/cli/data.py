@@ -19,14 +19,15 @@ OURS = {"image_size", "fit", "ground", "skip_unreadable"}  # parameters of packi
 
 def pack_and_say(dataset: str, folder: Path, params: Params) -> None:
     from fashion_gan.data import inspection
-    from fashion_gan.data.pack import DONE, SPLITS, pack_dataset
+    from fashion_gan.data.pack import pack_dataset
+    from fashion_gan.data.packed import RECORD, SPLITS
 
     def say(line: str) -> None:
         print(line, flush=True)
 
     preparation = Preparation.parsed(params.image_size, params.fit, params.ground)
     packed = pack_dataset(dataset, folder, say, params.skip_unreadable, preparation)
-    info = read_json(packed / DONE)
+    info = read_json(packed / RECORD)
     counts = ", ".join(f"{split} {info['counts'][split]:,}" for split in SPLITS)
     shape = "×".join(map(str, info["shape"]))
     say(f"{info['name']} is packed in {packed}")

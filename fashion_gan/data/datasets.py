@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import working_root
 from fashion_gan.data.limits import LARGEST, MOST_CLASSES, SMALLEST, STEP
+from fashion_gan.data.packed import RECORD, SPLITS
 from fashion_gan.data.preparation import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import digest, read_json, reading
@@ -39,7 +40,6 @@ DIGESTS = {
 }
 COUNTS = {"train": 50_000, "validation": 10_000, "test": 10_000}
 FASHION_MNIST = "fashion-mnist"  # the one that is not packed
-RECORD = "dataset.json"  # describes a packed data set (data/pack.py)
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST, multiple_of=STEP)]
 
 
@@ -101,7 +101,7 @@ def dataset_info(folder: Path) -> DatasetInfo:
             name=record["name"],
             shape=record["shape"],
             classes=record["classes"] or ("images",),
-            counts={split: record["counts"][split] for split in COUNTS},
+            counts={split: record["counts"][split] for split in SPLITS},
             source=record["source"],
             digest=record["digest"],
             is_packed=True,

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fashion_gan.data import listing
-from fashion_gan.data.datasets import COUNTS, RECORD
+from fashion_gan.data.packed import RECORD, SPLITS
 from fashion_gan.errors import UserError
 from fashion_gan.files import read_json, replacing
 
@@ -128,7 +128,7 @@ def _about_grounds(measures: _Measures) -> Iterator[str]:
 
 def _measured(folder: Path, record: dict[str, Any]) -> Iterator[tuple[np.ndarray, ...]]:
     """The columns of _Measures, some images at a time."""
-    for split in COUNTS:
+    for split in SPLITS:
         count = record["counts"][split]
         labels = np.fromfile(folder / f"{split}-labels.i64", "<i8")
         for start in range(0, count, CHUNK):

@@ -17,6 +17,7 @@ import numpy as np
 
 from fashion_gan import clock
 from fashion_gan.data import inspection, listing, sources
+from fashion_gan.data.packed import RECORD, SPLITS
 from fashion_gan.data.pictures import one_channel_if_grey
 from fashion_gan.data.preparation import Preparation
 from fashion_gan.data.sources import Source
@@ -25,8 +26,7 @@ from fashion_gan.files import Lock, read_json, write_json
 from fashion_gan.text import duration
 
 SCHEMA = 1
-DONE, STATE, STAGING = "dataset.json", "packing.json", "begun"
-SPLITS = ("train", "validation", "test")
+STATE, STAGING = "packing.json", "begun"
 FILES = tuple(f"{split}-{kind}" for split in SPLITS for kind in ("images.u8", "labels.i64"))
 TENTHS = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2)  # the split of each tenth of all contents
 SAY_SECONDS = 2
@@ -62,7 +62,7 @@ def pack_dataset(
             f"{folder} cannot be written: {error}; make room, or name another folder with data_dir;"
             " then run it again"
         ) from None
-    if (skipped := read_json(folder / DONE)["skipped"]) and not skip_unreadable:
+    if (skipped := read_json(folder / RECORD)["skipped"]) and not skip_unreadable:
         raise _unreadable(
             dataset, skipped[0], f"{len(skipped)} such were skipped when it was packed"
         )
@@ -128,7 +128,7 @@ class _State:
 def _is_whole(folder: Path) -> bool:
     """Whether a folder holds all that its dataset.json says."""
     try:
-        record = read_json(folder / DONE)
+        record = read_json(folder / RECORD)
         widths = {"images.u8": math.prod(record["shape"]), "labels.i64": 8}  # bytes an image
         for name in FILES:
             split, kind = name.split("-")
@@ -149,7 +149,7 @@ def _unreadable(dataset: str, file: str, reason: str) -> UserError:
 def _pack(source: Source, folder: Path, log: Callable[[str], None], skip_unreadable: bool) -> None:
     staging = folder / STAGING
     staging.mkdir(parents=True, exist_ok=True)
-    (folder / DONE).unlink(missing_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
     try:
         state = _resumed(staging) or _State(source.channels)
         from_where = f", going on at {state.done:,}" if state.done else ""
@@ -282,7 +282,7 @@ def _finish(source: Source, staging: Path, folder: Path, state: _State) -> None:
     }
     if not source.is_official:
         record["warnings"] = inspection.warnings_of(folder, record)
-    write_json(folder / DONE, record)
+    write_json(folder / RECORD, record)
     shutil.rmtree(staging)
 
 
