@@ -6,6 +6,7 @@ from pathlib import Path
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.data.datasets import FASHION_MNIST, DatasetInfo, dataset_info
+from fashion_gan.data.packed import RECORD
 from fashion_gan.data.preparation import Preparation
 from fashion_gan.errors import UserError
 from fashion_gan.files import read_json
