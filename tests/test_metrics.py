@@ -4,10 +4,10 @@ import torch
 from fashion_gan.metrics.distances import (
     frechet_distance,
     kernel_distance,
-    prdc,
     wilson_interval,
     youden_threshold,
 )
+from fashion_gan.metrics.manifolds import prdc
 from fashion_gan.metrics.neighbours import centred_thumbnails, knn, nearest_images
 
 pytestmark = pytest.mark.fast
