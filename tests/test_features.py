@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import fashion_gan_here
+from conftest import fashion_gan_here, packed_folder
 
 from fashion_gan import UserError
 from fashion_gan.data.datasets import load_split
@@ -77,6 +77,37 @@ def test_training_one_is_seeded(splits):
         torch.equal(x, y)
         for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.fast
+def test_networks_that_are_trained_are_kept_when_the_next_is_killed(tmp_path, monkeypatch):
+    from fashion_gan.training import feature_networks
+
+    folder = packed_folder(tmp_path / "set", (1, 16, 16), ("a", "b"))
+    for path in (folder / "networks").iterdir():
+        path.unlink()
+    monkeypatch.setattr(feature_networks, "MOST_EPOCHS", 1)
+    lines = []
+
+    def killed_after_two(line):
+        lines.append(line)
+        if line.startswith("dev: accuracy"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        feature_networks.train_for(folder, killed_after_two)
+    kept = {path.name: path.read_bytes() for path in (folder / "networks").glob("*.safetensors")}
+    assert sorted(kept) == ["dev.safetensors", "judge.safetensors"]
+    (folder / "networks" / "dev.safetensors").write_bytes(b"damaged")
+    lines.clear()
+    feature_networks.train_for(folder, lines.append)
+    assert [line for line in lines if "kept" in line] == ["judge: kept from an earlier try"]
+    for name, content in kept.items():
+        assert (folder / "networks" / name).read_bytes() == content
+    assert sorted(read_json(folder / "networks" / "features.json")) == sorted(ROLES)
+    lines.clear()
+    feature_networks.train_for(folder, lines.append)
+    assert not lines
 
 
 def test_the_command_is_there():

@@ -14,12 +14,13 @@ from fashion_gan import clock
 from fashion_gan.data import augment
 from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import DatasetInfo, Split, dataset_info, load_split
-from fashion_gan.files import digest, replacing, write_json
+from fashion_gan.files import digest, read_json, replacing, write_json
 from fashion_gan.metrics.evaluator import Evaluator, blurred
 from fashion_gan.models import feature_network
 from fashion_gan.models.feature_network import ROLES, FeatureNetwork, extract_features
 
-MOST_IMAGES, MOST_EPOCHS = 300_000, 20  # that a packed data set's networks are trained on
+# that each of a packed data set's networks is trained on: three take 3 minutes on 2 cores at most
+MOST_IMAGES, MOST_EPOCHS = 150_000, 20
 PROGRESS_SECONDS = 10  # between two lines that say how far it is
 
 Say = Callable[[str], None]
@@ -95,10 +96,15 @@ def train_all(
     log: Say = print,
     folder: Path = feature_network.WEIGHTS,
     info: DatasetInfo | None = None,
+    record: dict[str, dict] | None = None,
 ) -> None:
-    """Train and write the three networks, then features.json: their digests, test accuracies."""
-    record = {}
+    """Train and write the three networks, with features.json after each: digests, test accuracies.
+    Those of `record`, which is such a file's content, are there already."""
+    record = dict(record or {})
     for role, config in ROLES.items():
+        if role in record:
+            log(f"{role}: kept from an earlier try")
+            continue
         network = train_feature_network(role, train, epochs, log, info)
         path = folder / f"{role}.safetensors"
         with replacing(path) as temporary:
@@ -107,8 +113,8 @@ def train_all(
         accuracy = round(is_right.double().mean().item(), 4)
         record[role] = {"sha256": digest(path), "test_accuracy": accuracy}
         record[role] |= {"epochs": epochs, "seed": config.seed}
+        write_json(folder / "features.json", record)
         log(f"{role}: accuracy {accuracy} on the test split")
-    write_json(folder / "features.json", record)
 
 
 def image_sets(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -144,14 +150,29 @@ def compare_networks(data_dir: Path, count: int = 5000) -> dict:
 
 def train_for(data_dir: Path, log: Say = print) -> None:
     """The feature networks of a packed data set, and how far they agree; nothing where they are
-    there. features.json is written last but one, agreement.json last."""
+    there, and only what is left where an earlier try was killed. agreement.json is written last."""
     folder = feature_network.networks_dir(data_dir)
     if (folder / "agreement.json").exists():
         return
     folder.mkdir(exist_ok=True)
     info = dataset_info(data_dir)
     train, test = load_split(data_dir, "train", 50_000), load_split(data_dir, "test")
-    log(f"three feature networks for {info.name}, once")
     epochs = max(1, min(MOST_EPOCHS, MOST_IMAGES // len(train)))
-    train_all(train, test, epochs, log, folder, info)
+    log(f"three feature networks for {info.name}, once: {epochs * len(train):,} images each")
+    train_all(train, test, epochs, log, folder, info, _trained(folder, epochs))
     write_json(folder / "agreement.json", compare_networks(data_dir, 2000))
+
+
+def _trained(folder: Path, epochs: int) -> dict[str, dict]:
+    """The part of features.json whose networks are whole, and were trained as long."""
+    try:
+        record = read_json(folder / "features.json")
+        return {
+            role: about
+            for role, about in record.items()
+            if role in ROLES
+            and about["epochs"] == epochs
+            and about["sha256"] == digest(folder / f"{role}.safetensors")
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
