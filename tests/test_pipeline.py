@@ -202,7 +202,13 @@ def test_a_full_disk_is_one_line_exit_code_2_and_the_old_checkpoint_stays_good(p
     assert mlflow_run(run)[0].info.status == "FAILED"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, id="sigterm", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     "place",
     ["jupyter_client.connect:ConnectionFileMixin.write_connection_file", "zmq:Context._add_socket"],
