@@ -38,12 +38,23 @@ def test_cutout_blackens_a_square_of_at_most_its_size():
     assert len(black.unique()) > 5
 
 
-@pytest.mark.parametrize("policy", augment.AUGMENTATIONS)
+@pytest.mark.parametrize("colours", [1, 3])
+def test_the_adaptive_changes_are_as_likely_as_they_are_asked_to_be(colours):
+    images = torch.rand(500, colours, 32, 24) * 2 - 1
+    assert torch.allclose(augment.adaptive(images, draws(), 0.0), images, atol=1e-5)
+    for probability in (0.05, 0.3):
+        changed = augment.adaptive(images, draws(), torch.tensor(probability))
+        share = ((changed - images).abs().amax(dim=(1, 2, 3)) > 1e-3).double().mean().item()
+        kinds = 6.5 + (colours == 3)  # a half of the mirrored ones stay as they are
+        assert share == pytest.approx(1 - (1 - probability) ** kinds, abs=0.06)
+
+
+@pytest.mark.parametrize("policy", [*augment.AUGMENTATIONS, augment.ADAPTIVE])
 def test_policies_are_differentiable_repeatable_and_leave_the_global_generator_alone(policy):
     images = torch.rand(8, 1, 28, 28, requires_grad=True)
     before = torch.get_rng_state()
-    out = augment.augment(images, policy, draws(3))
+    out = augment.augment(images, policy, draws(3), 0.5)
     out.sum().backward()
     assert images.grad.abs().sum() > 0
-    assert torch.equal(out, augment.augment(images, policy, draws(3)))
+    assert torch.equal(out, augment.augment(images, policy, draws(3), 0.5))
     assert torch.equal(before, torch.get_rng_state())

@@ -160,7 +160,7 @@ MANUAL = {
     "skip_unreadable": (False, "bool", "", False),
     "data_dir": ("data", "str", "", False),
     "subset": (50_000, "int from 256 to 100,000,000", "images", True),
-    "augment": ("none", "one of none, flip, translate, translate+cutout", "", True),
+    "augment": ("none", "one of none, flip, translate, translate+cutout, adaptive", "", True),
     "conditional": (True, "bool", "", True),
     "latent_dim": (64, "int from 2 to 1,024", "", True),
     "channels": (32, "int from 4 to 256", "", True),
@@ -173,6 +173,8 @@ MANUAL = {
     "frechet_weight": (2.0, "float from 0 to 100", "", True),
     "frechet_start": (50_000, "int from 0 to 1,000,000,000", "images", True),
     "epochs": (10, "int from 1 to 100,000", "epochs", False),
+    "images": (0, "int from 0 to 1,000,000,000", "images", False),
+    "validation_interval": (0, "int from 0 to 100,000", "epochs", False),
     "batch_size": (64, "int from 16 to 4,096", "images", True),
     "lr_g": (0.0002, "float over 0 to 1", "", True),
     "lr_d": (0.0002, "float over 0 to 1", "", True),
@@ -243,6 +245,24 @@ def test_what_just_fits_is_let_through(values):
 def test_empty_and_endless_values_are_refused(values):
     with pytest.raises(UserError, match=f"parameter {next(iter(values))} is"):
         Params.checked(values)
+
+
+def test_epochs_follow_from_images():
+    params = Params.checked({"images": 10_000, "batch_size": 32, "subset": 1000})
+    assert params.with_epochs(100).epochs == 105  # of 96 images, the last batch is not full
+    assert params.with_epochs(100).validation_interval == 4
+    assert params.with_epochs(50_000).epochs == 11
+    assert params.with_epochs(50_000).validation_interval == 1
+    assert Params().with_epochs(100) == Params()
+
+
+def test_epochs_that_are_given_later_win_over_images(tmp_path):
+    profile = tmp_path / "p.yaml"
+    profile.write_text("images: 5000\n")
+    assert read_profile(profile).params.images == 5000
+    params = read_profile(profile, ["epochs=3"]).params
+    assert (params.images, params.epochs) == (0, 3)
+    assert read_profile(profile, ["epochs=3", "images=700"]).params.images == 700
 
 
 def test_params_cannot_be_changed():

@@ -14,7 +14,7 @@ from fashion_gan.models.latents import sample_inputs
 from fashion_gan.models.networks import Generator
 from fashion_gan.training import loop
 from fashion_gan.training.checkpoints import load_latest
-from fashion_gan.training.state import TrainingState
+from fashion_gan.training.state import AdaptiveProbability, TrainingState
 from fashion_gan.training.step import learning_rate_factor, step, update_ema
 from fashion_gan.training.validation import ema_for_eval, validate
 
@@ -77,6 +77,7 @@ def test_looking_changes_no_bit_and_no_global_generator_is_touched(tiny, splits)
         {"loss": "relativistic", "r1": 1.0, "r2": 1.0, "d_norm": False},
         {"r1": 1.0, "penalty_interval": 3},
         {"augment": "translate+cutout"},
+        {"augment": "adaptive"},
         {"conditional": False, "ema_half_life": 0},
         {"frechet_weight": 0.5, "frechet_start": 64},
         {"lr_decay_end": 500, "lr_decay_start": 100},
@@ -170,6 +171,55 @@ def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bi
     rest = list(loop.train(resumed, *splits, params, tmp_path))
     assert same(whole, resumed)
     assert [stripped(r) for r in rest] == [stripped(r) for r in records[1:]]
+
+
+@pytest.mark.fast
+def test_epochs_between_two_validations_give_the_same_weights_and_resume(tiny, splits, tmp_path):
+    each, _ = run(tiny(epochs=5), splits)
+    params = tiny(epochs=5, validation_interval=2)
+    some, records = run(params, splits)
+    assert same(each, some)
+    assert [r.epoch for r in records] == [2, 4, 5]
+    # killed in the epoch that no validation follows
+    part = loop.train(TrainingState(params), *splits, params, tmp_path)
+    next(part)
+    part.close()
+    resumed = loop.start_or_resume(params, tmp_path)
+    assert resumed.position.summed > 0
+    rest = list(loop.train(resumed, *splits, params, tmp_path))
+    assert [stripped(r) for r in rest] == [stripped(r) for r in records]
+
+
+@pytest.mark.fast
+def test_the_adaptive_probability_follows_the_discriminator():
+    sure, unsure = torch.tensor(0.95), torch.tensor(0.6)
+    probability = AdaptiveProbability(torch.device("cpu"))
+    for batch in range(80):
+        probability.update(sure, batch, 100)
+    assert probability.value.item() == pytest.approx(0.08)
+    for batch in range(40):
+        probability.update(unsure, batch, 100)
+    assert probability.value.item() == pytest.approx(0.04)
+    for batch in range(2000):
+        probability.update(sure, batch, 100)
+    assert probability.value.item() == pytest.approx(probability.MOST)
+
+
+@pytest.mark.fast
+def test_an_older_checkpoint_in_mid_epoch_is_validated_as_before(tiny, splits, tmp_path):
+    params = tiny(checkpoint_seconds=0.01)
+    _, records = run(params, splits)
+    part = loop.train(TrainingState(params), *splits, params, tmp_path)
+    next(part)
+    part.close()
+    content = load_latest(tmp_path / "checkpoints")["state"]
+    batch = content["position"]["batch"]
+    del content["position"]["summed"]
+    state = TrainingState(params)
+    state.load_state_dict(content)
+    assert state.position.summed == batch > 0
+    _, rest = run(params, splits, state=state)
+    assert [stripped(r) for r in rest] == [stripped(r) for r in records]
 
 
 @pytest.mark.fast

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
-from fashion_gan.data.datasets import FASHION_MNIST, DatasetInfo, dataset_info
+from fashion_gan.data.datasets import COUNTS, FASHION_MNIST, DatasetInfo, dataset_info
 from fashion_gan.data.packed import RECORD
 from fashion_gan.data.preparation import Preparation
 from fashion_gan.errors import UserError
@@ -15,14 +15,15 @@ from fashion_gan.text import writable_text
 
 def prepare_dataset(params: Params, log: Callable[[str], None] = print) -> Params:
     """The parameters, with data_dir where their data set lies: one of a person's own is packed, and
-    has its feature networks trained, once. Raises UserError where data_dir holds another one."""
+    has its feature networks trained, once. With the epochs that `images` takes of it. Raises
+    UserError where data_dir holds another one."""
     from fashion_gan.data import inspection, pack
     from fashion_gan.training import feature_networks
 
     preparation = Preparation.parsed(params.image_size, params.fit, params.ground)
     if params.dataset == FASHION_MNIST:
         pack.check_unprepared(params.dataset, preparation)
-        return params
+        return params.with_epochs(COUNTS["train"])
 
     root = project_root()
     folder = root / params.data_dir
@@ -39,7 +40,7 @@ def prepare_dataset(params: Params, log: Callable[[str], None] = print) -> Param
         )
     feature_networks.train_for(folder, log)
     data_dir = folder.relative_to(root) if folder.is_relative_to(root) else folder
-    return params.model_copy(update={"data_dir": str(data_dir)})
+    return params.model_copy(update={"data_dir": str(data_dir)}).with_epochs(count)
 
 
 def _check_source(params: Params, info: DatasetInfo, preparation: Preparation) -> None:

@@ -59,7 +59,7 @@ class Params(BaseModel):
     skip_unreadable: bool = parameter(False, "leave out images of a folder that cannot be read, and name them")
     data_dir: str = parameter("data", "folder of the data set, from the project folder", min_length=1)
     subset: int = parameter(50_000, "training images used, the first of the split, as far as there are so many", unit="images", frozen=True, ge=256, le=10**8)
-    augment: Literal["none", "flip", "translate", "translate+cutout"] = parameter("none", "random changes shown to the discriminator, of real and fake alike", frozen=True)
+    augment: Literal["none", "flip", "translate", "translate+cutout", "adaptive"] = parameter("none", "random changes shown to the discriminator, of real and fake alike; adaptive: of many kinds, the more the more it overfits", frozen=True)
 
     conditional: bool = parameter(True, "ask the generator for a class", frozen=True)
     latent_dim: int = parameter(64, "size of the latent", frozen=True, ge=2, le=1024)
@@ -75,6 +75,8 @@ class Params(BaseModel):
     frechet_start: int = parameter(50_000, "images seen before the Fréchet loss begins", unit="images", frozen=True, ge=0, le=10**9)
 
     epochs: int = parameter(10, "passes over the training images", unit="epochs", ge=1, le=100_000)
+    images: int = parameter(0, "real images to see in all, from which epochs follow; 0: as epochs says", unit="images", ge=0, le=10**9)
+    validation_interval: int = parameter(0, "epochs from one validation and picture to the next; 0: each epoch, or with images so many that there are some 25", unit="epochs", ge=0, le=100_000)
     batch_size: int = parameter(64, "images in a step", unit="images", frozen=True, ge=16, le=4096)
     lr_g: float = parameter(2e-4, "Adam's learning rate of the generator", frozen=True, gt=0, le=1)
     lr_d: float = parameter(2e-4, "Adam's learning rate of the discriminator", frozen=True, gt=0, le=1)
@@ -135,6 +137,15 @@ class Params(BaseModel):
                 f" {self.samples // 10 * 10}"
             )
         return self
+
+    def with_epochs(self, training_images: int) -> "Params":
+        """With the epochs that `images` takes of so many training images, and their validations."""
+        if not self.images:
+            return self
+        each = min(self.subset, training_images) // self.batch_size * self.batch_size
+        epochs = -(-self.images // max(each, 1))
+        interval = self.validation_interval or max(1, epochs // 25)
+        return self.model_copy(update={"epochs": epochs, "validation_interval": interval})
 
     @classmethod
     def checked(cls, values: dict[str, Any]) -> "Params":

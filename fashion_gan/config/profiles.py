@@ -53,8 +53,16 @@ def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
             raise UserError(f"{path}: unknown notebook {short_repr(name)}; {choice}")
     if len(set(notebooks)) < len(notebooks):
         raise UserError(f"{path}: a notebook is named twice; keep one")
-    values = current_names(values, announce) | read_overrides(overrides)
+    values = with_changes(current_names(values, announce), read_overrides(overrides))
     return Profile(name=path.stem, notebooks=tuple(notebooks), params=Params.read(values))
+
+
+def with_changes(values: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]:
+    """Values with changes in their place; epochs among these win over images that were given
+    before."""
+    if "epochs" in changes:
+        values = values | {"images": "0"}
+    return values | changes
 
 
 def read_overrides(overrides: Iterable[str]) -> dict[str, str]:

@@ -1,15 +1,19 @@
 """Random, differentiable changes of a batch: `f(batch, generator) -> batch`, one draw an image.
 
-After DiffAugment (Zhao et al. 2020): shown to the discriminator on real and fake alike, never
-learned by the generator.
+After DiffAugment (Zhao et al. 2020) and ADA (Karras et al. 2020): shown to the discriminator on
+real and fake alike, never learned by the generator.
 """
 
+import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch.nn import functional as F
 
 from fashion_gan.distributed import collectives
+
+ADAPTIVE = "adaptive"  # the policy whose probability follows the training
 
 
 def _integers(
@@ -52,6 +56,45 @@ def cutout(images: torch.Tensor, generator: torch.Generator, size: int = 14) -> 
     return torch.where(inside.unsqueeze(1), -1.0, images)
 
 
+def _drawn(
+    draw: Callable, shape: tuple[int, ...], images: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """What torch.rand or torch.randn gives, (N, ...), moved to where the images are."""
+    count = shape[0] * collectives.world_size()
+    drawn = draw(count, *shape[1:], generator=generator, device=generator.device)
+    return collectives.shard(drawn).to(images.device)
+
+
+def adaptive(
+    images: torch.Tensor, generator: torch.Generator, probability: torch.Tensor | float
+) -> torch.Tensor:
+    """Each image (N, C, H, W) mirrored, moved, scaled and turned a little, made brighter, of more
+    contrast and of more colour, each with this probability (): Karras et al. 2020, appendix B,
+    without the turns that make another picture of most things. As long as the probability stays
+    below 1, the generator does not learn the changes (section 3)."""
+    n, colours = images.shape[:2]
+    is_chosen = _drawn(torch.rand, (n, 7), images, generator) < probability
+    amount = _drawn(torch.randn, (n, 7), images, generator) * is_chosen
+    mirror, across, down, scale, turn, light, contrast = amount.T
+    scale = torch.exp2(0.2 * scale)
+    turn = math.radians(10) * turn
+    width = torch.where(mirror > 0, -scale, scale)
+    rows = [
+        torch.stack([width * turn.cos(), -scale * turn.sin(), across / 8], dim=1),
+        torch.stack([width * turn.sin(), scale * turn.cos(), down / 8], dim=1),
+    ]
+    where = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    images = F.grid_sample(images, where, padding_mode="reflection", align_corners=False)
+    images = images * torch.exp2(0.5 * contrast)[:, None, None, None]
+    images = images + 0.2 * light[:, None, None, None]
+    if colours == 1:
+        return images
+    is_chosen = _drawn(torch.rand, (n,), images, generator) < probability
+    saturation = torch.exp2(_drawn(torch.randn, (n,), images, generator) * is_chosen)
+    grey = images.mean(dim=1, keepdim=True)
+    return grey + saturation[:, None, None, None] * (images - grey)
+
+
 AUGMENTATIONS = {
     "none": (),
     "flip": (flip,),
@@ -60,8 +103,16 @@ AUGMENTATIONS = {
 }
 
 
-def augment(images: torch.Tensor, policy: str, generator: torch.Generator) -> torch.Tensor:
-    """Apply a policy of AUGMENTATIONS to a batch in -1..1."""
+def augment(
+    images: torch.Tensor,
+    policy: str,
+    generator: torch.Generator,
+    probability: torch.Tensor | float = 0.0,
+) -> torch.Tensor:
+    """Apply a policy of AUGMENTATIONS to a batch in -1..1; `probability`: of each change of the
+    adaptive one."""
+    if policy == ADAPTIVE:
+        return adaptive(images, generator, probability)
     for change in AUGMENTATIONS[policy]:
         images = change(images, generator)
     return images

@@ -4,8 +4,9 @@ import platform
 from pathlib import Path
 
 from fashion_gan.config.params import Params
+from fashion_gan.config.profiles import with_changes
 from fashion_gan.config.settings import project_root
-from fashion_gan.data.datasets import dataset_fingerprints
+from fashion_gan.data.datasets import dataset_fingerprints, dataset_info
 from fashion_gan.errors import UserError
 from fashion_gan.pipeline.preflight import preflight
 from fashion_gan.runs.provenance import provenance
@@ -69,4 +70,6 @@ def _changed_params(run: Run, changes: dict[str, str], path: Path | None) -> Par
     values = {name: str(value) for name, value in run.info.params.items()}
     if path or any((run.folder / "checkpoints").glob("last-*")):
         values["checkpoint"] = ""  # the run's own last one, which `path` becomes
-    return Params.read(values | {n: value for n, value in changes.items() if n != "checkpoint"})
+    changes = {name: value for name, value in changes.items() if name != "checkpoint"}
+    params = Params.read(with_changes(values, changes))
+    return params.with_epochs(dataset_info(project_root() / params.data_dir).counts["train"])

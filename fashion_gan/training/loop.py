@@ -10,6 +10,7 @@ import torch
 from fashion_gan import clock
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
+from fashion_gan.data.augment import ADAPTIVE
 from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import Split, dataset_dir
 from fashion_gan.distributed.collectives import any_rank
@@ -96,6 +97,9 @@ def train_in_process(
             trainer.run_epoch()
             if state.position.batch < trainer.batches_per_epoch:
                 return  # max_minutes is over
+            if not trainer.is_validation_due():
+                trainer.begin_epoch()
+                continue
             result, is_best = trainer.finish_epoch(validation, reference)
             yield result
             trainer.save(is_best)
@@ -140,6 +144,7 @@ class Trainer:
                 self.check_finite()
             position.images += len(real)
             position.batch += 1
+            position.summed += 1
             update_ema(state, params)
             now = clock.running()
             position.seconds += now - started
@@ -163,17 +168,26 @@ class Trainer:
         late = clock.running() > self.deadline
         return any_rank(interrupted, late, device=self.state.device)
 
+    def is_validation_due(self) -> bool:
+        """Whether the epoch that has just ended is followed by a validation; the last one is."""
+        epoch = self.state.position.epoch + 1
+        interval = max(1, self.params.validation_interval)
+        return epoch % interval == 0 or epoch == self.params.epochs
+
+    def begin_epoch(self) -> None:
+        self.state.position.epoch += 1
+        self.state.position.batch = 0
+
     def finish_epoch(
         self, validation: Split, reference: dict[str, torch.Tensor]
     ) -> tuple[EpochResult, bool]:
-        """Validate, and move on to the next epoch's start. The result, and whether it is the best
-        so far."""
+        """Validate, and begin the next epoch. The result, and whether it is the best so far."""
         self.check_finite()
         position, losses = self.state.position, self.state.losses
-        loss_d, loss_g, right_real, right_fake = (losses / position.batch).tolist()
+        loss_d, loss_g, right_real, right_fake = (losses / position.summed).tolist()
         metrics, grid = validate(self.state, validation, reference, self.params)
-        position.epoch += 1
-        position.batch = 0
+        self.begin_epoch()
+        position.summed = 0
         losses.zero_()
         distance = metrics["validation_distance"]
         is_best = distance < position.best
@@ -188,6 +202,8 @@ class Trainer:
             "seconds": position.seconds,
             "images_per_s": position.images / max(position.seconds, 1e-9),
         }
+        if self.params.augment == ADAPTIVE:
+            metrics["augment_probability"] = self.state.augment_probability.value.item()
         result = EpochResult(position.epoch, metrics, grid, position.images, self.total_images)
         return result, is_best
 
@@ -220,7 +236,7 @@ class Trainer:
     def write_progress(self) -> None:
         """progress.json: what a watcher shows while an epoch runs."""
         position = self.state.position
-        losses = (self.state.losses / max(position.batch, 1)).tolist()
+        losses = (self.state.losses / max(position.summed, 1)).tolist()
         if not all(math.isfinite(value) for value in losses):
             return  # JSON knows no NaN
         done = position.images - self.first_images

@@ -8,6 +8,7 @@ import torch
 from pydantic import TypeAdapter
 
 from fashion_gan.config.params import Params
+from fashion_gan.data.augment import ADAPTIVE
 from fashion_gan.data.datasets import dataset_dir, dataset_info
 from fashion_gan.distributed.collectives import all_reduce_mean, wrap_ddp
 from fashion_gan.errors import UserError
@@ -38,6 +39,7 @@ class LoopState:
     epoch: int = 0  # epochs finished
     batch: int = 0  # batches of the running epoch finished
     images: int = 0  # real images seen in all
+    summed: int = 0  # batches that the sums of losses are of, since the last validation
     seconds: float = 0.0  # spent in training steps
     best: float = float("inf")  # lowest distance by the dev network
 
@@ -64,6 +66,31 @@ class RunningMoments(torch.nn.Module):
         self.second = second.detach()
         mean, second = mean / self.weight, second / self.weight
         return mean, second - torch.outer(mean, mean)
+
+
+class AdaptiveProbability(torch.nn.Module):
+    """The probability of each change of the adaptive augmentation: it rises while the discriminator
+    is too sure of real images, a sign of overfitting (Karras et al. 2020, section 3.1: r_t)."""
+
+    TARGET = 0.6  # the mean of sign(D(real)) that it is held at
+    INTERVAL = 4  # batches between two changes
+    IMAGES = 100_000  # in which it can rise from 0 to 1; the paper's trainings are longer
+    MOST = 0.85  # beyond, the generator learns the changes
+
+    def __init__(self, device: torch.device):
+        super().__init__()
+        self.register_buffer("value", torch.zeros((), device=device))
+        self.register_buffer("signs", torch.zeros((), device=device))
+
+    def update(self, right_real: torch.Tensor, batch: int, batch_size: int) -> None:
+        """With the share () of a batch's real images that were taken for real."""
+        self.signs += 2 * right_real - 1
+        if (batch + 1) % self.INTERVAL:
+            return
+        change = (self.signs / self.INTERVAL - self.TARGET).sign()
+        step = batch_size * self.INTERVAL / self.IMAGES
+        self.value = (self.value + step * change).clamp(0, self.MOST)
+        self.signs = torch.zeros_like(self.signs)
 
 
 class TrainingState:
@@ -104,6 +131,10 @@ class TrainingState:
         if params.conditional:
             width += class_codes(len(self.dataset.classes)).shape[1]
         self.moments = RunningMoments(width, self.device)
+        self.augment_probability = AdaptiveProbability(self.device)
+        self.parts = dict(self.PARTS)
+        if params.augment == ADAPTIVE:
+            self.parts["augment_probability"] = "augment_probability"
         self.position = LoopState()
         # sums over the epoch: loss of D, loss of G, share right on real, share right on fake
         self.losses = torch.zeros(4, device=self.device)
@@ -113,7 +144,7 @@ class TrainingState:
         return torch.optim.Adam(network.parameters(), lr, (params.beta1, params.beta2), fused=fused)
 
     def state_dict(self) -> dict[str, Any]:
-        content = {key: getattr(self, name).state_dict() for name, key in self.PARTS.items()}
+        content = {key: getattr(self, name).state_dict() for name, key in self.parts.items()}
         content["random"] = self.rng.get_state()
         content["losses"] = self.losses
         content["position"] = vars(self.position).copy()
@@ -122,13 +153,16 @@ class TrainingState:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Raises UserError where it is none of such a training."""
         try:
-            for name, key in self.PARTS.items():
+            for name, key in self.parts.items():
                 getattr(self, name).load_state_dict(content[key])
             for optimizer in (self.optimizer_g, self.optimizer_d):
                 _check_moments(optimizer)
             self.rng.set_state(content["random"])
             self.losses.copy_(content["losses"])
-            self.position = TypeAdapter(LoopState).validate_python(content["position"])
+            position = content["position"]
+            # in older ones a validation follows each epoch
+            position = {"summed": position["batch"], **position}
+            self.position = TypeAdapter(LoopState).validate_python(position)
         except Exception as error:  # torch raises many types for what does not fit
             raise UserError(
                 f"the checkpoint holds no state of such a training ({short_reason(error)}); take"

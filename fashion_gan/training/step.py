@@ -1,12 +1,13 @@
 """One step of the discriminator, then one of the generator, as in Goodfellow et al. 2014, and what
 goes with it: the Fréchet objective, the moving average, the learning rates."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from fashion_gan.config.params import Params
-from fashion_gan.data.augment import augment
+from fashion_gan.data.augment import ADAPTIVE, augment
 from fashion_gan.data.batches import make_transform
 from fashion_gan.data.datasets import Split
 from fashion_gan.distributed.collectives import all_reduce_mean, shard
@@ -117,8 +118,10 @@ def step(
     fake = state.ddp_generator(z, fake_labels)
 
     # the discriminator: tell real from fake
-    real_aug = augment(real, params.augment, rng)
-    fake_aug = augment(fake.detach(), params.augment, rng)
+    probability = state.augment_probability.value
+    changed = partial(augment, policy=params.augment, generator=rng, probability=probability)
+    real_aug = changed(real)
+    fake_aug = changed(fake.detach())
     loss, record_d = discriminator_loss(state, (real_aug, labels), (fake_aug, fake_labels), params)
     state.optimizer_d.zero_grad()
     loss.backward()
@@ -126,7 +129,7 @@ def step(
 
     # the generator: be taken for real, and have the features of real images
     D = state.discriminator.requires_grad_(False)
-    logits = D(augment(fake, params.augment, rng), fake_labels)
+    logits = D(changed(fake), fake_labels)
     real_logits = D(real_aug.detach(), labels) if params.loss == "relativistic" else None
     _, loss_g = LOSSES[params.loss]
     adversarial_g = loss_g(real_logits, logits)
@@ -141,7 +144,10 @@ def step(
 
     adversarial_d, right_real, right_fake = record_d
     values = [adversarial_d, adversarial_g.detach(), right_real, right_fake]
-    state.losses += all_reduce_mean(torch.stack(values))
+    values = all_reduce_mean(torch.stack(values))
+    state.losses += values
+    if params.augment == ADAPTIVE:
+        state.augment_probability.update(values[2], state.position.batch, params.batch_size)
 
 
 def update_ema(state: TrainingState, params: Params) -> None:
