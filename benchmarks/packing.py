@@ -56,7 +56,7 @@ def make_photographs(folder, count):
         width, height = PHOTOGRAPHS[number % len(PHOTOGRAPHS)]
         small = generator.integers(0, 256, (height // 40, width // 40, 3), np.uint8)
         pixels = np.asarray(Image.fromarray(small).resize((width, height), Image.BICUBIC))
-        grain = generator.integers(-6, 7, pixels.shape)
+        grain = generator.integers(-12, 13, pixels.shape)
         image = Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8))
         originals.append(folder / "originals" / f"{number}.jpg")
         image.save(originals[-1], quality=85, exif=tag if number % 4 == 0 else Image.Exif())

@@ -12,16 +12,12 @@ from PIL import Image
 from fashion_gan import UserError
 from fashion_gan.catalog.runs import find_run
 from fashion_gan.config.params import Params
+from fashion_gan.data.classes import spread_classes
 from fashion_gan.data.datasets import dataset_info, load_split
 from fashion_gan.errors import warn_once
 from fashion_gan.files import read_json
 from fashion_gan.metrics.evaluator import Evaluator
-from fashion_gan.models.latents import (
-    balanced_labels,
-    class_shares,
-    proportional_labels,
-    spread_classes,
-)
+from fashion_gan.models.latents import balanced_labels, class_shares, proportional_labels
 from fashion_gan.report import charts, plots
 from fashion_gan.text import plain_text, writable_text
 from fashion_gan.training import loop

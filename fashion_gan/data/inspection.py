@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fashion_gan.data import listing
+from fashion_gan.data.classes import spread_classes
 from fashion_gan.data.packed import RECORD, SPLITS
 from fashion_gan.errors import UserError
 from fashion_gan.files import read_json, replacing
@@ -164,11 +165,11 @@ def _read_images(
 
 
 def _draw_sheet(folder: Path, record: dict[str, Any]) -> None:
-    """Training images, a row a class; of a set without classes some rows."""
+    """Training images, a row a class of 20 at most; of a set without classes some rows."""
     labels = np.fromfile(folder / "train-labels.i64", "<i8")
-    count = len(record["classes"])
-    rows = [np.flatnonzero(labels == label)[:COLUMNS] for label in range(count)]
-    if not rows:
+    if shown := spread_classes(len(record["classes"])):
+        rows = [np.flatnonzero(labels == label)[:COLUMNS] for label in shown]
+    else:
         rows = np.array_split(np.arange(len(labels))[: 4 * COLUMNS], 4)
     _, height, width = record["shape"]
     down, right = height + GAP, width + GAP

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 from torchvision.utils import make_grid
 
+from fashion_gan.data.classes import spread_classes
 from fashion_gan.data.datasets import CLASSES, Split
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import codec
@@ -32,7 +33,6 @@ from fashion_gan.models.latents import (
     find_directions,
     generate_images,
     sample_latents,
-    spread_classes,
 )
 from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import Model

@@ -335,6 +335,16 @@ def warnings(scores: Scores) -> list[str]:
             f"These figures rest on {scores['samples']} real images only: a share may be off by"
             f" {error:.0f} of 100, and small differences mean nothing."
         )
+    if scores["distance"] > scores["blur"][-1]:
+        sentences.append(
+            "Its images are further from real ones than these are when nothing but blurred shapes"
+            " is left of them: it was trained too short, or it has collapsed."
+        )
+    elif scores["recall"] < real["recall"] / 4:
+        sentences.append(
+            f"It shows a small part of the variety: a recall of {scores['recall']:.2f} (real"
+            f" images: {real['recall']:.2f})."
+        )
     if scores["close_train"][1] > MEMORISES or scores["memorised"][1] > real["memorised"][2]:
         sentences.append(
             f"It memorises: {shares['close_train']} lie as near to a training image as 5 of 100"

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fashion_gan.data.batches import to_uint8
+from fashion_gan.data.classes import spread_classes
 from fashion_gan.models.networks import Generator
 
 CHUNK = 500  # images made at once; always the same, so that the count changes no bit of the first
@@ -39,12 +40,6 @@ def proportional_labels(count: int, shares: torch.Tensor) -> torch.Tensor:
     due = [(torch.arange(n) + 0.5) / share for n, share in zip(counts, shares, strict=True) if n]
     labels = torch.arange(len(shares)).repeat_interleave(counts)
     return labels[torch.cat(due).argsort(stable=True)[:count]]
-
-
-def spread_classes(class_count: int, most: int = 20) -> list[int]:
-    """Classes to be shown or measured: all, or `most` of them at equal steps."""
-    shown = min(class_count, most)
-    return [i * class_count // shown for i in range(shown)]
 
 
 def sample_latents(

@@ -6,6 +6,7 @@ import torch
 
 from fashion_gan.config.params import Params
 from fashion_gan.data.batches import make_transform, to_uint8
+from fashion_gan.data.classes import spread_classes
 from fashion_gan.data.datasets import Split, dataset_dir
 from fashion_gan.metrics.distances import frechet_distance, youden_threshold
 from fashion_gan.models.feature_network import extract_features, load_feature_network
@@ -15,7 +16,6 @@ from fashion_gan.models.latents import (
     proportional_labels,
     sample_inputs,
     sample_latents,
-    spread_classes,
 )
 from fashion_gan.models.losses import LOSSES
 from fashion_gan.models.networks import Generator

@@ -1,0 +1,7 @@
+"""Which of many classes a picture, a table or a measurement takes."""
+
+
+def spread_classes(class_count: int, most: int = 20) -> list[int]:
+    """Classes to be shown or measured: all, or `most` of them at equal steps."""
+    shown = min(class_count, most)
+    return [i * class_count // shown for i in range(shown)]
