@@ -42,36 +42,7 @@ TINY = {
 }
 
 
-# A file stays on one worker, since its module's fixtures are dear. Some tests share what others
-# have made, or leave their file.
-GROUPS = {  # by the beginning of a test's name
-    "tests/test_chain.py": "whole run",
-    "tests/test_mlflow_page.py": "whole run",
-    "tests/test_lab.py::test_the_report_opens": "whole run",
-    "tests/test_explorer.py::test_dragging_in_jupyterlab": "tests/test_lab.py",
-    "tests/test_explorer.py::test_the_page": "worlds",
-    "tests/test_parallel.py": "Ray",
-    "tests/test_parallel.py::test_two_workers": "arithmetic",
-    # two clusters at once on two cores: their nodes are taken for dead
-    "tests/test_sweep.py": "Ray",
-}
-LONGEST = (  # groups that come first, so that no worker is left alone with one of them at the end
-    "engine",
-    "Ray",
-    "whole run",
-    "tests/test_faults.py",
-    "tests/test_explorer.py",
-    "tests/test_kill.py",
-    "tests/test_own_images.py",
-    "tests/test_evaluate.py",
-    "tests/test_evaluation.py",
-    "tests/test_pipeline.py",
-    "tests/test_server.py",
-    "worlds",
-    "tests/test_lab.py",
-    "tests/test_remote.py",
-)
-pytest_plugins = ["browsers"]
+pytest_plugins = ["browsers", "groups"]
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec")
 allowed_to_start = True  # whether the test that runs now may start a process
 
@@ -112,34 +83,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr == "fast" and collection_path.suffix == ".py":
         return "mark.fast" not in collection_path.read_text(encoding="utf-8") or None
     return None
-
-
-def group_of(nodeid: str) -> str:
-    """The tests that one worker runs together."""
-    if "[engine" in nodeid:  # there is one Docker engine, and its ports are fixed
-        return "engine"
-    beginnings = [beginning for beginning in GROUPS if nodeid.startswith(beginning)]
-    return GROUPS[max(beginnings, key=len)] if beginnings else nodeid.split("::")[0]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(group_of(item.nodeid), len(order)))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """With `--dist loadfile` groups, in place of files: xdist's own marks for groups do nothing
-    under pytest 9.2."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Groups(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return group_of(nodeid)
-
-    return Groups(config, log)
 
 
 def _refuse(event: str, _: tuple) -> None:
