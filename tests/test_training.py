@@ -9,6 +9,7 @@ import torch
 from fashion_gan import UserError
 from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import load_split
+from fashion_gan.files import read_json
 from fashion_gan.models.feature_network import extract_features, load_feature_network
 from fashion_gan.models.latents import sample_inputs
 from fashion_gan.models.networks import Generator
@@ -119,15 +120,16 @@ def test_an_epoch_whose_record_was_not_logged_is_made_again(tiny, splits, tmp_pa
 def test_a_step_that_fails_leaves_no_half_step_behind(tiny, splits, tmp_path, monkeypatch):
     params, count = tiny(checkpoint_seconds=1000.0), itertools.count()
     whole, _ = run(params, splits)
+    trained = TrainingState(params)
 
     def failing(state, *args):
         step(state, *args)
-        if next(count) == 12:
+        if state is trained and next(count) == 12:
             raise MemoryError("in the middle of a step")
 
     monkeypatch.setattr(loop, "step", failing)
     with pytest.raises(MemoryError):
-        run(params, splits, tmp_path)
+        run(params, splits, tmp_path, trained)
     monkeypatch.undo()
     resumed = loop.start_or_resume(params, tmp_path)
     assert resumed.position.images == 256
@@ -156,7 +158,7 @@ def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bi
     count = itertools.count()
 
     def stopping(*args):
-        if next(count) == 11:
+        if args[0] is state and next(count) == 11:
             signal.raise_signal(signal.SIGINT)  # in the middle of a step
         return step(*args)
 
@@ -258,6 +260,49 @@ def test_max_minutes_stops_after_a_whole_step(tiny, splits, tmp_path):
     assert state.position.epoch < 1000
     assert load_latest(tmp_path / "checkpoints")["images"] == state.position.images
     assert len(records) == state.position.epoch
+
+
+@pytest.mark.fast
+def test_max_minutes_plan_the_schedule(tiny, splits, tmp_path, monkeypatch):
+    """As many epochs as there is time for, by a speed that is measured: the learning rates fall
+    over these, and a resume keeps to the plan."""
+    monkeypatch.setattr(loop.Trainer, "trial_speed", lambda _: 100.0)  # images a second
+    schedule = {"lr_decay_start": 0, "lr_decay_end": 256 * 30, "checkpoint_seconds": 1000.0}
+    params = tiny(epochs=30, max_minutes=0.15, **schedule)
+    state = TrainingState(params)
+    first = loop.train(state, *splits, params, tmp_path)
+    next(first), next(first)
+    first.close()
+    assert state.position.planned_epochs == 3  # 810 images
+    resumed = loop.start_or_resume(params, tmp_path)
+    rest = list(loop.train(resumed, *splits, params, tmp_path))
+    assert (rest[-1].epoch, rest[-1].total_images) == (3, 768)
+    last = resumed.optimizer_g.param_groups[0]["lr"] / params.lr_g
+    assert last == pytest.approx(learning_rate_factor(30 * 256 - 320, params), abs=0.01)
+    assert read_json(tmp_path / "progress.json")["epochs"] == 3
+    # there is time for all of it: as without a limit
+    whole, _ = run(tiny(), splits)
+    limited, _ = run(tiny(max_minutes=1.0), splits, tmp_path / "limited")
+    assert limited.position.planned_epochs == 0
+    assert same(whole, limited)
+
+
+@pytest.mark.fast
+def test_how_long_it_takes_is_said_before_it_begins(tiny, splits, tmp_path, monkeypatch):
+    params = tiny()
+    state, said = TrainingState(params), []
+
+    def saying(trained, *args):
+        if trained is state and not said:
+            said.append(read_json(tmp_path / "progress.json"))
+        return step(trained, *args)
+
+    monkeypatch.setattr(loop, "step", saying)
+    run(params, splits, tmp_path, state)
+    (progress,) = said
+    assert progress["images"] == 0
+    assert progress["seconds_left"] == pytest.approx(768 / progress["images_per_s"])
+    assert 1 < progress["images_per_s"] < 1e6
 
 
 @pytest.mark.fast

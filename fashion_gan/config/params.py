@@ -85,7 +85,7 @@ class Params(BaseModel):
     beta1: float = parameter(0.5, "Adam's first moment", frozen=True, ge=0, lt=1)
     beta2: float = parameter(0.999, "Adam's second moment", frozen=True, gt=0, lt=1)
     ema_half_life: int = parameter(20_000, "half-life of the generator's moving average; 0: none", unit="images", frozen=True, ge=0, le=10**8)
-    max_minutes: float = parameter(0.0, "safety stop of the training; 0: none", unit="min", ge=0, le=100_000)
+    max_minutes: float = parameter(0.0, "longest time of the training, whose schedule is planned to end by then; 0: none", unit="min", ge=0, le=100_000)
     processes: int = parameter(1, "processes that share the training, on Ray; the batch is split between them", ge=1, le=4096)
     sync_norm: bool = parameter(True, "with several processes: batch norm over the whole batch, not over each one's part", frozen=True)
     device: Literal["auto", "cpu", "cuda", "mps"] = parameter("auto", "where to train; auto takes a GPU where there is one")

@@ -1,5 +1,7 @@
 """The training loop, a generator that yields a result an epoch; resume."""
 
+import copy
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from fashion_gan.training.step import FrechetObjective, learning_rate_factor, st
 from fashion_gan.training.validation import DISTANCES, ema_for_eval, validate
 
 PROGRESS_SECONDS = 2.0  # between two writings of progress.json
+TRIAL_STEPS, WARM_UP = 8, 2  # by which the speed is measured before a training begins
+IN_STEPS = 0.9  # the share of max_minutes that is planned for steps, the rest is for validations
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ def train_in_process(
     with feature_network.judge_out_of_reach(), deferred_interrupt() as interrupts, lock:
         lock.acquire(f"another process trains in {folder}; wait for it, or stop it")
         trainer = Trainer(state, train_split, params, folder, frechet, interrupts, stop_file)
-        while state.position.epoch < params.epochs and not trainer.is_late():
+        trainer.forecast()
+        while state.position.epoch < trainer.epochs and not trainer.is_late():
             trainer.run_epoch()
             if state.position.batch < trainer.batches_per_epoch:
                 return  # max_minutes is over
@@ -124,8 +129,46 @@ class Trainer:
         self.deadline = self.started + 60 * (self.params.max_minutes or float("inf"))
         self.first_images = self.state.position.images
         self.batches_per_epoch = len(self.train_split) // self.params.batch_size
-        images_per_epoch = self.batches_per_epoch * self.params.batch_size
-        self.total_images = self.params.epochs * images_per_epoch
+        self.images_per_epoch = self.batches_per_epoch * self.params.batch_size
+
+    @property
+    def epochs(self) -> int:
+        """That this training takes."""
+        return min(self.state.position.planned_epochs or self.params.epochs, self.params.epochs)
+
+    @property
+    def total_images(self) -> int:
+        return self.epochs * self.images_per_epoch
+
+    def forecast(self) -> None:
+        """Say how long it will take, by some steps of a copy, and plan as many epochs as
+        max_minutes leave room for: the learning rates fall over these. A plan is kept until it is
+        done; several processes make none."""
+        position, limit = self.state.position, self.params.max_minutes
+        if position.epoch >= position.planned_epochs:
+            position.planned_epochs = 0
+        if not self.folder or self.params.processes > 1:
+            return
+        speed = self.trial_speed()
+        if limit and not position.images:
+            room = int(60 * limit * IN_STEPS * speed / self.images_per_epoch)
+            if room < self.params.epochs:
+                position.planned_epochs = max(1, room)
+        self.write_progress(speed)
+
+    def trial_speed(self) -> float:
+        """Images a second of the dearest steps, those with the Fréchet loss."""
+        state, params = copy.deepcopy(self.state), self.params
+        state.position.images = max(state.position.images, params.frechet_start)
+        stream = batches(self.train_split, params.batch_size, params.seed, 0, device=state.device)
+        for number, (real, labels) in enumerate(itertools.islice(stream, TRIAL_STEPS)):
+            if number == min(WARM_UP, self.batches_per_epoch - 1):
+                state.losses.sum().item()  # a GPU has done what it was given
+                started = clock.running()
+            step(state, real, labels, params, self.frechet)
+        state.losses.sum().item()
+        measured = number + 1 - min(WARM_UP, self.batches_per_epoch - 1)
+        return measured * params.batch_size / max(clock.running() - started, 1e-9)
 
     def run_epoch(self) -> None:
         """Steps from where the epoch stands to its end, or to the deadline."""
@@ -134,7 +177,8 @@ class Trainer:
         stream = batches(self.train_split, params.batch_size, params.seed, *start, state.device)
         started = clock.running()
         for real, labels in stream:
-            factor = learning_rate_factor(position.images, params)
+            planned = position.images * params.epochs / self.epochs
+            factor = learning_rate_factor(planned, params)
             state.optimizer_g.param_groups[0]["lr"] = params.lr_g * factor
             state.optimizer_d.param_groups[0]["lr"] = params.lr_d * factor
             try:
@@ -172,7 +216,7 @@ class Trainer:
         """Whether the epoch that has just ended is followed by a validation; the last one is."""
         epoch = self.state.position.epoch + 1
         interval = max(1, self.params.validation_interval)
-        return epoch % interval == 0 or epoch == self.params.epochs
+        return epoch % interval == 0 or epoch == self.epochs
 
     def begin_epoch(self) -> None:
         self.state.position.epoch += 1
@@ -233,17 +277,18 @@ class Trainer:
             folder = self.folder / "checkpoints"
             checkpoints.save_checkpoint(folder, content, values, images, keep, best)
 
-    def write_progress(self) -> None:
-        """progress.json: what a watcher shows while an epoch runs."""
+    def write_progress(self, speed: float = 0.0) -> None:
+        """progress.json: what a watcher shows while an epoch runs; `speed`: where nothing is
+        trained yet, in images a second."""
         position = self.state.position
         losses = (self.state.losses / max(position.summed, 1)).tolist()
         if not all(math.isfinite(value) for value in losses):
             return  # JSON knows no NaN
         done = position.images - self.first_images
-        speed = done / max(clock.running() - self.started, 1e-9)
+        speed = speed or done / max(clock.running() - self.started, 1e-9)
         progress = {
             "epoch": position.epoch + 1,
-            "epochs": self.params.epochs,
+            "epochs": self.epochs,
             "images": position.images,
             "total_images": self.total_images,
             "images_per_s": speed,
