@@ -39,8 +39,16 @@ def prepare_dataset(params: Params, log: Callable[[str], None] = print) -> Param
             f" {params.batch_size}; say -p batch_size={count // 2}"
         )
     feature_networks.train_for(folder, log)
+    params = params.with_epochs(count)
+    used = min(count, params.subset)
+    if params.epochs * used < params.lr_decay_end / 4:
+        log(
+            f"note: {params.epochs} epochs of {used:,} images are too few for a good model, whose"
+            f" learning rates fall until {params.lr_decay_end:,} images; params/own.yaml takes as"
+            " many epochs as it needs"
+        )
     data_dir = folder.relative_to(root) if folder.is_relative_to(root) else folder
-    return params.model_copy(update={"data_dir": str(data_dir)}).with_epochs(count)
+    return params.model_copy(update={"data_dir": str(data_dir)})
 
 
 def _check_source(params: Params, info: DatasetInfo, preparation: Preparation) -> None:

@@ -73,7 +73,7 @@ class AdaptiveProbability(torch.nn.Module):
     """The probability of each change of the adaptive augmentation: it rises while the discriminator
     is too sure of real images, a sign of overfitting (Karras et al. 2020, section 3.1: r_t)."""
 
-    TARGET = 0.6  # the mean of sign(D(real)) that it is held at
+    TARGET = 0.4  # the mean of sign(D(real)) that it is held at
     INTERVAL = 4  # batches between two changes
     IMAGES = 100_000  # in which it can rise from 0 to 1; the paper's trainings are longer
     MOST = 0.85  # beyond, the generator learns the changes
