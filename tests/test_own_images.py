@@ -79,6 +79,7 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
         Image.fromarray(colour).save(folder / f"{number}.png")
     found, said = run(project, "own", dataset=str(project / "photos"))
     assert "packing 600 images" in said
+    assert "images are too few for a good model" in said
     assert found.info.data.shape == (3, 48, 32)
     assert found.info.data.classes == sorted(SHAPES)
     assert [each["profile"]["num_rows"] for each in found.info.datasets][1] > 20

@@ -259,6 +259,18 @@ def test_only_declared_parameters_reach_a_notebook():
     }
 
 
+def test_a_resume_counts_in_images_or_in_epochs(project, tiny):
+    run = Run.create(tiny(images=512), name="r", profile="p", notebooks=("02_train",))
+    run.update(status="FINISHED", epochs_done=2)
+    run.close()
+    with pytest.raises(UserError, match="is finished"):
+        prepare(run, {}, None)
+    prepare(run, {"images": "1000"}, None)
+    assert (run.params.images, run.params.epochs) == (1000, 4)
+    prepare(run, {"epochs": "7"}, None)
+    assert (run.params.images, run.params.epochs) == (0, 7)
+
+
 def test_a_plain_log_has_a_line_for_each_event(project, capsys):
     run = start(("good",))
     assert runner.run_all(run, print) == 0

@@ -177,3 +177,16 @@ def test_a_path_in_the_record_is_not_followed(run, tmp_path):
     run.update(data=record | {"name": "mine", "networks": str(other)})
     assert "0.123456" not in pages.write_report(run).read_text()
     assert read_json(run.folder / "run.json")["data"]["networks"] == str(other)
+
+
+@pytest.mark.fast
+def test_the_verdict_says_that_a_training_was_too_short(run):
+    def verdict(**changes):
+        run.update(status="FINISHED", images_seen=40_000, params=run.info.params | changes)
+        return " ".join(pages.note(run).split())
+
+    short = "trained on 40,000 images; its recipe takes 500,000: fashion-gan resume"
+    assert short in verdict(lr_decay_end=500_000)
+    assert "as many as max_minutes left room for" in verdict(max_minutes=2.0)
+    assert "its recipe takes" not in verdict(lr_decay_end=60_000)
+    assert "its recipe takes" not in verdict(lr_decay_end=0)
