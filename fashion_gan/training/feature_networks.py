@@ -15,12 +15,19 @@ from fashion_gan.data import augment
 from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import DatasetInfo, Split, dataset_info, load_split
 from fashion_gan.files import digest, read_json, replacing, write_json
-from fashion_gan.metrics.evaluator import Evaluator, blurred
+from fashion_gan.metrics.distances import frechet_distance
+from fashion_gan.metrics.evaluator import blurred
 from fashion_gan.models import feature_network
-from fashion_gan.models.feature_network import ROLES, FeatureNetwork, extract_features
+from fashion_gan.models.feature_network import (
+    ROLES,
+    FeatureNetwork,
+    extract_features,
+    load_feature_network,
+)
+from fashion_gan.training.device import keep_freed_memory
 
 # that each of a packed data set's networks is trained on: three take 3 minutes on 2 cores at most
-MOST_IMAGES, MOST_EPOCHS = 150_000, 20
+MOST_IMAGES, MOST_EPOCHS = 100_000, 20
 PROGRESS_SECONDS = 10  # between two lines that say how far it is
 
 Say = Callable[[str], None]
@@ -62,6 +69,7 @@ def train_feature_network(
 def _fit(
     role: str, network: FeatureNetwork, train: Split, epochs: int, mirrored: bool, log: Say
 ) -> None:
+    keep_freed_memory()
     seed = ROLES[role].seed
     rng = torch.Generator().manual_seed(seed)
     size = 128 if len(train) >= 4000 else 32
@@ -135,12 +143,17 @@ def image_sets(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Te
 
 def compare_networks(data_dir: Path, count: int = 5000) -> dict:
     """How far the three networks agree: rank correlation of their distances of the twelve sets."""
+    validation = load_split(data_dir, "validation", count)
+    sets = image_sets(validation.images, validation.labels)
+    real = load_split(data_dir, "test", len(validation)).images
     distances = {}
     for role in ROLES:
-        evaluator = Evaluator(data_dir, role=role)
-        split = evaluator.splits["validation"]
-        sets = image_sets(split.images[:count], split.labels[:count])
-        distances[role] = [evaluator.distance(images) for images in sets.values()]
+        network = load_feature_network(role, folder=data_dir)
+        features, _ = extract_features(network, real)
+        distances[role] = [
+            frechet_distance(features[: len(images)], extract_features(network, images)[0])
+            for images in sets.values()
+        ]
     spearman = {
         role: float(spearmanr(distances["judge"], distances[role]).statistic)
         for role in ("dev", "train")

@@ -22,6 +22,7 @@ from fashion_gan.models import feature_network
 from fashion_gan.models.serialization import DISCRIMINATOR, GENERATOR, save_network
 from fashion_gan.signals import deferred_interrupt
 from fashion_gan.training import checkpoints
+from fashion_gan.training.device import keep_freed_memory
 from fashion_gan.training.state import TrainingState
 from fashion_gan.training.step import FrechetObjective, learning_rate_factor, step, update_ema
 from fashion_gan.training.validation import DISTANCES, ema_for_eval, validate
@@ -84,6 +85,7 @@ def train_in_process(
     again on resume. Stops after a step once the `stop_file` exists. Raises KeyboardInterrupt after
     a whole step and a checkpoint; UserError when a loss is NaN or infinite.
     """
+    keep_freed_memory()
     data_dir = dataset_dir(params)
     reference = {}
     for role in DISTANCES.values():
