@@ -12,12 +12,11 @@ import time
 import uuid
 from pathlib import Path
 
-from packing import project
-
 from fashion_gan.config.params import Params
 from fashion_gan.files import read_json, write_json
 from fashion_gan.runs.run import Run
 
+ROOT = Path(__file__).resolve().parents[1]
 COUNT = 2000
 COMMANDS = (
     ("params",),
@@ -45,7 +44,10 @@ def make_runs(root: Path, count: int) -> None:
 def main() -> None:
     count = int(sys.argv[1]) if sys.argv[1:] else COUNT
     with tempfile.TemporaryDirectory() as temporary:
-        root = project(Path(temporary))
+        root = Path(temporary)
+        for name in ("notebooks", "params", "pyproject.toml"):
+            (root / name).symlink_to(ROOT / name)
+        (root / "reports").mkdir()
         os.chdir(root)
         begun = time.monotonic()
         make_runs(root, count)

@@ -273,17 +273,22 @@ def test_max_minutes_plan_the_schedule(tiny, splits, tmp_path, monkeypatch):
     first = loop.train(state, *splits, params, tmp_path)
     next(first), next(first)
     first.close()
-    assert state.position.planned_epochs == 3  # 810 images
+    assert state.position.planned_images == 800  # in 8.1 seconds
     resumed = loop.start_or_resume(params, tmp_path)
     rest = list(loop.train(resumed, *splits, params, tmp_path))
-    assert (rest[-1].epoch, rest[-1].total_images) == (3, 768)
+    assert (rest[-1].epoch, rest[-1].images, rest[-1].total_images) == (4, 800, 800)
     last = resumed.optimizer_g.param_groups[0]["lr"] / params.lr_g
-    assert last == pytest.approx(learning_rate_factor(30 * 256 - 320, params), abs=0.01)
-    assert read_json(tmp_path / "progress.json")["epochs"] == 3
+    assert last == pytest.approx(learning_rate_factor(30 * 256 * 24 // 25, params), abs=0.01)
+    assert read_json(tmp_path / "progress.json")["epochs"] == 4
+    # it is done, and stays so
+    assert not list(loop.train(loop.start_or_resume(params, tmp_path), *splits, params, tmp_path))
+    more = params.model_copy(update={"epochs": 5, "max_minutes": 0.0})
+    on = list(loop.train(loop.start_or_resume(more, tmp_path), *splits, more, tmp_path))
+    assert [(r.epoch, r.images) for r in on] == [(5, 800 + 256)]
     # there is time for all of it: as without a limit
     whole, _ = run(tiny(), splits)
     limited, _ = run(tiny(max_minutes=1.0), splits, tmp_path / "limited")
-    assert limited.position.planned_epochs == 0
+    assert limited.position.planned_images == 0
     assert same(whole, limited)
 
 

@@ -100,9 +100,9 @@ def train_in_process(
         lock.acquire(f"another process trains in {folder}; wait for it, or stop it")
         trainer = Trainer(state, train_split, params, folder, frechet, interrupts, stop_file)
         trainer.forecast()
-        while state.position.epoch < trainer.epochs and not trainer.is_late():
+        while state.position.images < trainer.total_images and not trainer.is_late():
             trainer.run_epoch()
-            if state.position.batch < trainer.batches_per_epoch:
+            if not trainer.is_epoch_whole():
                 return  # max_minutes is over
             if not trainer.is_validation_due():
                 trainer.begin_epoch()
@@ -132,30 +132,40 @@ class Trainer:
         self.first_images = self.state.position.images
         self.batches_per_epoch = len(self.train_split) // self.params.batch_size
         self.images_per_epoch = self.batches_per_epoch * self.params.batch_size
-
-    @property
-    def epochs(self) -> int:
-        """That this training takes."""
-        return min(self.state.position.planned_epochs or self.params.epochs, self.params.epochs)
+        # an epoch that a plan made shorter is not made up for
+        epochs = self.params.epochs - self.state.position.epoch
+        self.all_images = self.images_before_epoch() + epochs * self.images_per_epoch
 
     @property
     def total_images(self) -> int:
-        return self.epochs * self.images_per_epoch
+        """That this training takes."""
+        return min(self.state.position.planned_images or self.all_images, self.all_images)
+
+    def images_before_epoch(self) -> int:
+        position = self.state.position
+        return position.images - position.batch * self.params.batch_size
+
+    def is_epoch_whole(self) -> bool:
+        """Whether its last batch is done; with a plan it may be a shorter one that is the last."""
+        position = self.state.position
+        return position.batch == self.batches_per_epoch or position.images >= self.total_images
 
     def forecast(self) -> None:
-        """Say how long it will take, by some steps of a copy, and plan as many epochs as
-        max_minutes leave room for: the learning rates fall over these. A plan is kept until it is
-        done; several processes make none."""
+        """Say how long it will take, by some steps of a copy, and plan as many images as
+        max_minutes leave room for: the learning rates fall over these. A plan is kept until the
+        epochs or the minutes are others; several processes make none."""
         position, limit = self.state.position, self.params.max_minutes
-        if position.epoch >= position.planned_epochs:
-            position.planned_epochs = 0
+        if position.planned_for != (self.params.epochs, limit):
+            position.planned_images = 0
         if not self.folder or self.params.processes > 1:
             return
         speed = self.trial_speed()
         if limit and not position.images:
-            room = int(60 * limit * IN_STEPS * speed / self.images_per_epoch)
-            if room < self.params.epochs:
-                position.planned_epochs = max(1, room)
+            size = self.params.batch_size
+            room = max(1, int(60 * limit * IN_STEPS * speed / size)) * size
+            if room < self.all_images:
+                position.planned_images = room
+                position.planned_for = (self.params.epochs, limit)
         self.write_progress(speed)
 
     def trial_speed(self) -> float:
@@ -179,7 +189,7 @@ class Trainer:
         stream = batches(self.train_split, params.batch_size, params.seed, *start, state.device)
         started = clock.running()
         for real, labels in stream:
-            planned = position.images * params.epochs / self.epochs
+            planned = position.images * self.all_images / self.total_images
             factor = learning_rate_factor(planned, params)
             state.optimizer_g.param_groups[0]["lr"] = params.lr_g * factor
             state.optimizer_d.param_groups[0]["lr"] = params.lr_d * factor
@@ -200,7 +210,9 @@ class Trainer:
             if interrupted:
                 self.save()
                 raise KeyboardInterrupt
-            if late and position.batch < self.batches_per_epoch:
+            if self.is_epoch_whole():
+                return
+            if late:
                 self.save()
                 return
 
@@ -218,7 +230,8 @@ class Trainer:
         """Whether the epoch that has just ended is followed by a validation; the last one is."""
         epoch = self.state.position.epoch + 1
         interval = max(1, self.params.validation_interval)
-        return epoch % interval == 0 or epoch == self.epochs
+        is_last = self.state.position.images >= self.total_images
+        return epoch % interval == 0 or is_last
 
     def begin_epoch(self) -> None:
         self.state.position.epoch += 1
@@ -286,11 +299,12 @@ class Trainer:
         losses = (self.state.losses / max(position.summed, 1)).tolist()
         if not all(math.isfinite(value) for value in losses):
             return  # JSON knows no NaN
+        left = self.total_images - self.images_before_epoch()
         done = position.images - self.first_images
         speed = speed or done / max(clock.running() - self.started, 1e-9)
         progress = {
             "epoch": position.epoch + 1,
-            "epochs": self.epochs,
+            "epochs": position.epoch + math.ceil(left / self.images_per_epoch),
             "images": position.images,
             "total_images": self.total_images,
             "images_per_s": speed,

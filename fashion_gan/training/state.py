@@ -40,7 +40,8 @@ class LoopState:
     batch: int = 0  # batches of the running epoch finished
     images: int = 0  # real images seen in all
     summed: int = 0  # batches that the sums of losses are of, since the last validation
-    planned_epochs: int = 0  # that max_minutes leave room for, where these are fewer; 0: all
+    planned_images: int = 0  # that max_minutes leave room for, where these are fewer; 0: all
+    planned_for: tuple[int, float] = (0, 0.0)  # the epochs and minutes that the plan is of
     seconds: float = 0.0  # spent in training steps
     best: float = float("inf")  # lowest distance by the dev network
 
