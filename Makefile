@@ -44,10 +44,10 @@ test-fast: data  ## its inner loop: functions and small tensors, no process star
 	@$(PYTEST) -n 2 -m fast
 
 test-slow: data  ## only what test-all adds to test
-	@$(PYTEST) $(GROUPS) -n 4 -m slow
+	@$(PYTEST) $(GROUPS) -m slow
 
 test-all: data  ## and what needs clusters, a Docker engine, many kills and faults
-	@$(PYTEST) $(GROUPS) -n 4
+	@$(PYTEST) $(GROUPS)
 
 lab: data  ## JupyterLab on the notebooks (PORT=8888)
 	@$(BIN)/fashion-gan lab --port $(PORT)

@@ -285,6 +285,14 @@ def test_max_minutes_plan_the_schedule(tiny, splits, tmp_path, monkeypatch):
     more = params.model_copy(update={"epochs": 5, "max_minutes": 0.0})
     on = list(loop.train(loop.start_or_resume(more, tmp_path), *splits, more, tmp_path))
     assert [(r.epoch, r.images) for r in on] == [(5, 800 + 256)]
+    # killed after the last batch, before what its validation says is kept
+    ended = tiny(epochs=30, max_minutes=0.15, **schedule | {"checkpoint_seconds": 0.01})
+    part = loop.train(TrainingState(ended), *splits, ended, tmp_path / "ended")
+    records = [next(part) for _ in range(4)]
+    part.close()
+    state = loop.start_or_resume(ended, tmp_path / "ended")
+    again = list(loop.train(state, *splits, ended, tmp_path / "ended"))
+    assert [stripped(r) for r in again] == [stripped(records[-1])]
     # there is time for all of it: as without a limit
     whole, _ = run(tiny(), splits)
     limited, _ = run(tiny(max_minutes=1.0), splits, tmp_path / "limited")

@@ -1,5 +1,6 @@
 """The training loop, a generator that yields a result an epoch; resume."""
 
+import contextlib
 import copy
 import itertools
 import math
@@ -100,7 +101,7 @@ def train_in_process(
         lock.acquire(f"another process trains in {folder}; wait for it, or stop it")
         trainer = Trainer(state, train_split, params, folder, frechet, interrupts, stop_file)
         trainer.forecast()
-        while state.position.images < trainer.total_images and not trainer.is_late():
+        while not trainer.is_done() and not trainer.is_late():
             trainer.run_epoch()
             if not trainer.is_epoch_whole():
                 return  # max_minutes is over
@@ -145,6 +146,11 @@ class Trainer:
         position = self.state.position
         return position.images - position.batch * self.params.batch_size
 
+    def is_done(self) -> bool:
+        """Whether all is trained, and validated: then the next epoch has begun."""
+        position = self.state.position
+        return position.images >= self.total_images and not position.batch
+
     def is_epoch_whole(self) -> bool:
         """Whether its last batch is done; with a plan it may be a shorter one that is the last."""
         position = self.state.position
@@ -173,18 +179,24 @@ class Trainer:
         state, params = copy.deepcopy(self.state), self.params
         state.position.images = max(state.position.images, params.frechet_start)
         stream = batches(self.train_split, params.batch_size, params.seed, 0, device=state.device)
-        for number, (real, labels) in enumerate(itertools.islice(stream, TRIAL_STEPS)):
-            if number == min(WARM_UP, self.batches_per_epoch - 1):
-                state.losses.sum().item()  # a GPU has done what it was given
-                started = clock.running()
-            step(state, real, labels, params, self.frechet)
-        state.losses.sum().item()
-        measured = number + 1 - min(WARM_UP, self.batches_per_epoch - 1)
-        return measured * params.batch_size / max(clock.running() - started, 1e-9)
+        trial = list(itertools.islice(stream, TRIAL_STEPS))
+        first = min(WARM_UP, len(trial) - 1)
+        started = clock.running()
+        with contextlib.suppress(torch.linalg.LinAlgError):  # a NaN, which the training will name
+            for number, (real, labels) in enumerate(trial):
+                if number == first:
+                    state.losses.sum().item()  # a GPU has done what it was given
+                    started = clock.running()
+                step(state, real, labels, params, self.frechet)
+            state.losses.sum().item()
+        seconds = clock.running() - started
+        return (len(trial) - first) * params.batch_size / max(seconds, 1e-9)
 
     def run_epoch(self) -> None:
         """Steps from where the epoch stands to its end, or to the deadline."""
         state, params, position = self.state, self.params, self.state.position
+        if self.is_epoch_whole():  # a checkpoint from before its validation
+            return
         start = (position.epoch, position.batch)
         stream = batches(self.train_split, params.batch_size, params.seed, *start, state.device)
         started = clock.running()
