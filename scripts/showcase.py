@@ -213,6 +213,7 @@ def results() -> str:
         signs=SIGNS,
         profiles=profiles,
         others=read_json(SHOWCASE / "others.json"),
+        own_sets=read_json(SHOWCASE / "own_sets.json"),
         speed=benchmarks["speed"],
         whole=next(benchmarks[name] for name in benchmarks if name.startswith(default)),
         evaluate=benchmarks["fashion-gan evaluate samples.npz"],

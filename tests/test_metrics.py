@@ -1,12 +1,8 @@
 import pytest
 import torch
 
-from fashion_gan.metrics.distances import (
-    frechet_distance,
-    kernel_distance,
-    wilson_interval,
-    youden_threshold,
-)
+from fashion_gan.metrics.distances import frechet_distance, wilson_interval, youden_threshold
+from fashion_gan.metrics.kernel import kernel_distance
 from fashion_gan.metrics.manifolds import prdc
 from fashion_gan.metrics.neighbours import centred_thumbnails, knn, nearest_images
 

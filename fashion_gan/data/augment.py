@@ -73,26 +73,37 @@ def adaptive(
     without the turns that make another picture of most things. As long as the probability stays
     below 1, the generator does not learn the changes (section 3)."""
     n, colours = images.shape[:2]
-    is_chosen = _drawn(torch.rand, (n, 7), images, generator) < probability
-    amount = _drawn(torch.randn, (n, 7), images, generator) * is_chosen
-    mirror, across, down, scale, turn, light, contrast = amount.T
-    scale = torch.exp2(0.2 * scale)
-    turn = math.radians(10) * turn
-    width = torch.where(mirror > 0, -scale, scale)
-    rows = [
-        torch.stack([width * turn.cos(), -scale * turn.sin(), across / 8], dim=1),
-        torch.stack([width * turn.sin(), scale * turn.cos(), down / 8], dim=1),
-    ]
-    where = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
-    images = F.grid_sample(images, where, padding_mode="reflection", align_corners=False)
+    chosen = _drawn(torch.rand, (n, 8), images, generator) < probability
+    amounts = _drawn(torch.randn, (n, 8), images, generator) * chosen
+    mirror, across, down, scale, turn, light, contrast, saturation = amounts.T
+    images = _moved(images, mirror > 0, across / 8, down / 8, 0.2 * scale, turn)
     images = images * torch.exp2(0.5 * contrast)[:, None, None, None]
     images = images + 0.2 * light[:, None, None, None]
-    if colours == 1:
-        return images
-    is_chosen = _drawn(torch.rand, (n,), images, generator) < probability
-    saturation = torch.exp2(_drawn(torch.randn, (n,), images, generator) * is_chosen)
-    grey = images.mean(dim=1, keepdim=True)
-    return grey + saturation[:, None, None, None] * (images - grey)
+    if colours > 1:
+        grey = images.mean(dim=1, keepdim=True)
+        images = grey + torch.exp2(saturation)[:, None, None, None] * (images - grey)
+    return images
+
+
+def _moved(
+    images: torch.Tensor,
+    is_mirrored: torch.Tensor,
+    across: torch.Tensor,
+    down: torch.Tensor,
+    scale: torch.Tensor,
+    turn: torch.Tensor,
+) -> torch.Tensor:
+    """Images (N, C, H, W) moved by shares of half their sides, scaled by powers of two, turned by
+    tens of degrees; what comes in from the edge is reflected."""
+    size = torch.exp2(scale)
+    width = torch.where(is_mirrored, -size, size)
+    angle = math.radians(10) * turn
+    cosine, sine = angle.cos(), angle.sin()
+    top = torch.stack([width * cosine, -size * sine, across], dim=1)
+    bottom = torch.stack([width * sine, size * cosine, down], dim=1)
+    matrix = torch.stack([top, bottom], dim=1)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 AUGMENTATIONS = {

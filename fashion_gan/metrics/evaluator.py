@@ -14,7 +14,8 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from fashion_gan.data.datasets import Split, load_split
 from fashion_gan.errors import UserError
 from fashion_gan.files import read_json, write_json
-from fashion_gan.metrics.distances import frechet_distance, kernel_distance, wilson_interval
+from fashion_gan.metrics.distances import frechet_distance, wilson_interval
+from fashion_gan.metrics.kernel import kernel_distance
 from fashion_gan.metrics.manifolds import prdc
 from fashion_gan.metrics.neighbours import knn, nearest_images
 from fashion_gan.models.feature_network import (
