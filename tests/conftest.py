@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +109,11 @@ def pytest_runtest_call(item: pytest.Item):
 
 @pytest.fixture(autouse=True)
 def environment():
-    """What a test, or a library in it, sets in the environment ends with it."""
+    """What a test, or a library in it, sets in the environment ends with it; so does the proxy that
+    urllib has read from there, once for a process."""
     with mock.patch.dict(os.environ):
         yield
+    urllib.request.install_opener(None)
 
 
 def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
