@@ -208,6 +208,18 @@ def test_the_adaptive_probability_follows_the_discriminator():
 
 
 @pytest.mark.fast
+def test_the_adaptive_probability_counts_batches_over_all_epochs(tiny, splits, monkeypatch):
+    counted = []
+
+    def update(self, right_real, batch, batch_size):
+        counted.append(batch)
+
+    monkeypatch.setattr(AdaptiveProbability, "update", update)
+    run(tiny(augment="adaptive", batch_size=40, epochs=2), splits)  # 6 batches an epoch
+    assert counted == list(range(12))
+
+
+@pytest.mark.fast
 def test_an_older_checkpoint_in_mid_epoch_is_validated_as_before(tiny, splits, tmp_path):
     params = tiny(checkpoint_seconds=0.01)
     _, records = run(params, splits)

@@ -147,7 +147,9 @@ def step(
     values = all_reduce_mean(torch.stack(values))
     state.losses += values
     if params.augment == ADAPTIVE:
-        state.augment_probability.update(values[2], state.position.batch, params.batch_size)
+        # counted over all epochs: these need not hold a multiple of its interval
+        batch = state.position.images // params.batch_size
+        state.augment_probability.update(values[2], batch, params.batch_size)
 
 
 def update_ema(state: TrainingState, params: Params) -> None:
