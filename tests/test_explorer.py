@@ -242,9 +242,10 @@ def pixelwise(image: torch.Tensor) -> torch.Tensor:
 
 
 @needs_node
-def test_the_pages_pictures_are_pytorchs(world, tmp_path):
+@pytest.mark.parametrize("count", [24, pytest.param(64, marks=pytest.mark.slow)])
+def test_the_pages_pictures_are_pytorchs(world, count, tmp_path):
     (info, numbers), found = world.payload, world.found
-    states = some_states(24, found.generator.latent_dim, len(found.classes))
+    states = some_states(count, found.generator.latent_dim, len(found.classes))
     codes = [codec.encode(state, codec.model_bits(found)) for state in states]
     script = f"{OPEN} return {codes}.map((code) => [...drawn(code)]);"
     theirs = torch.tensor(

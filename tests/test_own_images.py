@@ -139,6 +139,25 @@ def test_a_folder_of_oblong_pictures_in_colour_goes_to_the_end(project):
     again = prepare_dataset(found.params.model_copy(update={"data_dir": "mine"}), said.append)
     assert again.data_dir == found.params.data_dir
     assert not [line for line in said if "packing" in line or "networks" in line]
+    assert read_json(next((project / "mine").glob("sets/*/networks/features.json"))) == networks
+
+
+@pytest.mark.slow
+def test_a_second_run_of_a_folder_packs_nothing_and_is_trained_on(project):
+    for number, (picture, label) in enumerate(zip(*images(600, 48, 32), strict=True)):
+        folder = project / "photos" / SHAPES[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    first, _ = run(project, "own", dataset=str(project / "photos"), notebooks=["02_train"])
+    networks = read_json(next((project / "mine").glob("sets/*/networks/features.json")))
+    _, said = run(project, "again", dataset=str(project / "photos"), notebooks=["02_train"])
+    assert "packing" not in said  # nor are the networks trained again
+    assert read_json(next((project / "mine").glob("sets/*/networks/features.json"))) == networks
+    more = fashion_gan_here(
+        "resume", "again", "-p", f"epochs={first.params.epochs + 1}", cwd=project
+    )
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert len(find_run("again").series("loss_d")[1]) == first.params.epochs + 1
 
 
 @pytest.mark.slow
