@@ -6,7 +6,6 @@ import torch
 from fashion_gan.models.losses import (
     LOSSES,
     balance_gradients,
-    frechet_loss,
     gradient_penalty,
     hinge_d,
     hinge_g,
@@ -66,22 +65,6 @@ def test_gradient_penalty_of_a_linear_function_is_half_its_squared_slope():
     assert gradient_penalty(logits, images).item() == pytest.approx(
         slope.square().sum().item() / 2, rel=1e-5
     )
-
-
-def test_frechet_loss_is_the_distance_less_a_constant():
-    from fashion_gan.metrics.distances import frechet_distance, symmetric_root
-
-    torch.manual_seed(0)
-    real, fake = (
-        torch.randn(500, 6).double() @ torch.randn(6, 6).double(),
-        torch.randn(500, 6).double() + 0.5,
-    )
-    cov = torch.cov(real.T)
-    loss = (
-        frechet_loss(fake.mean(0), torch.cov(fake.T), real.mean(0), symmetric_root(cov))
-        + cov.trace()
-    )
-    assert loss.item() == pytest.approx(frechet_distance(real, fake), rel=1e-6)
 
 
 def test_blend_scales_the_second_gradient_to_the_first_ones_norm():

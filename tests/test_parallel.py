@@ -21,11 +21,14 @@ from fashion_gan.data import batches
 from fashion_gan.data.datasets import Split
 from fashion_gan.errors import UserError
 from fashion_gan.runs.run import Run
+from fashion_gan.training import frechet as training_frechet
 from fashion_gan.training import ray_worker
-from fashion_gan.training import step as training_step
+from fashion_gan.training import stepper as training_stepper
 from fashion_gan.training.checkpoints import load_latest, save_checkpoint
+from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.inputs import draw_inputs
 from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import FrechetObjective, step, update_ema
+from fashion_gan.training.step import kind_of
 
 pytestmark = [pytest.mark.timeout(900)]
 two_cores = pytest.mark.skipif(os.cpu_count() < 2, reason="this machine has one core")
@@ -58,7 +61,7 @@ def some_steps(rank, size, folder):
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     single = batches.make_transform()
-    for module in (batches, training_step):
+    for module in (training_stepper, training_frechet):
         module.make_transform = lambda: lambda images: single(images).double()
     if size > 1:
         torch.distributed.init_process_group(
@@ -83,12 +86,10 @@ def some_steps(rank, size, folder):
             if params.frechet_weight
             else None
         )
-        if frechet:
-            frechet.root, frechet.mean = frechet.root.double(), frechet.mean.double()
-        for real, labels in batches.batches(split, params.batch_size, 0, 0):
-            step(state, real, labels, params, frechet)
-            state.position.images += len(real)
-            update_ema(state, params)
+        steps = training_stepper.Stepper(state, split, params, frechet)
+        steps.load(draw_inputs(params, 10, torch.arange(len(split)), 0))
+        for batch in range(STEPS):
+            steps.run(kind_of(64 * batch, batch, params))
         if rank == 0:
             parts = {
                 name: getattr(state, name).state_dict()
@@ -283,14 +284,16 @@ def test_what_cannot_be_shared_is_refused(project, changes, words):
 def test_too_small_a_cluster_and_none(ray, project):
     many = 64
     assert os.cpu_count() < many
+    began = time.monotonic()
     done = fashion_gan("run", str(written(project, processes=many, batch_size=64)), cwd=project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert (
         f"64 processes take each 1 cores and 0 GPUs; the cluster's machines have {os.cpu_count()}"
         " cores" in done.stderr
     )
-    began = time.monotonic()
+    began_again = time.monotonic()
     done = fashion_gan("run", str(written(project)), cwd=project, RAY_ADDRESS="127.0.0.1:9")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "no Ray cluster answers at 127.0.0.1:9" in done.stderr
-    assert time.monotonic() - began < 15
+    # it does not wait for one to answer: this takes no longer than to start one, as above
+    assert time.monotonic() - began_again < began_again - began

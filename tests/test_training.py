@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from fashion_gan import UserError
-from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import load_split
 from fashion_gan.files import read_json
 from fashion_gan.models.feature_network import extract_features, load_feature_network
 from fashion_gan.models.latents import sample_inputs
 from fashion_gan.models.networks import Generator
-from fashion_gan.training import loop
+from fashion_gan.training import loop, stepper
 from fashion_gan.training.checkpoints import load_latest
+from fashion_gan.training.inputs import average_weight, draw_inputs, learning_rate_factor
 from fashion_gan.training.state import AdaptiveProbability, TrainingState
-from fashion_gan.training.step import learning_rate_factor, step, update_ema
+from fashion_gan.training.step import StepKind, step, update_ema
+from fashion_gan.training.stepper import Stepper
 from fashion_gan.training.validation import ema_for_eval, validate
 
 
@@ -127,7 +128,7 @@ def test_a_step_that_fails_leaves_no_half_step_behind(tiny, splits, tmp_path, mo
         if state is trained and next(count) == 12:
             raise MemoryError("in the middle of a step")
 
-    monkeypatch.setattr(loop, "step", failing)
+    monkeypatch.setattr(stepper, "step", failing)
     with pytest.raises(MemoryError):
         run(params, splits, tmp_path, trained)
     monkeypatch.undo()
@@ -162,7 +163,7 @@ def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bi
             signal.raise_signal(signal.SIGINT)  # in the middle of a step
         return step(*args)
 
-    monkeypatch.setattr(loop, "step", stopping)
+    monkeypatch.setattr(stepper, "step", stopping)
     state = TrainingState(params)
     with pytest.raises(KeyboardInterrupt):
         list(loop.train(state, *splits, params, tmp_path))
@@ -196,27 +197,30 @@ def test_epochs_between_two_validations_give_the_same_weights_and_resume(tiny, s
 def test_the_adaptive_probability_follows_the_discriminator():
     sure, unsure = torch.tensor(0.95), torch.tensor(0.6)
     probability = AdaptiveProbability(torch.device("cpu"))
-    for batch in range(80):
-        probability.update(sure, batch, 100)
+
+    def update(share, batches):
+        for batch in range(batches):
+            is_last = (batch + 1) % probability.INTERVAL == 0
+            probability.update(share, torch.tensor(is_last), 100)
+
+    update(sure, 80)
     assert probability.value.item() == pytest.approx(0.08)
-    for batch in range(40):
-        probability.update(unsure, batch, 100)
+    update(unsure, 40)
     assert probability.value.item() == pytest.approx(0.04)
-    for batch in range(2000):
-        probability.update(sure, batch, 100)
+    update(sure, 2000)
     assert probability.value.item() == pytest.approx(probability.MOST)
 
 
 @pytest.mark.fast
 def test_the_adaptive_probability_counts_batches_over_all_epochs(tiny, splits, monkeypatch):
-    counted = []
+    due = []
 
-    def update(self, right_real, batch, batch_size):
-        counted.append(batch)
+    def update(self, right_real, is_due, batch_size):
+        due.append(bool(is_due))
 
     monkeypatch.setattr(AdaptiveProbability, "update", update)
     run(tiny(augment="adaptive", batch_size=40, epochs=2), splits)  # 6 batches an epoch
-    assert counted == list(range(12))
+    assert due == [False, False, False, True] * 3
 
 
 @pytest.mark.fast
@@ -256,7 +260,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_good_c
         if next(count) == 12:
             state.losses += float("nan")
 
-    monkeypatch.setattr(loop, "step", poison)
+    monkeypatch.setattr(stepper, "step", poison)
     with pytest.raises(UserError, match="NaN or infinite") as error:
         run(params, splits, tmp_path)
     assert "\n" not in str(error.value)
@@ -289,7 +293,7 @@ def test_max_minutes_plan_the_schedule(tiny, splits, tmp_path, monkeypatch):
     resumed = loop.start_or_resume(params, tmp_path)
     rest = list(loop.train(resumed, *splits, params, tmp_path))
     assert (rest[-1].epoch, rest[-1].images, rest[-1].total_images) == (4, 800, 800)
-    last = resumed.optimizer_g.param_groups[0]["lr"] / params.lr_g
+    last = resumed.optimizer_g.param_groups[0]["lr"].item() / params.lr_g
     assert last == pytest.approx(learning_rate_factor(30 * 256 * 24 // 25, params), abs=0.01)
     assert read_json(tmp_path / "progress.json")["epochs"] == 4
     # it is done, and stays so
@@ -322,7 +326,7 @@ def test_how_long_it_takes_is_said_before_it_begins(tiny, splits, tmp_path, monk
             said.append(read_json(tmp_path / "progress.json"))
         return step(trained, *args)
 
-    monkeypatch.setattr(loop, "step", saying)
+    monkeypatch.setattr(stepper, "step", saying)
     run(params, splits, tmp_path, state)
     (progress,) = said
     assert progress["images"] == 0
@@ -343,13 +347,13 @@ def test_two_processes_do_not_train_in_one_folder(tiny, splits, tmp_path):
 def test_the_average_follows_with_its_half_life(tiny):
     params = tiny(ema_half_life=64)
     state = TrainingState(params)
-    state.position.images = 10**6  # far past the ramp
     start = [p.clone() for p in state.ema_generator.parameters()]
     with torch.no_grad():
         for p in state.generator.parameters():
             p += 1.0
+    weight = average_weight(10**6, params)  # far past the ramp
     for _ in range(2):  # two batches of 32 images are one half-life
-        update_ema(state, params)
+        update_ema(state, torch.tensor(weight))
     for now, old in zip(state.ema_generator.parameters(), start, strict=True):
         assert torch.allclose(now, old + 0.5, atol=1e-5)
 
@@ -407,8 +411,9 @@ def test_a_step_on_a_copy_does_not_touch_the_original(tiny, splits):
     params = tiny()
     state = TrainingState(params)
     trial = copy.deepcopy(state)
-    real, labels = next(batches(splits[0], 32, 0, 0))
-    step(trial, real, labels, params, None)
+    steps = Stepper(trial, splits[0], params)
+    steps.load(draw_inputs(params, 10, torch.arange(256), 0))
+    steps.run(StepKind())
     assert same(state, TrainingState(params))
     assert not same(state, trial)
 

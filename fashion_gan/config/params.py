@@ -89,6 +89,9 @@ class Params(BaseModel):
     processes: int = parameter(1, "processes that share the training, on Ray; the batch is split between them", ge=1, le=4096)
     sync_norm: bool = parameter(True, "with several processes: batch norm over the whole batch, not over each one's part", frozen=True)
     device: Literal["auto", "cpu", "cuda", "mps"] = parameter("auto", "where to train; auto takes a GPU where there is one")
+    cuda_graph: Literal["auto", "on", "off"] = parameter("auto", "on an NVIDIA GPU: launch a whole step at once; auto: where it can be done")
+    precision: Literal["float32", "bfloat16"] = parameter("float32", "of the networks' arithmetic in training; losses, moments and averages stay in float32 or more", frozen=True)
+    deterministic: bool = parameter(False, "on an NVIDIA GPU: the same bits each time, also after a resume, which takes longer")
 
     checkpoint_seconds: float = parameter(30.0, "time between checkpoints", unit="s", ge=0.01, le=86_400)
     keep_checkpoints: int = parameter(3, "last checkpoints kept, beside the best", ge=1, le=1000)

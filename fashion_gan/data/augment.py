@@ -1,80 +1,59 @@
-"""Random, differentiable changes of a batch: `f(batch, generator) -> batch`, one draw an image.
+"""Random, differentiable changes of a batch, by random numbers that are given, a row an image.
 
 After DiffAugment (Zhao et al. 2020) and ADA (Karras et al. 2020): shown to the discriminator on
 real and fake alike, never learned by the generator.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch.nn import functional as F
 
-from fashion_gan.distributed import collectives
-
 ADAPTIVE = "adaptive"  # the policy whose probability follows the training
+REACH = 3  # pixels that an image is moved by at most
 
 
-def _integers(
-    low: int, high: int, count: int, images: torch.Tensor, generator: torch.Generator
+def flip(images: torch.Tensor, is_flipped: torch.Tensor) -> torch.Tensor:
+    """Images (N, C, H, W), those of `is_flipped` (N,) mirrored left to right."""
+    return torch.where(is_flipped[:, None, None, None], images.flip(-1), images)
+
+
+def translate(
+    images: torch.Tensor, down: torch.Tensor, right: torch.Tensor, reach: int = REACH
 ) -> torch.Tensor:
-    """`count` integers in low..high, drawn where the generator lives, moved to where the images
-    are."""
-    size = (count * collectives.world_size(),)
-    drawn = torch.randint(low, high + 1, size, generator=generator, device=generator.device)
-    return collectives.shard(drawn).to(images.device)
-
-
-def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mirror each image (N, 1, H, W) left to right with probability 1/2."""
-    chosen = _integers(0, 1, len(images), images, generator).bool()
-    return torch.where(chosen[:, None, None, None], images.flip(-1), images)
-
-
-def translate(images: torch.Tensor, generator: torch.Generator, reach: int = 3) -> torch.Tensor:
-    """Move each image (N, C, H, W) by -reach..reach pixels in both directions; black (-1) comes in
-    from the edge."""
+    """Images (N, C, H, W), each moved by down - reach and right - reach pixels, with `down` and
+    `right` (N,) of 0 to 2 reach; black (-1) comes in from the edge."""
     n, colours, height, width = images.shape
     padded = F.pad(images, (reach,) * 4, value=-1.0)
-    down = _integers(0, 2 * reach, n, images, generator)[:, None, None, None]
-    right = _integers(0, 2 * reach, n, images, generator)[:, None, None, None]
     index = partial(torch.arange, device=images.device)
-    rows = down + index(height)[:, None]
-    columns = right + index(width)
+    rows = down[:, None, None, None] + index(height)[:, None]
+    columns = right[:, None, None, None] + index(width)
     return padded[index(n)[:, None, None, None], index(colours)[:, None, None], rows, columns]
 
 
-def cutout(images: torch.Tensor, generator: torch.Generator, size: int = 14) -> torch.Tensor:
-    """Blacken (-1) a square of at most size x size pixels, its centre anywhere in the image."""
-    n, _, height, width = images.shape
-    y = _integers(0, height - 1, n, images, generator)[:, None, None]
-    x = _integers(0, width - 1, n, images, generator)[:, None, None]
-    rows = torch.arange(height, device=images.device)[None, :, None]
-    columns = torch.arange(width, device=images.device)[None, None, :]
-    inside = ((rows - y).abs() * 2 < size) & ((columns - x).abs() * 2 < size)
-    return torch.where(inside.unsqueeze(1), -1.0, images)
-
-
-def _drawn(
-    draw: Callable, shape: tuple[int, ...], images: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
-    """What torch.rand or torch.randn gives, (N, ...), moved to where the images are."""
-    count = shape[0] * collectives.world_size()
-    drawn = draw(count, *shape[1:], generator=generator, device=generator.device)
-    return collectives.shard(drawn).to(images.device)
+def cutout(images: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int = 14) -> torch.Tensor:
+    """Images (N, C, H, W), in each a square of at most size x size pixels around y, x (N,) black
+    (-1)."""
+    rows = torch.arange(images.shape[2], device=images.device)[:, None]
+    columns = torch.arange(images.shape[3], device=images.device)
+    near_y = (rows - y[:, None, None]).abs() * 2 < size
+    near_x = (columns - x[:, None, None]).abs() * 2 < size
+    return torch.where((near_y & near_x).unsqueeze(1), -1.0, images)
 
 
 def adaptive(
-    images: torch.Tensor, generator: torch.Generator, probability: torch.Tensor | float
+    images: torch.Tensor, uniforms: torch.Tensor, probability: torch.Tensor | float
 ) -> torch.Tensor:
     """Each image (N, C, H, W) mirrored, moved, scaled and turned a little, made brighter, of more
     contrast and of more colour, each with this probability (): Karras et al. 2020, appendix B,
     without the turns that make another picture of most things. As long as the probability stays
-    below 1, the generator does not learn the changes (section 3)."""
-    n, colours = images.shape[:2]
-    chosen = _drawn(torch.rand, (n, 8), images, generator) < probability
-    amounts = _drawn(torch.randn, (n, 8), images, generator) * chosen
+    below 1, the generator does not learn the changes (section 3). `uniforms` (N, 16): eight
+    choices, eight amounts."""
+    colours = images.shape[1]
+    # as normal numbers; 0 would be minus infinity
+    normals = math.sqrt(2) * torch.erfinv(2 * uniforms[:, 8:].clamp(min=2**-25) - 1)
+    amounts = normals * (uniforms[:, :8] < probability)
     mirror, across, down, scale, turn, light, contrast, saturation = amounts.T
     images = _moved(images, mirror > 0, across / 8, down / 8, 0.2 * scale, turn)
     images = images * torch.exp2(0.5 * contrast)[:, None, None, None]
@@ -106,24 +85,50 @@ def _moved(
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
+def _flip(images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    return flip(images, uniforms[:, 0] < 0.5)
+
+
+def _translate(images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    return translate(images, *_integers(uniforms, 2 * REACH + 1, 2 * REACH + 1))
+
+
+def _cutout(images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    return cutout(images, *_integers(uniforms, *images.shape[2:]))
+
+
+def _integers(uniforms: torch.Tensor, *counts: int) -> list[torch.Tensor]:
+    """Columns (N,) of uniform numbers (N, k) as integers from 0 below each count."""
+    columns = uniforms.unbind(dim=1)
+    return [(column * n).long() for column, n in zip(columns, counts, strict=True)]
+
+
+# by policy: each change with how many uniform numbers an image it takes
 AUGMENTATIONS = {
     "none": (),
-    "flip": (flip,),
-    "translate": (translate,),
-    "translate+cutout": (translate, cutout),
+    "flip": ((_flip, 1),),
+    "translate": ((_translate, 2),),
+    "translate+cutout": ((_translate, 2), (_cutout, 2)),
 }
+
+
+def uniform_count(policy: str) -> int:
+    """How many uniform numbers from 0 below 1 a policy takes for an image."""
+    return 16 if policy == ADAPTIVE else sum(count for _, count in AUGMENTATIONS[policy])
 
 
 def augment(
     images: torch.Tensor,
     policy: str,
-    generator: torch.Generator,
+    uniforms: torch.Tensor,
     probability: torch.Tensor | float = 0.0,
 ) -> torch.Tensor:
-    """Apply a policy of AUGMENTATIONS to a batch in -1..1; `probability`: of each change of the
-    adaptive one."""
+    """Apply a policy of AUGMENTATIONS to a batch in -1..1, by uniform numbers (N, uniform_count);
+    `probability`: of each change of the adaptive one."""
     if policy == ADAPTIVE:
-        return adaptive(images, generator, probability)
-    for change in AUGMENTATIONS[policy]:
-        images = change(images, generator)
+        return adaptive(images, uniforms, probability)
+    first = 0
+    for change, count in AUGMENTATIONS[policy]:
+        images = change(images, uniforms[:, first : first + count])
+        first += count
     return images

@@ -25,7 +25,12 @@ def make_transform() -> Callable:
     from the global generator, so whatever is random is in `augment`."""
     from torchvision.transforms import v2
 
-    return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean=[0.5], std=[0.5])])
+    # v2.Normalize copies its numbers to a GPU each time, which a CUDA graph does not allow
+    return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Lambda(_centred)])
+
+
+def _centred(images: torch.Tensor) -> torch.Tensor:
+    return 2 * images - 1
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:

@@ -25,9 +25,9 @@ class _Sum(torch.autograd.Function):
         return _Sum.apply(gradient)
 
 
-def shard(rows: torch.Tensor) -> torch.Tensor:
-    """This process's rows of a whole batch."""
-    return rows if world_size() == 1 else rows.chunk(world_size())[distributed.get_rank()]
+def shard(rows: torch.Tensor, dim: int = 0) -> torch.Tensor:
+    """This process's rows of a whole batch, which lie along `dim`."""
+    return rows if world_size() == 1 else rows.chunk(world_size(), dim)[distributed.get_rank()]
 
 
 def all_reduce_mean(value: torch.Tensor) -> torch.Tensor:

@@ -53,17 +53,6 @@ def gradient_penalty(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor
     return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
 
 
-def frechet_loss(
-    mean: torch.Tensor, cov: torch.Tensor, real_mean: torch.Tensor, real_root: torch.Tensor
-) -> torch.Tensor:
-    """The Fréchet distance itself as a loss, less the real covariance's constant trace (Mathiasen &
-    Hvilshøj 2020). `mean` (d,) and `cov` (d, d) of fake features carry gradients; `real_root` is
-    the root of the real covariance."""
-    middle = real_root @ cov @ real_root
-    values = torch.linalg.eigvalsh((middle + middle.T) / 2)
-    return (mean - real_mean).square().sum() + cov.trace() - 2 * values.clamp(min=1e-8).sqrt().sum()
-
-
 def balance_gradients(first: torch.Tensor, second: torch.Tensor, weight: float) -> torch.Tensor:
     """Two gradients at the same images, the second scaled to `weight` times the first's norm."""
     scale = weight * global_norm(first) / global_norm(second).clamp(min=1e-12)

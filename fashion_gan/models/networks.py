@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 IMAGE, CLASS_COUNT = (1, 28, 28), 10  # Fashion-MNIST's: colours, height, width
 
@@ -62,8 +61,9 @@ class Generator(nn.Module):
 
     def forward(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         if self.conditional:
-            one_hot = F.one_hot(labels, self.class_count).to(latents.dtype)
-            latents = torch.cat([latents, one_hot], dim=1)
+            # F.one_hot reads the labels on the host
+            codes = torch.eye(self.class_count, dtype=latents.dtype, device=latents.device)
+            latents = torch.cat([latents, codes[labels]], dim=1)
         return self.grown(self.project(latents))
 
     def grown(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -78,13 +78,17 @@ def _fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
     started = last_line = clock.running()
     network.train()
+
+    def draw(count: int) -> torch.Tensor:
+        return torch.randint(0, count, (size,), generator=rng)
+
     by_epoch = (batches(train, size, seed, epoch) for epoch in range(epochs))
     for step, (images, labels) in enumerate(itertools.chain.from_iterable(by_epoch), 1):
         if len(train.classes) == 1:
             images, labels = rotate(images, rng)
         elif mirrored:
-            images = augment.flip(images, rng)
-        images = augment.translate(images, rng, reach=2)
+            images = augment.flip(images, draw(2).bool())
+        images = augment.translate(images, draw(5), draw(5), reach=2)
         loss = F.cross_entropy(network(images), labels, label_smoothing=0.05)
         optimizer.zero_grad()
         loss.backward()

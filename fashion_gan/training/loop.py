@@ -1,11 +1,9 @@
 """The training loop, a generator that yields a result an epoch; resume."""
 
-import contextlib
 import copy
-import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +12,7 @@ from fashion_gan import clock
 from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.data.augment import ADAPTIVE
-from fashion_gan.data.batches import batches
+from fashion_gan.data.batches import epoch_order
 from fashion_gan.data.datasets import Split, dataset_dir
 from fashion_gan.distributed.collectives import any_rank
 from fashion_gan.errors import UserError
@@ -23,13 +21,17 @@ from fashion_gan.models import feature_network
 from fashion_gan.models.serialization import DISCRIMINATOR, GENERATOR, save_network
 from fashion_gan.signals import deferred_interrupt
 from fashion_gan.training import checkpoints
-from fashion_gan.training.device import keep_freed_memory
+from fashion_gan.training.device import be_deterministic, keep_freed_memory, wait_for
+from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.inputs import BLOCK, draw_inputs
 from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import FrechetObjective, learning_rate_factor, step, update_ema
+from fashion_gan.training.step import kind_of
+from fashion_gan.training.stepper import Stepper
 from fashion_gan.training.validation import DISTANCES, ema_for_eval, validate
 
 PROGRESS_SECONDS = 2.0  # between two writings of progress.json
-TRIAL_STEPS, WARM_UP = 8, 2  # by which the speed is measured before a training begins
+# by which the speed is measured before a training begins; a GPU's first ones tell little
+TRIAL_STEPS, WARM_UP = {"cpu": 8, "mps": 8, "cuda": BLOCK}, 2
 IN_STEPS = 0.9  # the share of max_minutes that is planned for steps, the rest is for validations
 
 
@@ -87,6 +89,7 @@ def train_in_process(
     a whole step and a checkpoint; UserError when a loss is NaN or infinite.
     """
     keep_freed_memory()
+    be_deterministic(params, state.device)
     data_dir = dataset_dir(params)
     reference = {}
     for role in DISTANCES.values():
@@ -136,6 +139,7 @@ class Trainer:
         # an epoch that a plan made shorter is not made up for
         epochs = self.params.epochs - self.state.position.epoch
         self.all_images = self.images_before_epoch() + epochs * self.images_per_epoch
+        self.stepper = Stepper(self.state, self.train_split, self.params, self.frechet)
 
     @property
     def total_images(self) -> int:
@@ -177,43 +181,45 @@ class Trainer:
     def trial_speed(self) -> float:
         """Images a second of the dearest steps, those with the Fréchet loss."""
         state, params = copy.deepcopy(self.state), self.params
-        state.position.images = max(state.position.images, params.frechet_start)
-        stream = batches(self.train_split, params.batch_size, params.seed, 0, device=state.device)
-        trial = list(itertools.islice(stream, TRIAL_STEPS))
-        first = min(WARM_UP, len(trial) - 1)
-        started = clock.running()
-        with contextlib.suppress(torch.linalg.LinAlgError):  # a NaN, which the training will name
-            for number, (real, labels) in enumerate(trial):
-                if number == first:
-                    state.losses.sum().item()  # a GPU has done what it was given
-                    started = clock.running()
-                step(state, real, labels, params, self.frechet)
-            state.losses.sum().item()
+        images = max(state.position.images, params.frechet_start)
+        steps = min(TRIAL_STEPS[state.device.type], self.batches_per_epoch)
+        first = min(WARM_UP, steps - 1)
+        part = slice(steps * params.batch_size)
+        few = replace(
+            self.train_split,
+            images=self.train_split.images[part],
+            labels=self.train_split.labels[part],
+        )
+        stepper = Stepper(state, few, params, self.frechet, say=lambda _: None)
+        class_count = state.generator.class_count
+        stepper.load(draw_inputs(params, class_count, torch.arange(len(few)), images))
+        for number in range(steps):
+            if number == first:
+                wait_for(state.device)
+                started = clock.running()
+            stepper.run(kind_of(images, number, params))
+        wait_for(state.device)
         seconds = clock.running() - started
-        return (len(trial) - first) * params.batch_size / max(seconds, 1e-9)
+        return (steps - first) * params.batch_size / max(seconds, 1e-9)
 
     def run_epoch(self) -> None:
         """Steps from where the epoch stands to its end, or to the deadline."""
-        state, params, position = self.state, self.params, self.state.position
+        params, position = self.params, self.state.position
         if self.is_epoch_whole():  # a checkpoint from before its validation
             return
-        start = (position.epoch, position.batch)
-        stream = batches(self.train_split, params.batch_size, params.seed, *start, state.device)
         started = clock.running()
-        for real, labels in stream:
-            planned = position.images * self.all_images / self.total_images
-            factor = learning_rate_factor(planned, params)
-            state.optimizer_g.param_groups[0]["lr"] = params.lr_g * factor
-            state.optimizer_d.param_groups[0]["lr"] = params.lr_d * factor
-            try:
-                step(state, real, labels, params, self.frechet)
-            except torch.linalg.LinAlgError:  # the Fréchet loss met a NaN first
-                state.losses += float("nan")
-                self.check_finite()
-            position.images += len(real)
+        order = epoch_order(len(self.train_split), params.seed, position.epoch)
+        self.load_inputs(order)
+        while True:
+            self.stepper.run(kind_of(position.images, position.batch, params))
+            position.images += params.batch_size
             position.batch += 1
             position.summed += 1
-            update_ema(state, params)
+            is_whole = self.is_epoch_whole()
+            if is_whole:
+                wait_for(self.state.device)
+            elif position.batch % BLOCK == 0:
+                self.load_inputs(order)
             now = clock.running()
             position.seconds += now - started
             started = now
@@ -222,11 +228,22 @@ class Trainer:
             if interrupted:
                 self.save()
                 raise KeyboardInterrupt
-            if self.is_epoch_whole():
+            if is_whole:
                 return
             if late:
                 self.save()
                 return
+
+    def load_inputs(self, order: torch.Tensor) -> None:
+        """Draw the inputs of the block of steps that the next one belongs to."""
+        position, params = self.state.position, self.params
+        block, row = divmod(position.batch, BLOCK)
+        images = position.images - row * params.batch_size
+        stretch = self.all_images / self.total_images
+        class_count = self.state.generator.class_count
+        place = (position.epoch, block)
+        inputs = draw_inputs(params, class_count, order, images, place, stretch)
+        self.stepper.load(inputs, row)
 
     def is_late(self) -> bool:
         """Whether max_minutes are over, in any process."""

@@ -15,7 +15,6 @@ from fashion_gan.errors import UserError
 from fashion_gan.files import short_reason
 from fashion_gan.models.feature_network import FEATURE_COUNT, HALFWAY_COUNT
 from fashion_gan.models.serialization import make_discriminator, make_generator
-from fashion_gan.rng import rng
 from fashion_gan.training.device import pick_device
 
 MOST_ONE_HOT = 64  # classes
@@ -53,19 +52,28 @@ class RunningMoments(torch.nn.Module):
 
     def __init__(self, width: int, device: torch.device):
         super().__init__()
+        # float64: in float32 the covariance has eigenvalues below zero
+        numbers = {"dtype": torch.float64, "device": self.device_for(device)}
         for name, shape in (("mean", (width,)), ("second", (width, width)), ("weight", ())):
-            self.register_buffer(name, torch.zeros(shape, device=device))
+            self.register_buffer(name, torch.zeros(shape, **numbers))
+
+    @staticmethod
+    def device_for(device: torch.device) -> torch.device:
+        """Where they are kept in a training on `device`: MPS has no float64."""
+        return torch.device("cpu") if device.type == "mps" else device
 
     def update(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and covariance with this batch of features (N, d) in; they carry its gradients."""
+        features = features.to(self.mean)
         decay = self.DECAY
         batch_mean = all_reduce_mean(features.mean(dim=0))
         batch_second = all_reduce_mean((1 - decay) * features.T @ features / len(features))
         mean = decay * self.mean + (1 - decay) * batch_mean
         second = decay * self.second + batch_second
-        self.weight = decay * self.weight + (1 - decay)
-        self.mean = mean.detach()
-        self.second = second.detach()
+        # in place: a CUDA graph knows tensors by their addresses
+        self.weight.mul_(decay).add_(1 - decay)
+        self.mean.copy_(mean.detach())
+        self.second.copy_(second.detach())
         mean, second = mean / self.weight, second / self.weight
         return mean, second - torch.outer(mean, mean)
 
@@ -84,15 +92,14 @@ class AdaptiveProbability(torch.nn.Module):
         self.register_buffer("value", torch.zeros((), device=device))
         self.register_buffer("signs", torch.zeros((), device=device))
 
-    def update(self, right_real: torch.Tensor, batch: int, batch_size: int) -> None:
-        """With the share () of a batch's real images that were taken for real."""
+    def update(self, right_real: torch.Tensor, is_due: torch.Tensor, batch_size: int) -> None:
+        """With the share () of a batch's real images that were taken for real; `is_due` (): whether
+        this batch is the last of an interval, after which the probability changes."""
         self.signs += 2 * right_real - 1
-        if (batch + 1) % self.INTERVAL:
-            return
-        change = (self.signs / self.INTERVAL - self.TARGET).sign()
+        change = (self.signs / self.INTERVAL - self.TARGET).sign() * is_due
         step = batch_size * self.INTERVAL / self.IMAGES
-        self.value = (self.value + step * change).clamp(0, self.MOST)
-        self.signs = torch.zeros_like(self.signs)
+        self.value.add_(step * change).clamp_(0, self.MOST)
+        self.signs *= ~is_due
 
 
 class TrainingState:
@@ -128,7 +135,6 @@ class TrainingState:
         self.ddp_discriminator = wrap_ddp(self.discriminator, params.sync_norm)
         self.optimizer_g = self._adam(self.generator, params.lr_g, params)
         self.optimizer_d = self._adam(self.discriminator, params.lr_d, params)
-        self.rng = rng(params.seed, "training")
         width = FEATURE_COUNT + HALFWAY_COUNT
         if params.conditional:
             width += class_codes(len(self.dataset.classes)).shape[1]
@@ -142,12 +148,18 @@ class TrainingState:
         self.losses = torch.zeros(4, device=self.device)
 
     def _adam(self, network: torch.nn.Module, lr: float, params: Params) -> torch.optim.Adam:
-        fused = self.device.type in ("cpu", "cuda")
-        return torch.optim.Adam(network.parameters(), lr, (params.beta1, params.beta2), fused=fused)
+        kind = self.device.type
+        return torch.optim.Adam(
+            network.parameters(),
+            torch.tensor(lr, device=self.device),  # which a CUDA graph reads in each step
+            (params.beta1, params.beta2),
+            foreach=False,
+            fused=kind in ("cpu", "cuda"),
+            capturable=kind == "cuda",
+        )
 
     def state_dict(self) -> dict[str, Any]:
         content = {key: getattr(self, name).state_dict() for name, key in self.parts.items()}
-        content["random"] = self.rng.get_state()
         content["losses"] = self.losses
         content["position"] = vars(self.position).copy()
         return content
@@ -156,10 +168,11 @@ class TrainingState:
         """Raises UserError where it is none of such a training."""
         try:
             for name, key in self.parts.items():
-                getattr(self, name).load_state_dict(content[key])
-            for optimizer in (self.optimizer_g, self.optimizer_d):
-                _check_moments(optimizer)
-            self.rng.set_state(content["random"])
+                part, values = getattr(self, name), content[key]
+                if isinstance(part, torch.optim.Optimizer):
+                    _load_moments(part, values)
+                else:
+                    part.load_state_dict(values)
             self.losses.copy_(content["losses"])
             position = content["position"]
             # in older ones a validation follows each epoch
@@ -172,8 +185,11 @@ class TrainingState:
             ) from None
 
 
-def _check_moments(optimizer: torch.optim.Optimizer) -> None:
-    """torch takes any for Adam's moments, and fails at the next step."""
+def _load_moments(optimizer: torch.optim.Adam, content: dict[str, Any]) -> None:
+    """Only these: rates and the like follow from the parameters, and from the device. Raises
+    ValueError where they do not fit: torch takes any, and fails at the next step."""
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": content["state"], "param_groups": groups})
     for parameter, moments in optimizer.state.items():
         if any(moment.shape not in ((), parameter.shape) for moment in moments.values()):
             raise ValueError("an optimizer's moments are not of its network's size")

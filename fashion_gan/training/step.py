@@ -1,95 +1,61 @@
-"""One step of the discriminator, then one of the generator, as in Goodfellow et al. 2014, and what
-goes with it: the Fréchet objective, the moving average, the learning rates."""
+"""One step of the discriminator, then one of the generator, as in Goodfellow et al. 2014, with the
+Fréchet objective and the moving average. Nothing in it reads a value on the host, so that a GPU
+never waits, and the whole of it can be a CUDA graph."""
 
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from fashion_gan.config.params import Params
 from fashion_gan.data.augment import ADAPTIVE, augment
-from fashion_gan.data.batches import make_transform
-from fashion_gan.data.datasets import Split
-from fashion_gan.distributed.collectives import all_reduce_mean, shard
-from fashion_gan.metrics.distances import symmetric_root
-from fashion_gan.models.feature_network import (
-    FEATURE_COUNT,
-    HALFWAY_COUNT,
-    TOTAL_VARIANCE,
-    WEIGHTS,
-    load_feature_network,
-)
-from fashion_gan.models.latents import class_shares, sample_inputs
-from fashion_gan.models.losses import LOSSES, balance_gradients, frechet_loss, gradient_penalty
-from fashion_gan.training.state import Batch, RunningMoments, TrainingState, class_codes
+from fashion_gan.distributed.collectives import all_reduce_mean
+from fashion_gan.models.losses import LOSSES, balance_gradients, gradient_penalty
+from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.inputs import StepInputs
+from fashion_gan.training.state import Batch, TrainingState
 
 
-class FrechetObjective:
-    """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`): on its
-    features, on channel means of a layer halfway, and, where the generator is conditional, on the
-    label beside them, so that image and class must go together as they do in real images (the
-    joint distance of DeVries et al. 2019)."""
+class StepKind(NamedTuple):
+    """What a step does that not every step does."""
 
-    def __init__(
-        self, train: Split, conditional: bool, device: torch.device, folder: Path = WEIGHTS
-    ):
-        self.network = load_feature_network("train", str(device), folder)
-        self.codes = class_codes(len(train.classes)).to(device) if conditional else None
-        self.halfway_scale = 1.0
-        features = self._embed_split(train, device)
-        halfway = slice(FEATURE_COUNT, FEATURE_COUNT + HALFWAY_COUNT)
-        # the layer halfway weighs as much as the features
-        variance = features[:, halfway].var(dim=0).sum()
-        self.halfway_scale = (TOTAL_VARIANCE / variance).sqrt().item()
-        features[:, halfway] *= self.halfway_scale
-        shares = class_shares(train.labels, len(train.classes))
-        weights = None
-        if conditional and not (shares == shares[0]).all():
-            # as the generator is given each class equally often
-            weights = (1 / shares)[train.labels]
-        mean = features.mean(dim=0)
-        if weights is not None:
-            mean = weights @ features / weights.sum()
-        self.mean = mean.float().to(device)
-        self.root = symmetric_root(torch.cov(features.T, aweights=weights)).float().to(device)
+    has_frechet: bool = False
+    has_penalties: bool = False
 
-    @torch.no_grad()
-    def _embed_split(self, split: Split, device: torch.device) -> torch.Tensor:
-        transform = make_transform()
-        parts = []
-        for images, labels in zip(split.images.split(1000), split.labels.split(1000), strict=True):
-            parts.append(self.embed(transform(images.to(device)), labels.to(device)))
-        return torch.cat(parts).double().cpu()
 
-    def embed(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Images (N, C, H, W) and their classes (N,) to (N, width)."""
-        features, halfway = self.network.features_and_halfway(images)
-        parts = [features, self.halfway_scale * halfway]
-        if self.codes is not None:
-            parts.append(self.codes[labels])
-        return torch.cat(parts, dim=1)
+def kind_of(images: int, batch: int, params: Params) -> StepKind:
+    """The kind of the step after so many images, which is this batch of its epoch."""
+    return StepKind(
+        bool(params.frechet_weight) and images >= params.frechet_start,
+        bool(params.r1 or params.r2) and batch % params.penalty_interval == 0,
+    )
 
-    def gradient(
-        self, fake: torch.Tensor, labels: torch.Tensor, moments: RunningMoments
-    ) -> torch.Tensor:
-        """The loss's gradient (N, C, H, W) at fakes of these labels; `moments` take them in."""
-        mean, cov = moments.update(self.embed(fake, labels))
-        loss = frechet_loss(mean, cov, self.mean, self.root)
-        return torch.autograd.grad(loss, fake)[0]
+
+def apply(
+    network: Callable[..., torch.Tensor], *inputs: torch.Tensor, precision: str
+) -> torch.Tensor:
+    """A network's output, in float32 or more. In bfloat16 some of its layers work in that; losses,
+    moments, averages and optimisers never do."""
+    is_mixed = precision == "bfloat16"
+    # a CUDA graph must not keep copies of weights from one step to the next
+    settings = {"enabled": is_mixed, "cache_enabled": False}
+    with torch.autocast(inputs[0].device.type, torch.bfloat16, **settings):
+        output = network(*inputs)
+    return output.float() if is_mixed else output
 
 
 def discriminator_loss(
-    state: TrainingState, real: Batch, fake: Batch, params: Params
+    state: TrainingState, real: Batch, fake: Batch, params: Params, has_penalties: bool
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The adversarial loss with the gradient penalties that are due, and for the record: the
+    """The adversarial loss with the gradient penalties, where they are due, and for the record: the
     adversarial loss alone, and the shares of right verdicts on real and on fake."""
-    D = state.ddp_discriminator
+    D = partial(apply, state.ddp_discriminator, precision=params.precision)
     loss_d, _ = LOSSES[params.loss]
     # penalties are taken every `interval` batches, and weigh as much as that many
-    interval = params.penalty_interval
-    due = interval if state.position.batch % interval == 0 else 0
-    r1 = due * params.r1
-    r2 = due * params.r2
+    weight = params.penalty_interval if has_penalties else 0
+    r1 = weight * params.r1
+    r2 = weight * params.r2
     for images, _ in (real, fake):
         images.requires_grad_(bool(r1 or r2))
     real_logits = D(*real)
@@ -104,66 +70,78 @@ def discriminator_loss(
     return loss, [adversarial.detach(), right_real, right_fake]
 
 
+def generator_gradient(
+    state: TrainingState,
+    real: Batch,
+    fakes: tuple[torch.Tensor, Batch],
+    params: Params,
+    frechet: FrechetObjective | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How the generator's images are to change to be taken for real and to have the features of
+    real ones, (N, C, H, W), and the adversarial loss. `fakes`: as they were made, and as the
+    discriminator is shown them."""
+    fake, shown = fakes
+    D = partial(apply, state.discriminator.requires_grad_(False), precision=params.precision)
+    logits = D(*shown)
+    real_logits = D(real[0].detach(), real[1]) if params.loss == "relativistic" else None
+    _, loss_g = LOSSES[params.loss]
+    adversarial = loss_g(real_logits, logits)
+    (gradient,) = torch.autograd.grad(adversarial, fake)
+    state.discriminator.requires_grad_(True)
+    if frechet:
+        features = apply(frechet.embed, fake, shown[1], precision=params.precision)
+        frechet_gradient = frechet.gradient(fake, features, state.moments)
+        gradient = balance_gradients(gradient, frechet_gradient, params.frechet_weight)
+    return gradient, adversarial.detach()
+
+
 def step(
     state: TrainingState,
     real: torch.Tensor,
     labels: torch.Tensor,
+    inputs: StepInputs,
     params: Params,
-    frechet: FrechetObjective | None,
+    frechet: FrechetObjective | None = None,
+    has_penalties: bool = False,
 ) -> None:
     """One step of D, then one of G, on a batch of real images (N, C, H, W) and labels (N,)."""
-    rng = state.rng
-    z, fake_labels = sample_inputs(len(real), state.generator, rng, state.device)
-    z, fake_labels, real, labels = map(shard, (z, fake_labels, real, labels))
-    fake = state.ddp_generator(z, fake_labels)
+    for optimizer, lr in ((state.optimizer_d, inputs.lr_d), (state.optimizer_g, inputs.lr_g)):
+        optimizer.param_groups[0]["lr"].copy_(lr)
+    probability = state.augment_probability.value
+    changed = partial(augment, policy=params.augment, probability=probability)
+    for_real, for_fake, for_generator = inputs.uniforms
+    G = partial(apply, state.ddp_generator, precision=params.precision)
+    fake = G(inputs.latents, inputs.labels)
 
     # the discriminator: tell real from fake
-    probability = state.augment_probability.value
-    changed = partial(augment, policy=params.augment, generator=rng, probability=probability)
-    real_aug = changed(real)
-    fake_aug = changed(fake.detach())
-    loss, record_d = discriminator_loss(state, (real_aug, labels), (fake_aug, fake_labels), params)
+    real_shown = changed(real, uniforms=for_real), labels
+    fake_shown = changed(fake.detach(), uniforms=for_fake), inputs.labels
+    loss, record_d = discriminator_loss(state, real_shown, fake_shown, params, has_penalties)
     state.optimizer_d.zero_grad()
     loss.backward()
     state.optimizer_d.step()
 
     # the generator: be taken for real, and have the features of real images
-    D = state.discriminator.requires_grad_(False)
-    logits = D(changed(fake), fake_labels)
-    real_logits = D(real_aug.detach(), labels) if params.loss == "relativistic" else None
-    _, loss_g = LOSSES[params.loss]
-    adversarial_g = loss_g(real_logits, logits)
-    (gradient,) = torch.autograd.grad(adversarial_g, fake)
-    if frechet and state.position.images >= params.frechet_start:
-        frechet_gradient = frechet.gradient(fake, fake_labels, state.moments)
-        gradient = balance_gradients(gradient, frechet_gradient, params.frechet_weight)
+    shown = changed(fake, uniforms=for_generator), inputs.labels
+    gradient, adversarial_g = generator_gradient(state, real_shown, (fake, shown), params, frechet)
     state.optimizer_g.zero_grad()
     fake.backward(gradient)
     state.optimizer_g.step()
-    D.requires_grad_(True)
+    update_ema(state, inputs.average_weight)
 
     adversarial_d, right_real, right_fake = record_d
-    values = [adversarial_d, adversarial_g.detach(), right_real, right_fake]
-    values = all_reduce_mean(torch.stack(values))
+    # a gradient that is not finite makes weights that are not: it counts as such a loss
+    adversarial_g = adversarial_g + 0 * gradient.norm()
+    values = all_reduce_mean(torch.stack([adversarial_d, adversarial_g, right_real, right_fake]))
     state.losses += values
     if params.augment == ADAPTIVE:
-        # counted over all epochs: these need not hold a multiple of its interval
-        batch = state.position.images // params.batch_size
-        state.augment_probability.update(values[2], batch, params.batch_size)
+        is_due = inputs.changes_probability
+        state.augment_probability.update(values[2], is_due, params.batch_size)
 
 
-def update_ema(state: TrainingState, params: Params) -> None:
-    """Move the averaged generator towards the running one. The half-life is at most 5 % of the
-    images seen: a ramp that soon forgets the first, bad generators (StyleGAN2-ADA, 2020)."""
-    half_life = min(params.ema_half_life, 0.05 * state.position.images)
-    decay = 0.5 ** (params.batch_size / half_life) if half_life > 0 else 0.0
+def update_ema(state: TrainingState, weight: torch.Tensor) -> None:
+    """Move the averaged generator towards the running one, whose part is `weight` ()."""
     average = list(state.ema_generator.parameters())
-    torch._foreach_lerp_(average, list(state.generator.parameters()), 1 - decay)
-
-
-def learning_rate_factor(images: int, params: Params) -> float:
-    """1 until `lr_decay_start`, then falling linearly to 1/20 at `lr_decay_end`."""
-    start, end = params.lr_decay_start, params.lr_decay_end
-    if not end or images <= start:
-        return 1.0
-    return max(0.05, 1 - (images - start) / (end - start))
+    parameters = [parameter.detach() for parameter in state.generator.parameters()]
+    torch._foreach_mul_(average, 1 - weight)
+    torch._foreach_add_(average, torch._foreach_mul(parameters, weight))

@@ -1,0 +1,162 @@
+"""Take steps on a training split: one by one, or on an NVIDIA GPU as CUDA graphs. There a step is
+some 400 small kernels, and launching each takes longer than the GPU needs for it; a graph launches
+them all at once."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from fashion_gan.config.params import Params
+from fashion_gan.data.batches import make_transform
+from fashion_gan.data.datasets import Split
+from fashion_gan.distributed.collectives import world_size
+from fashion_gan.errors import UserError
+from fashion_gan.files import short_reason
+from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.inputs import BLOCK, StepInputs
+from fashion_gan.training.state import TrainingState
+from fashion_gan.training.step import StepKind, step
+
+WARM_UP = 3  # steps before a capture, in which libraries choose and allocate
+MOST_OF_MEMORY = 0.5  # of a GPU's free memory, that training images may take
+
+
+class Stepper:
+    """Steps of one training, each with the next inputs of the block that is loaded."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        split: Split,
+        params: Params,
+        frechet: FrechetObjective | None = None,
+        say: Callable[[str], None] = print,
+    ):
+        self.state, self.split, self.params, self.frechet = state, split, params, frechet
+        self.say = say
+        self.transform = make_transform()
+        self.row = torch.zeros(1, dtype=torch.int64, device=state.device)
+        self.block: StepInputs | None = None
+        self.graphs: dict[StepKind, torch.cuda.CUDAGraph] = {}
+        self.uses_graphs = wants_graphs(params, state.device)
+        self.holds_split = fits(split, state.device)
+        self.images, self.labels = split.images, split.labels
+        if self.holds_split:
+            self.images, self.labels = (
+                part.to(state.device) for part in (self.images, self.labels)
+            )
+
+    def load(self, block: StepInputs, row: int = 0) -> None:
+        """Take the next steps' inputs from here, from this row on."""
+        if not self.holds_split:
+            block = self._load_images(block)
+        if self.block is None:
+            # the largest there will be, since a graph knows tensors by their addresses
+            rows = BLOCK if self.uses_graphs else len(block.index)
+            self.block = StepInputs(
+                *(torch.zeros(rows, *part.shape[1:], dtype=part.dtype) for part in block)
+            ).to(self.state.device)
+        if self.uses_graphs:
+            for target, part in zip(self.block, block, strict=True):
+                target[: len(part)].copy_(part)
+        else:
+            self.block = block.to(self.state.device)
+        self.row.fill_(row)
+
+    def _load_images(self, block: StepInputs) -> StepInputs:
+        """Bring only the block's images to the GPU, and count them from 0."""
+        index = block.index.flatten()
+        images, labels = self.split.images[index], self.split.labels[index]
+        if self.images.device != self.state.device:
+            count = BLOCK * block.index.shape[1]
+            self.images = images.new_empty(count, *images.shape[1:], device=self.state.device)
+            self.labels = labels.new_empty(count, device=self.state.device)
+        self.images[: len(index)].copy_(images.pin_memory(), non_blocking=True)
+        self.labels[: len(index)].copy_(labels)
+        return block._replace(index=torch.arange(len(index)).view_as(block.index))
+
+    def run(self, kind: StepKind) -> None:
+        """One step of this kind."""
+        if self.uses_graphs and kind not in self.graphs:
+            self._capture(kind)
+        if self.uses_graphs:
+            self.graphs[kind].replay()
+        else:
+            self.compute(kind)
+
+    def compute(self, kind: StepKind) -> None:
+        """One step of this kind, its kernels one by one."""
+        inputs = self.block.row(self.row)
+        real = self.transform(self.images[inputs.index])
+        labels = self.labels[inputs.index]
+        frechet = self.frechet if kind.has_frechet else None
+        step(self.state, real, labels, inputs, self.params, frechet, kind.has_penalties)
+        self.row += 1
+
+    def _capture(self, kind: StepKind) -> None:
+        """Make a step of this kind a graph. Raises UserError where that fails and was demanded."""
+        kept = [part.clone() for part in self._changing()]
+        had_moments = bool(self.state.optimizer_g.state)
+        try:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP):
+                    self.compute(kind)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.compute(kind)
+            self.graphs[kind] = graph
+        except RuntimeError as error:
+            reason = short_reason(error)
+            if self.params.cuda_graph == "on":
+                raise UserError(
+                    f"a step cannot be made a CUDA graph ({reason}); say cuda_graph: auto"
+                ) from None
+            self.uses_graphs = False
+            self.say(f"steps are taken one by one: no CUDA graph can be made of one ({reason})")
+        finally:
+            for part, before in zip(self._changing(), kept, strict=False):
+                part.copy_(before)
+            if not had_moments:
+                for optimizer in (self.state.optimizer_g, self.state.optimizer_d):
+                    for part in _moments(optimizer):
+                        part.zero_()
+
+    @torch.no_grad()
+    def _changing(self) -> Iterator[torch.Tensor]:
+        """Every tensor that a step changes."""
+        state = self.state
+        modules = (state.generator, state.discriminator, state.ema_generator, state.moments)
+        for module in (*modules, state.augment_probability):
+            yield from (part.detach() for part in module.state_dict().values())
+        yield state.losses
+        yield self.row
+        for optimizer in (state.optimizer_g, state.optimizer_d):
+            yield from _moments(optimizer)
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
+    for moments in optimizer.state.values():
+        yield from moments.values()
+
+
+def wants_graphs(params: Params, device: torch.device) -> bool:
+    """Whether steps are to be CUDA graphs. Raises UserError where they must and cannot."""
+    reason = ""
+    if device.type != "cuda":
+        reason = f"the device is {device.type}"
+    elif world_size() > 1:
+        reason = "several processes share the training"
+    if reason and params.cuda_graph == "on":
+        raise UserError(f"cuda_graph is on, but {reason}; say cuda_graph: auto")
+    return not reason and params.cuda_graph != "off"
+
+
+def fits(split: Split, device: torch.device) -> bool:
+    """Whether a split's images can stay on the device as bytes."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return split.images.numel() <= MOST_OF_MEMORY * free
