@@ -6,44 +6,22 @@ measure 10,000 images.
 """
 
 import contextlib
-import itertools
 import statistics
 import time
 from pathlib import Path
 
 import torch
 from keep import keep
-from speed import STEPS, compare, seconds
+from speed import STEPS, compare, seconds, turn_of
 
 from fashion_gan.config.params import Params
-from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import load_split
 from fashion_gan.metrics.evaluator import Evaluator
 from fashion_gan.models.latents import balanced_labels, sample_images
 from fashion_gan.report import plots
-from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import FrechetObjective, step, update_ema
+from fashion_gan.training.frechet import FrechetObjective
 
 SHOWCASE = Path(__file__).resolve().parents[1] / "reports" / "showcase"
-
-
-def turn_of(params, split, change=None, around=contextlib.nullcontext, frechet=None):
-    """A function that makes STEPS training steps. `change`: of the state, once. `around`: a context
-    of each turn."""
-    state = TrainingState(params)
-    state.position.images = 10**6
-    if change:
-        change(state)
-    stream = batches(split, params.batch_size, 0, 0, device=state.device)
-    first_batches = list(itertools.islice(stream, STEPS))
-
-    def turn():
-        with around():
-            for real, labels in first_batches:
-                step(state, real, labels, params, frechet)
-                update_ema(state, params)
-
-    return turn
 
 
 def contiguous(state):

@@ -16,25 +16,29 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import torch
+
 from fashion_gan.config.profiles import read_profile
 from fashion_gan.data.datasets import load_split
 from fashion_gan.files import write_json
 from fashion_gan.metrics.evaluator import Evaluator
 from fashion_gan.models.latents import balanced_labels, sample_images
-from fashion_gan.training import loop
+from fashion_gan.training import loop, step
+from fashion_gan.training.inputs import average_weight
 from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import update_ema
 from fashion_gan.training.validation import ema_for_eval
 
 KEPT = ("distance", "precision", "recall", "label_accuracy", "images")
 
 
-def average_all(average, others, state, params):
+def average_all(average, others, params, state, weight):
     """The average that is trained with, and `others`: networks by half-life."""
-    average(state, params)
+    average(state, weight)
     trained_with = state.ema_generator
+    images = state.position.images + params.batch_size
     for half_life, state.ema_generator in others.items():
-        average(state, params.model_copy(update={"ema_half_life": half_life}))
+        changed = params.model_copy(update={"ema_half_life": half_life})
+        average(state, torch.tensor(average_weight(images, changed), device=state.device))
     state.ema_generator = trained_with
 
 
@@ -53,7 +57,10 @@ def trained(args, stages, seed):
     splits = load_split(data_dir, "train", stages[0].subset), load_split(data_dir, "validation")
     state = TrainingState(stages[0])
     others = {half_life: copy.deepcopy(state.ema_generator) for half_life in args.averages}
-    with mock.patch.object(loop, "update_ema", functools.partial(average_all, update_ema, others)):
+    if others:  # they are no part of a graph
+        stages = [stage.model_copy(update={"cuda_graph": "off"}) for stage in stages]
+    all_of_them = functools.partial(average_all, step.update_ema, others, stages[0])
+    with mock.patch.object(step, "update_ema", all_of_them):
         for stage in stages:
             folder = args.folder and args.folder / str(seed)
             if folder:

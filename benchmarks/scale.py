@@ -29,13 +29,16 @@ from torch import distributed
 
 from fashion_gan.config.params import Params
 from fashion_gan.config.profiles import read_overrides
-from fashion_gan.data.batches import batches
+from fashion_gan.data.batches import epoch_order
 from fashion_gan.data.datasets import load_split
 from fashion_gan.distributed import collectives
 from fashion_gan.runs.run import Run
 from fashion_gan.training.checkpoints import save_checkpoint
+from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.inputs import draw_inputs
 from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import FrechetObjective, step
+from fashion_gan.training.step import StepKind
+from fashion_gan.training.stepper import Stepper
 
 STEPS, ROUNDS = 15, 4
 # bytes a second, seconds a message: assumed
@@ -53,6 +56,7 @@ def steps(rank: int, size: int, folder: Path, params: Params) -> None:
     split = load_split(Path(params.data_dir), "train", 8192)
     state = TrainingState(params)
     frechet = FrechetObjective(split, params.conditional, torch.device("cpu"))
+    stepper, kind = Stepper(state, split, params, frechet), StepKind(has_frechet=True)
     sums = []
     all_reduce = distributed.all_reduce
 
@@ -66,10 +70,10 @@ def steps(rank: int, size: int, folder: Path, params: Params) -> None:
         while not (folder / f"{size}-{number}").exists():
             time.sleep(0.01)
         started = time.perf_counter()
-        for i, (real, labels) in enumerate(batches(split, params.batch_size, 0, number)):
-            if i == STEPS:
-                break
-            step(state, real, labels, params, frechet)
+        order = epoch_order(len(split), 0, number)[: STEPS * params.batch_size]
+        stepper.load(draw_inputs(params, state.generator.class_count, order, 10**6))
+        for _ in range(STEPS):
+            stepper.run(kind)
             collectives.any_rank(False, False, device=state.device)
         if rank == 0:
             seconds = time.perf_counter() - started

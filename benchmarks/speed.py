@@ -7,6 +7,7 @@ All figures of a ratio come from one process, in turns (A B A B ...), and the me
 printed: absolute times drift on a shared machine, ratios taken side by side do not.
 """
 
+import contextlib
 import itertools
 import statistics
 import tempfile
@@ -25,8 +26,11 @@ from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import Split, load_split
 from fashion_gan.models.losses import non_saturating_d, non_saturating_g
 from fashion_gan.training import loop
+from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.inputs import draw_inputs
 from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import FrechetObjective, step, update_ema
+from fashion_gan.training.step import StepKind
+from fashion_gan.training.stepper import Stepper
 
 TURNS, STEPS = 9, 25
 
@@ -104,6 +108,25 @@ def loaders(split, params, folder):
     return ours_turn, theirs_turn
 
 
+def turn_of(params, split, change=None, around=contextlib.nullcontext, frechet=None):
+    """A function that makes STEPS training steps, with the Fréchet loss where there is one.
+    `change`: of the state, once. `around`: a context of each turn."""
+    state = TrainingState(params)
+    if change:
+        change(state)
+    stepper = Stepper(state, split, params, frechet)
+    kind = StepKind(has_frechet=frechet is not None)
+
+    def turn():
+        order = torch.randperm(len(split))[: STEPS * params.batch_size]
+        stepper.load(draw_inputs(params, state.generator.class_count, order, 10**6))
+        with around():
+            for _ in range(STEPS):
+                stepper.run(kind)
+
+    return turn
+
+
 def profiles(split):
     """Images a second of each profile's steps, in turns."""
     default = read_profile(Path("params/default.yaml")).params
@@ -115,18 +138,15 @@ def profiles(split):
         "baseline_dcgan": (baseline, None),
     }
     rates = {name: [] for name in cases}
-    states = {name: TrainingState(params) for name, (params, _) in cases.items()}
-    for turn in range(TURNS):
-        for name, (params, objective) in cases.items():
-            state = states[name]
-            state.position.images = 10**6
-            stream = batches(split, params.batch_size, 0, turn)
-            begun = time.perf_counter()
-            for real, labels in itertools.islice(stream, STEPS):
-                step(state, real, labels, params, objective)
-                update_ema(state, params)
-            if turn:
-                rates[name].append(STEPS * params.batch_size / (time.perf_counter() - begun))
+    turns = {
+        name: turn_of(params, split, frechet=objective)
+        for name, (params, objective) in cases.items()
+    }
+    for number in range(TURNS):
+        for name, (params, _) in cases.items():
+            taken = seconds(turns[name])
+            if number:
+                rates[name].append(STEPS * params.batch_size / taken)
     for name, values in rates.items():
         median = statistics.median(values)
         print(f"{name}: {median:,.0f} images/s ({min(values):,.0f} to {max(values):,.0f})")

@@ -34,7 +34,7 @@ def check_data() -> str:
 def check_device() -> str:
     import torch
 
-    from fashion_gan.training.device import pick_device
+    from fashion_gan.device import pick_device
 
     device = pick_device()
     name = f"{torch.get_num_threads()} threads"

@@ -104,6 +104,7 @@ def measure(subject: Subject, split: str, with_inception: bool) -> dict[str, Any
     if held:
         scores, _ = evaluator.scores([held])
     else:
+        model.generator.to(evaluator.device)
         labels = evaluator.labels(min(readers.MOST, evaluator.most))
         scores, _ = evaluator.scores(subject.samples(model, labels))
     if with_inception:

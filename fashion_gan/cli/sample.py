@@ -9,6 +9,7 @@ from PIL import Image
 from fashion_gan.catalog.generators import find_generator
 from fashion_gan.cli import make_command, number_option, text_option
 from fashion_gan.data.readers import class_indices
+from fashion_gan.device import measuring_device
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import codec
 from fashion_gan.files import replacing
@@ -46,7 +47,8 @@ def sample_to_file(
                 " leave --classes out"
             )
     labels = balanced_labels(count, indices)
-    images = sample_images(model.generator, count, seed, labels, truncation)
+    generator = model.generator.to(measuring_device())
+    images = sample_images(generator, count, seed, labels, truncation)
     with replacing(out) as temporary:
         if out.suffix == ".png":
             columns = min(count, 10 if count <= 1000 else 50)

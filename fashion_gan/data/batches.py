@@ -45,7 +45,12 @@ def epoch_order(size: int, seed: int, epoch: int) -> torch.Tensor:
 
 
 def batches(
-    split: Split, batch_size: int, seed: int, epoch: int, start: int = 0, device: str = "cpu"
+    split: Split,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    device: str | torch.device = "cpu",
 ) -> Iterator:
     """Batches `start`, start + 1, ... of an epoch: images float32 (B, C, H, W) in -1..1 and labels
     (B,). A last batch that is not full is left out. Everything is by index from memory: no workers,

@@ -1,5 +1,6 @@
 """What the explorer's page asks of a kernel, since it cannot compute it itself."""
 
+import copy
 import functools
 import time
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import Any
 import torch
 
 from fashion_gan.data.datasets import Split, dataset_info
+from fashion_gan.device import measuring_device
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import inversion
 from fashion_gan.metrics.neighbours import knn
 from fashion_gan.models import feature_network
+from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import Model
 
 
@@ -28,13 +31,23 @@ class Backend:
     fresh: Split
     folder: Path
 
+    @functools.cached_property
+    def device(self) -> str:
+        return str(measuring_device())
+
     @property
     def network(self) -> feature_network.FeatureNetwork:
-        return feature_network.load_feature_network("dev", folder=self.folder)
+        return feature_network.load_feature_network("dev", self.device, self.folder)
+
+    @functools.cached_property
+    def generator(self) -> Generator:
+        """A copy: the model itself draws on the CPU, as the page does."""
+        return copy.deepcopy(self.model.generator).to(self.device)
 
     @functools.cached_property
     def train_features(self) -> torch.Tensor:
-        return feature_network.extract_cached("dev", self.train.images, self.folder)[0]
+        images = self.train.images
+        return feature_network.extract_cached("dev", images, self.folder, self.device)[0]
 
     @functools.cached_property
     def usual_distance(self) -> float:
@@ -65,7 +78,7 @@ class Backend:
 
     def find(self, image: torch.Tensor) -> dict[str, Any]:
         started = time.monotonic()
-        c, z, distance = inversion.invert(self.model.generator, image, self.network)
+        c, z, distance = inversion.invert(self.generator, image, self.network)
         same_class = self.train_features[self.train.labels == c][:500]
         real = torch.pdist(same_class).median().item()
         seconds = time.monotonic() - started

@@ -141,8 +141,10 @@ def invert(
     """The class, the latent (in 1/32 sigma) and the distance (in the network's features, dev's) of
     the picture that is most like an image uint8 (C, H, W): of 400 latents in each of the two
     classes that the network finds likeliest the `starts` nearest, improved by Adam in `steps` steps
-    on the distance in those features and in levels (Zhu et al. 2016)."""
-    target = image[None].float() / 127.5 - 1
+    on the distance in those features and in levels (Zhu et al. 2016). Generator and network are on
+    one device, where this is computed."""
+    device = network.scale.device
+    target = image[None].to(device).float() / 127.5 - 1
     target_features = network.features(target)
 
     def distances(z: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,10 +152,10 @@ def invert(
         in_features = (network.features(fake) - target_features).square().sum(dim=1)
         return in_features, (fake - target).square().mean(dim=(1, 2, 3))
 
-    classes = torch.zeros(1, dtype=torch.int64)
+    classes = torch.zeros(1, dtype=torch.int64, device=device)
     if generator.conditional:
         classes = network(target)[0].topk(min(2, generator.class_count)).indices
-    latents = sample_latents(400, generator.latent_dim, 0)
+    latents = sample_latents(400, generator.latent_dim, 0).to(device)
     z, labels = _nearest_starts(latents, classes, starts, distances)
     z.requires_grad_(True)
     optimizer = torch.optim.Adam([z], lr=0.1)
@@ -180,5 +182,6 @@ def _nearest_starts(
     labels = classes.repeat_interleave(len(latents))
     by_class = sum(distances(z, labels)).view(len(classes), -1)
     nearest = by_class.argsort(dim=1)[:, :starts]
-    rows = (nearest + len(latents) * torch.arange(len(classes))[:, None]).flatten()
+    first = len(latents) * torch.arange(len(classes), device=latents.device)
+    rows = (nearest + first[:, None]).flatten()
     return z[rows], labels[rows]

@@ -12,6 +12,7 @@ import torch
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from fashion_gan.data.datasets import Split, load_split
+from fashion_gan.device import is_room_for, measuring_device
 from fashion_gan.errors import UserError
 from fashion_gan.files import read_json, write_json
 from fashion_gan.metrics.distances import frechet_distance, wilson_interval
@@ -55,8 +56,10 @@ class Evaluator:
         against: str = "test",
         log: Callable[[str], None] = print,
         mixture: str = "data",
+        device: str = "auto",
     ):
         self.role = role
+        self.device = measuring_device(device)
         self.folder = data_dir
         self.log = log
         self.against = against
@@ -73,7 +76,7 @@ class Evaluator:
         self.is_even = bool((self.shares == self.shares[0]).all())
         self.mixture = "equal-" if mixture == "equal" else "" if self.is_even else "data-"
         self.features = {
-            name: extract_cached(role, split.images, data_dir)
+            name: extract_cached(role, split.images, data_dir, str(self.device))
             for name, split in self.splits.items()
         }
         # images that as many real ones can be held against
@@ -91,7 +94,8 @@ class Evaluator:
         return proportional_labels(count, self.shares)
 
     def extract_features(self, images: torch.Tensor) -> Features:
-        return extract_features(load_feature_network(self.role, folder=self.folder), images)
+        network = load_feature_network(self.role, str(self.device), self.folder)
+        return extract_features(network, images)
 
     def scores(
         self, draws: Iterable[tuple[torch.Tensor, torch.Tensor | None]]
@@ -145,7 +149,8 @@ class Evaluator:
         """Figures of N images against the first N real ones. `labels`: what the generator got."""
         features, predicted = images
         count, class_count = len(features), len(self.classes)
-        real = self.features[self.against][0][:count]
+        features = features.to(self.device)
+        real = self.features[self.against][0][:count].to(self.device)
         kernel, error = kernel_distance(real, features)
         share = torch.bincount(predicted, minlength=class_count).double() / count
         figures = {
@@ -162,13 +167,12 @@ class Evaluator:
             by_class = [hits.mean().item() if len(hits) else None for hits in drawn]
             figures["label_accuracy"] = right.mean().item()
             figures["class_accuracy"] = by_class
-        return figures | self._by_class(features, predicted if labels is None else labels)
+        return figures | self._by_class(features, real, predicted if labels is None else labels)
 
     def _by_class(
-        self, features: torch.Tensor, labels: torch.Tensor
+        self, features: torch.Tensor, real: torch.Tensor, labels: torch.Tensor
     ) -> dict[str, list[float | None]]:
         """Kernel distance and recall within each class; None where a class has too few images."""
-        real = self.features[self.against][0][: len(features)]
         real_labels = self.splits[self.against].labels[: len(features)]
         distances: list[float | None] = []
         recalls: list[float | None] = []
@@ -184,8 +188,11 @@ class Evaluator:
         train, index: to a training image, in grey levels (0..255), and which. pulled: whether the
         nearest of training and test split together is a training image. own, own_index: to another
         image of the same set, in grey levels, and which."""
-        train, unseen = self.splits["train"].images, self.splits[self.against].images
-        distances, indices = nearest_images(images, [train, unseen])
+        pools = [self.splits[name].images for name in ("train", self.against)]
+        if self.device.type == "cuda" and is_room_for(sum(map(torch.numel, pools)), self.device):
+            images, *pools = (part.to(self.device) for part in (images, *pools))
+        train, _ = pools
+        distances, indices = nearest_images(images, pools)
         to_train = distances.masked_fill(indices >= len(train), torch.inf)
         nearest, index = _nearest_column(to_train, indices)
         pulled = nearest <= distances.min(dim=1).values
@@ -193,10 +200,12 @@ class Evaluator:
         none = nearest.isinf()
         if none.any():
             nearest[none], index[none] = _nearest_column(*nearest_images(images[none], [train]))
-        in_features, _ = knn(features.float(), self.features["train"][0].float())
+        in_features, _ = knn(
+            features.float().to(self.device), self.features["train"][0].float().to(self.device)
+        )
         pixels = images.flatten(1).float()
         others, other_index = knn(pixels, pixels, 2)  # the nearest is the image itself
-        return {
+        nearest_by = {
             "train": nearest,
             "index": index,
             "pulled": pulled,
@@ -204,6 +213,7 @@ class Evaluator:
             "own": others[:, 1] / math.sqrt(pixels.shape[1]),
             "own_index": other_index[:, 1],
         }
+        return {name: values.cpu() for name, values in nearest_by.items()}
 
     def reference(self, count: int) -> Scores:
         """What `count` real images score: `real` never trained on (validation), `copies` of

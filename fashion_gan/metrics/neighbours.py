@@ -43,7 +43,7 @@ def centred_thumbnails(images: torch.Tensor) -> torch.Tensor:
     bright = (images > 64).float().mean(dim=1, keepdim=True) + 1e-6
     weights = bright / bright.sum(dim=(1, 2, 3), keepdim=True)
     moves = [_offset(weights.sum(dim=2), width), _offset(weights.sum(dim=3), height)]
-    identity = torch.eye(2).expand(len(images), 2, 2)
+    identity = torch.eye(2, device=images.device).expand(len(images), 2, 2)
     maps = torch.cat([identity, torch.stack(moves, dim=1)[:, :, None]], dim=2)
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     moved = F.grid_sample(images.float(), grid, align_corners=False)
@@ -53,7 +53,8 @@ def centred_thumbnails(images: torch.Tensor) -> torch.Tensor:
 
 def _offset(weights: torch.Tensor, side: int) -> torch.Tensor:
     """How far the mean place under weights (N, 1, side) is from the middle, in half sides (N,)."""
-    mean = (weights.flatten(1) * torch.arange(float(side))).sum(dim=1)
+    columns = torch.arange(float(side), device=weights.device)
+    mean = (weights.flatten(1) * columns).sum(dim=1)
     return (2 * mean - (side - 1)) / side
 
 
@@ -92,7 +93,7 @@ def _all_thumbnails(pools: list[torch.Tensor], chunk: int) -> torch.Tensor:
     """The thumbnails of all pools, one after the other, made `chunk` images at a time."""
     parts = [part for pool in pools for part in pool.split(chunk)]
     width = centred_thumbnails(parts[0][:1]).shape[1]
-    rows = torch.empty(sum(map(len, parts)), width)
+    rows = torch.empty(sum(map(len, parts)), width, device=parts[0].device)
     # written in place: put together, they stood there twice
     for part, target in zip(parts, rows.split([*map(len, parts)]), strict=True):
         target.copy_(centred_thumbnails(part))
@@ -102,14 +103,14 @@ def _all_thumbnails(pools: list[torch.Tensor], chunk: int) -> torch.Tensor:
 def _picked(pools: list[torch.Tensor], index: torch.Tensor) -> torch.Tensor:
     """The images of the pools, one after the other, at indices (N, count): floats
     (N, count, C H W)."""
-    first = len(pools[0])
-    picked = []
-    for i in index.flatten().tolist():
-        if i < first:
-            picked.append(pools[0][i])
-        else:
-            picked.append(pools[1][i - first])
-    return torch.stack(picked).view(*index.shape, -1).float()
+    flat = index.flatten()
+    picked = pools[0].new_empty(len(flat), *pools[0].shape[1:])
+    first = 0
+    for pool in pools:
+        is_here = (flat >= first) & (flat < first + len(pool))
+        picked[is_here] = pool[flat[is_here] - first]
+        first += len(pool)
+    return picked.view(*index.shape, -1).float()
 
 
 def _moved_distances(images: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
@@ -118,7 +119,7 @@ def _moved_distances(images: torch.Tensor, candidates: torch.Tensor) -> torch.Te
     height, width = images.shape[2:]
     wide = F.pad(images.float(), (1, 1, 1, 1))
     squares = candidates.square().sum(dim=2)
-    best = torch.full(squares.shape, torch.inf)
+    best = torch.full_like(squares, torch.inf)
     for y, x in itertools.product(range(3), range(3)):
         moved = wide[:, :, y : y + height, x : x + width].flatten(1)
         products = torch.bmm(candidates, moved[:, :, None]).squeeze(2)

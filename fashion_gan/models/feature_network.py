@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fashion_gan.data.datasets import DatasetInfo, dataset_info
+from fashion_gan.device import full_precision
 from fashion_gan.errors import UserError
 from fashion_gan.files import digest, read_json, reading, replacing
 from fashion_gan.models.serialization import load_weights, open_weights
@@ -149,17 +150,18 @@ def extract_features(
     # Written in place: small pieces kept from between large ones would hold the allocator's memory.
     features = torch.empty(len(images), FEATURE_COUNT, dtype=torch.float64)
     classes = torch.empty(len(images), dtype=torch.int64)
-    for start in range(0, len(images), size):
-        rows = slice(start, start + size)
-        part = images[rows].to(network.scale.device)
-        hidden = network.body(part.float() / 127.5 - 1 if part.dtype == torch.uint8 else part)
-        features[rows] = hidden * network.scale
-        classes[rows] = network.head(hidden).argmax(dim=1)
+    with full_precision():
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
+            part = images[rows].to(network.scale.device)
+            hidden = network.body(part.float() / 127.5 - 1 if part.dtype == torch.uint8 else part)
+            features[rows] = hidden * network.scale
+            classes[rows] = network.head(hidden).argmax(dim=1)
     return features, classes
 
 
 def extract_cached(
-    role: str, images: torch.Tensor, folder: Path
+    role: str, images: torch.Tensor, folder: Path, device: str = "cpu"
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """extract_features by a network of `folder`, kept there under the images' digest."""
     from safetensors.torch import load_file, save_file
@@ -171,7 +173,7 @@ def extract_cached(
             kept, count = load_file(path), len(images)
             features = kept["features"].double().view(count, FEATURE_COUNT)
             return features, kept["classes"].view(count)
-    features, classes = extract_features(load_feature_network(role, folder=folder), images)
+    features, classes = extract_features(load_feature_network(role, device, folder), images)
     # a data folder that cannot be written serves as well
     with contextlib.suppress(OSError), replacing(path) as temporary:
         save_file({"features": features.float(), "classes": classes}, temporary)

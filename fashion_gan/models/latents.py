@@ -8,6 +8,7 @@ from torch import nn
 
 from fashion_gan.data.batches import to_uint8
 from fashion_gan.data.classes import spread_classes
+from fashion_gan.device import full_precision
 from fashion_gan.models.networks import Generator
 
 CHUNK = 500  # images made at once; always the same, so that the count changes no bit of the first
@@ -74,7 +75,9 @@ def generate_images(
     """Images uint8 (N, C, H, W), on CPU, of latents (N, latent_dim) and labels (N,)."""
     device = next(generator.parameters()).device
     parts = zip(latents.split(CHUNK), labels.split(CHUNK), strict=True)
-    return torch.cat([to_uint8(generator(z.to(device), y.to(device))).cpu() for z, y in parts])
+    with full_precision():
+        made = [to_uint8(generator(z.to(device), y.to(device))).cpu() for z, y in parts]
+    return torch.cat(made)
 
 
 def sample_images(

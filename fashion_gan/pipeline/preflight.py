@@ -9,8 +9,8 @@ def preflight(params: Params) -> None:
     """What can be known to fail is said before a kernel starts. Raises UserError."""
     from fashion_gan.catalog.generators import find_generator
     from fashion_gan.data.datasets import dataset_dir, ensure_data
+    from fashion_gan.device import pick_device
     from fashion_gan.training.checkpoints import assert_resumable, load_checkpoint
-    from fashion_gan.training.device import pick_device
 
     tracking_uri()
     closing_seconds()

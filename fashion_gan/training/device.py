@@ -1,4 +1,4 @@
-"""Where to train."""
+"""How the machine is set up for a training."""
 
 import contextlib
 import ctypes
@@ -6,47 +6,17 @@ import os
 
 import torch
 
-from fashion_gan.config.params import Params
-from fashion_gan.data.augment import ADAPTIVE
-from fashion_gan.errors import UserError
 
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device of this name; auto is CUDA, else Apple's MPS, else the CPU. Raises UserError where
-    the machine has none."""
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available.insert(0, "cuda")
-    if name == "auto":
-        return torch.device(available[0])
-    if name not in available:
-        raise UserError(f"device {name} is not on this machine; say device: auto")
-    return torch.device(name)
-
-
-def wait_for(device: torch.device) -> None:
-    """Until a GPU has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def be_deterministic(params: Params, device: torch.device) -> None:
-    """Where a GPU trains: choose algorithms that add up in the same order each time, if the
-    parameters say so, else the fastest. Raises UserError where there is no such algorithm."""
+def be_deterministic(deterministic: bool, device: torch.device) -> None:
+    """Where a GPU trains: whether it takes algorithms that add up in the same order each time, or
+    the fastest."""
     if device.type != "cuda":
         return
-    if params.deterministic and params.augment == ADAPTIVE:
-        raise UserError(
-            "deterministic with augment: adaptive is not possible on CUDA, since moved images have"
-            " no such gradient there; leave one of them out"
-        )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    torch.use_deterministic_algorithms(params.deterministic)
+    torch.use_deterministic_algorithms(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.backends.cudnn.deterministic = params.deterministic
-    torch.backends.cudnn.benchmark = not params.deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
 
 
 def keep_freed_memory() -> None:

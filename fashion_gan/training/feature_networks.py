@@ -14,6 +14,7 @@ from fashion_gan import clock
 from fashion_gan.data import augment
 from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import DatasetInfo, Split, dataset_info, load_split
+from fashion_gan.device import measuring_device
 from fashion_gan.files import digest, read_json, replacing, write_json
 from fashion_gan.metrics.distances import frechet_distance
 from fashion_gan.metrics.evaluator import blurred
@@ -24,7 +25,7 @@ from fashion_gan.models.feature_network import (
     extract_features,
     load_feature_network,
 )
-from fashion_gan.training.device import keep_freed_memory
+from fashion_gan.training.device import be_deterministic, keep_freed_memory
 
 # that each of a packed data set's networks is trained on: three take 3 minutes on 2 cores at most
 MOST_IMAGES, MOST_EPOCHS = 100_000, 20
@@ -45,7 +46,12 @@ def rotate(images: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, to
 
 
 def train_feature_network(
-    role: str, train: Split, epochs: int, log: Say = print, info: DatasetInfo | None = None
+    role: str,
+    train: Split,
+    epochs: int,
+    log: Say = print,
+    info: DatasetInfo | None = None,
+    device: torch.device | None = None,
 ) -> FeatureNetwork:
     """Train one classifier: cross entropy, AdamW, one-cycle, images moved by up to 2 pixels and, of
     Fashion-MNIST, mirrored. Without labels it learns which way an image was turned, with a head
@@ -58,8 +64,9 @@ def train_feature_network(
     class_head = network.head
     if len(train.classes) == 1:
         network.head = turn_head
+    network.to(device)
     _fit(role, network, train, epochs, not info.is_packed, log)
-    network.head = class_head
+    network.head = class_head.to(device)
     network.eval()
     variance = extract_features(network, train.images)[0].var(dim=0).sum()
     network.scale.fill_((feature_network.TOTAL_VARIANCE / variance).sqrt().item())
@@ -70,6 +77,8 @@ def _fit(
     role: str, network: FeatureNetwork, train: Split, epochs: int, mirrored: bool, log: Say
 ) -> None:
     keep_freed_memory()
+    device = network.scale.device
+    be_deterministic(True, device)
     seed = ROLES[role].seed
     rng = torch.Generator().manual_seed(seed)
     size = 128 if len(train) >= 4000 else 32
@@ -80,9 +89,9 @@ def _fit(
     network.train()
 
     def draw(count: int) -> torch.Tensor:
-        return torch.randint(0, count, (size,), generator=rng)
+        return torch.randint(0, count, (size,), generator=rng).to(device)
 
-    by_epoch = (batches(train, size, seed, epoch) for epoch in range(epochs))
+    by_epoch = (batches(train, size, seed, epoch, device=device) for epoch in range(epochs))
     for step, (images, labels) in enumerate(itertools.chain.from_iterable(by_epoch), 1):
         if len(train.classes) == 1:
             images, labels = rotate(images, rng)
@@ -109,6 +118,7 @@ def train_all(
     folder: Path = feature_network.WEIGHTS,
     info: DatasetInfo | None = None,
     record: dict[str, dict] | None = None,
+    device: torch.device | None = None,
 ) -> None:
     """Train and write the three networks, with features.json after each: digests, test accuracies.
     Those of `record`, which is such a file's content, are there already."""
@@ -117,7 +127,7 @@ def train_all(
         if role in record:
             log(f"{role}: kept from an earlier try")
             continue
-        network = train_feature_network(role, train, epochs, log, info)
+        network = train_feature_network(role, train, epochs, log, info, device)
         path = folder / f"{role}.safetensors"
         with replacing(path) as temporary:
             save_file(network.state_dict(), temporary)
@@ -176,7 +186,8 @@ def train_for(data_dir: Path, log: Say = print) -> None:
     train, test = load_split(data_dir, "train", 50_000), load_split(data_dir, "test")
     epochs = max(1, min(MOST_EPOCHS, MOST_IMAGES // len(train)))
     log(f"three feature networks for {info.name}, once: {epochs * len(train):,} images each")
-    train_all(train, test, epochs, log, folder, info, _trained(folder, epochs))
+    record = _trained(folder, epochs)
+    train_all(train, test, epochs, log, folder, info, record, measuring_device())
     write_json(folder / "agreement.json", compare_networks(data_dir, 2000))
 
 

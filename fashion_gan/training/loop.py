@@ -14,6 +14,7 @@ from fashion_gan.config.settings import project_root
 from fashion_gan.data.augment import ADAPTIVE
 from fashion_gan.data.batches import epoch_order
 from fashion_gan.data.datasets import Split, dataset_dir
+from fashion_gan.device import measuring_device, wait_for
 from fashion_gan.distributed.collectives import any_rank
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, write_json
@@ -21,7 +22,7 @@ from fashion_gan.models import feature_network
 from fashion_gan.models.serialization import DISCRIMINATOR, GENERATOR, save_network
 from fashion_gan.signals import deferred_interrupt
 from fashion_gan.training import checkpoints
-from fashion_gan.training.device import be_deterministic, keep_freed_memory, wait_for
+from fashion_gan.training.device import be_deterministic, keep_freed_memory
 from fashion_gan.training.frechet import FrechetObjective
 from fashion_gan.training.inputs import BLOCK, draw_inputs
 from fashion_gan.training.state import TrainingState
@@ -89,13 +90,16 @@ def train_in_process(
     a whole step and a checkpoint; UserError when a loss is NaN or infinite.
     """
     keep_freed_memory()
-    be_deterministic(params, state.device)
+    be_deterministic(is_deterministic(params, state.device), state.device)
     data_dir = dataset_dir(params)
     reference = {}
     for role in DISTANCES.values():
         # damaged weights end a training before its first step, not after an epoch
         feature_network.load_feature_network(role, str(state.device), data_dir)
-        reference[role], _ = feature_network.extract_cached(role, validation.images, data_dir)
+        features = feature_network.extract_cached(
+            role, validation.images, data_dir, str(measuring_device(state.device.type))
+        )
+        reference[role], _ = features
     frechet = None
     if params.frechet_weight:
         frechet = FrechetObjective(train_split, params.conditional, state.device, data_dir)
@@ -116,6 +120,17 @@ def train_in_process(
             trainer.save(is_best)
         if interrupts:  # one that came during the last validation
             raise KeyboardInterrupt
+
+
+def is_deterministic(params: Params, device: torch.device) -> bool:
+    """Whether a training has the same bits each time. Says so where it is asked for in vain."""
+    is_possible = device.type != "cuda" or params.augment != ADAPTIVE
+    if params.deterministic and not is_possible:
+        print(
+            "deterministic is not possible with augment: adaptive on CUDA, where moved images have"
+            " no such gradient; a resume is exact but for the order of sums"
+        )
+    return params.deterministic and is_possible
 
 
 @dataclass

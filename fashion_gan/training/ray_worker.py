@@ -61,8 +61,8 @@ def work(job: dict[str, Any]) -> None:
 
     from fashion_gan.config.params import Params
     from fashion_gan.data.datasets import dataset_dir, load_split
+    from fashion_gan.device import pick_device
     from fashion_gan.training import loop
-    from fashion_gan.training.device import pick_device
 
     params, folder = Params.checked(job["params"]), Path(job["folder"])
     if (folder / FAILURE).exists():

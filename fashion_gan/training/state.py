@@ -10,12 +10,12 @@ from pydantic import TypeAdapter
 from fashion_gan.config.params import Params
 from fashion_gan.data.augment import ADAPTIVE
 from fashion_gan.data.datasets import dataset_dir, dataset_info
+from fashion_gan.device import pick_device
 from fashion_gan.distributed.collectives import all_reduce_mean, wrap_ddp
 from fashion_gan.errors import UserError
 from fashion_gan.files import short_reason
 from fashion_gan.models.feature_network import FEATURE_COUNT, HALFWAY_COUNT
 from fashion_gan.models.serialization import make_discriminator, make_generator
-from fashion_gan.training.device import pick_device
 
 MOST_ONE_HOT = 64  # classes
 Batch = tuple[torch.Tensor, torch.Tensor]  # images (N, C, H, W) and their labels (N,)

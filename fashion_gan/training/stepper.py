@@ -9,6 +9,7 @@ import torch
 from fashion_gan.config.params import Params
 from fashion_gan.data.batches import make_transform
 from fashion_gan.data.datasets import Split
+from fashion_gan.device import is_room_for
 from fashion_gan.distributed.collectives import world_size
 from fashion_gan.errors import UserError
 from fashion_gan.files import short_reason
@@ -18,7 +19,6 @@ from fashion_gan.training.state import TrainingState
 from fashion_gan.training.step import StepKind, step
 
 WARM_UP = 3  # steps before a capture, in which libraries choose and allocate
-MOST_OF_MEMORY = 0.5  # of a GPU's free memory, that training images may take
 
 
 class Stepper:
@@ -39,7 +39,9 @@ class Stepper:
         self.block: StepInputs | None = None
         self.graphs: dict[StepKind, torch.cuda.CUDAGraph] = {}
         self.uses_graphs = wants_graphs(params, state.device)
-        self.holds_split = fits(split, state.device)
+        is_cuda = state.device.type == "cuda"
+        # else the images of one block at a time
+        self.holds_split = not is_cuda or is_room_for(split.images.numel(), state.device)
         self.images, self.labels = split.images, split.labels
         if self.holds_split:
             self.images, self.labels = (
@@ -152,11 +154,3 @@ def wants_graphs(params: Params, device: torch.device) -> bool:
     if reason and params.cuda_graph == "on":
         raise UserError(f"cuda_graph is on, but {reason}; say cuda_graph: auto")
     return not reason and params.cuda_graph != "off"
-
-
-def fits(split: Split, device: torch.device) -> bool:
-    """Whether a split's images can stay on the device as bytes."""
-    if device.type != "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return split.images.numel() <= MOST_OF_MEMORY * free
