@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fashion_gan.config.params import Params
 from fashion_gan.files import read_json, write_json
-from fashion_gan.runs.run import Run
+from fashion_gan.runs.create import create_run
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT = 2000
@@ -29,7 +29,7 @@ COMMANDS = (
 
 def make_runs(root: Path, count: int) -> None:
     """One that finished, and copies of its folder with identities of their own."""
-    run = Run.create(Params(), name="r0", profile="default", notebooks=("02_train",))
+    run = create_run(Params(), name="r0", profile="default", notebooks=("02_train",))
     run.log_metrics({"validation_distance": 1.0}, 500_000)
     run.update(status="FINISHED", epochs_done=10, images_seen=500_000)
     run.close()

@@ -24,7 +24,7 @@ from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.data.datasets import load_split
 from fashion_gan.files import Lock
-from fashion_gan.runs.run import Run
+from fashion_gan.runs.create import create_run
 from fashion_gan.training import loop
 from fashion_gan.training.state import TrainingState
 
@@ -101,7 +101,7 @@ def main():
     with hanging_server(), tempfile.TemporaryDirectory() as temporary:
         make_project(Path(temporary))
         os.chdir(temporary)
-        run = Run.create(params, name="hanging", notebooks=())
+        run = create_run(params, name="hanging", notebooks=())
         at_work, stopped, share = measure(run, params, data_folder)
         run.finish("KILLED")
         while not Lock(run.folder / "sync.lock").is_free():

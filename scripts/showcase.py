@@ -214,6 +214,7 @@ def results() -> str:
         profiles=profiles,
         others=read_json(SHOWCASE / "others.json"),
         own_sets=read_json(SHOWCASE / "own_sets.json"),
+        gpu=read_json(SHOWCASE / "gpu.json"),
         speed=benchmarks["speed"],
         whole=next(benchmarks[name] for name in benchmarks if name.startswith(default)),
         evaluate=benchmarks["fashion-gan evaluate samples.npz"],

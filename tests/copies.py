@@ -9,7 +9,7 @@ from unittest import mock
 
 import mlflow
 
-from fashion_gan.config.settings import tracking_uri
+from fashion_gan.config.stores import tracking_uri
 from fashion_gan.files import digest
 from fashion_gan.report import pages
 from fashion_gan.tracking import mlflow_sync

@@ -20,7 +20,7 @@ from fashion_gan.config.params import Params
 from fashion_gan.config.settings import project_root
 from fashion_gan.data.datasets import load_split
 from fashion_gan.report import plots
-from fashion_gan.runs.run import Run
+from fashion_gan.runs.create import create_run
 from fashion_gan.training import loop
 from fashion_gan.training.state import TrainingState
 
@@ -44,7 +44,7 @@ def main(name: str, epochs: int = 0) -> None:
         load_split(folder, "train", params.subset),
         load_split(folder, "validation", 200),
     )
-    run = Run.create(params, name=name, profile="tiny", notebooks=("02_train",))
+    run = create_run(params, name=name, profile="tiny", notebooks=("02_train",))
     if not epochs:
         run.follow()
     state = TrainingState(params)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fashion_gan.data import augment
+from fashion_gan.data import adaptive, augment
 
 pytestmark = pytest.mark.fast
 
@@ -44,9 +44,9 @@ def test_cutout_blackens_a_square_of_at_most_its_size():
 @pytest.mark.parametrize("colours", [1, 3])
 def test_the_adaptive_changes_are_as_likely_as_they_are_asked_to_be(colours):
     images = torch.rand(500, colours, 32, 24) * 2 - 1
-    assert torch.allclose(augment.adaptive(images, uniforms(500, 16), 0.0), images, atol=1e-5)
+    assert torch.allclose(adaptive.change(images, uniforms(500, 16), 0.0), images, atol=1e-5)
     for probability in (0.05, 0.3):
-        changed = augment.adaptive(images, uniforms(500, 16), torch.tensor(probability))
+        changed = adaptive.change(images, uniforms(500, 16), torch.tensor(probability))
         share = ((changed - images).abs().amax(dim=(1, 2, 3)) > 1e-3).double().mean().item()
         kinds = 6.5 + (colours == 3)  # a half of the mirrored ones stay as they are
         assert share == pytest.approx(1 - (1 - probability) ** kinds, abs=0.06)

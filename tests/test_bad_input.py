@@ -11,7 +11,7 @@ from test_checkpoint import bad_files
 from fashion_gan.config.params import Params
 from fashion_gan.explorer import codec
 from fashion_gan.files import digest
-from fashion_gan.runs.run import Run
+from fashion_gan.runs.create import create_run
 from fashion_gan.training.checkpoints import save_checkpoint
 
 
@@ -21,7 +21,7 @@ def world(tmp_path_factory, data_dir):
     bad files."""
     with pytest.MonkeyPatch.context() as patch:
         root = make_project(tmp_path_factory.mktemp("bad") / "project", data_dir, patch)
-        done = Run.create(
+        done = create_run(
             Params.checked(TINY), name="done", profile="tiny", notebooks=("02_train",)
         )
         from test_sync import fill
@@ -29,7 +29,7 @@ def world(tmp_path_factory, data_dir):
         fill(done, 1.0)
         done.update(epochs_done=3)
         done.finish()
-        failed = Run.create(
+        failed = create_run(
             Params.checked(TINY), name="failed", profile="tiny", notebooks=("02_train",)
         )
         failed.finish("FAILED", "x")

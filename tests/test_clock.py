@@ -14,6 +14,7 @@ from fashion_gan.catalog.runs import find_run, open_run
 from fashion_gan.files import read_json, write_json
 from fashion_gan.pipeline import runner
 from fashion_gan.pipeline.progress import Progress
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import RUN_VARIABLE, Run, newest_finished
 from fashion_gan.tracking import mlflow_sync, storage_sync, system_metrics
 from fashion_gan.training import loop
@@ -74,14 +75,14 @@ def test_a_runs_record(bare_project, tiny, turn, jump):
     """Points in order; an end behind the beginning, another one at each attempt; the newest run is
     the one that was made last."""
     turn(HOUR)  # the clock was wrong when the first one was made
-    runs = [Run.create(tiny(), name="z")]
+    runs = [create_run(tiny(), name="z")]
     for step in range(1, 5):
         runs[0].log_metrics({"loss_d": 0.5}, step)
         turn(jump)
     assert runs[0].series("loss_d")[0] == [1, 2, 3, 4]
     for name in ("y", "x"):
         turn(-HOUR)
-        runs.append(Run.create(tiny(), name=name))
+        runs.append(create_run(tiny(), name=name))
         assert find_run("latest").name == name
     ends = []
     for run in runs:
@@ -97,16 +98,16 @@ def test_a_runs_record(bare_project, tiny, turn, jump):
 
 
 def test_a_run_of_a_damaged_time_moves_no_other(bare_project, tiny):
-    damaged = Run.create(tiny(), name="damaged")
+    damaged = create_run(tiny(), name="damaged")
     record = read_json(damaged.folder / "run.json")
     write_json(damaged.folder / "run.json", record | {"created": 1e300})
-    assert Run.create(tiny(), name="r").info.created <= time.time()
+    assert create_run(tiny(), name="r").info.created <= time.time()
 
 
 @each_jump
 def test_a_notebook_that_opens_its_run(bare_project, tiny, turn, jump, monkeypatch):
     """It waits for the copier's first sign, some seconds at most; here there is no copier."""
-    run = Run.create(tiny(), name="r")
+    run = create_run(tiny(), name="r")
     run.update(followed=time.time() - 7)
     monkeypatch.setenv(RUN_VARIABLE, str(run.folder))
     turn(jump)
@@ -121,7 +122,7 @@ def test_a_notebook_that_opens_its_run(bare_project, tiny, turn, jump, monkeypat
 
 @each_jump
 def test_what_is_shown_of_a_training(bare_project, tiny, turn, jump, capsys):
-    run = Run.create(tiny(), name="r")
+    run = create_run(tiny(), name="r")
     progress = {"epoch": 1, "epochs": 3, "images": 1, "loss_d": 1.0, "loss_g": 1.0}
     progress |= {"images_per_s": 100.0, "seconds_left": 60.0}
     run.log_json(progress, "progress")  # of an attempt before
@@ -146,7 +147,7 @@ def test_the_lease(bare_project, tmp_path, tiny, turn, jump, monkeypatch):
     (tmp_path / "share").mkdir()
     monkeypatch.setenv("RUNS_URI", str(tmp_path / "share"))
     monkeypatch.setattr(storage_sync, "HEARTBEAT", 0.05)
-    run = Run.create(tiny(), name="r")
+    run = create_run(tiny(), name="r")
     mirror = storage_sync.Mirror(run, storage_sync.open_storage())
     mirror.copy()
     owners = [mirror.storage.owner("r")]
@@ -162,7 +163,7 @@ def test_the_lease(bare_project, tmp_path, tiny, turn, jump, monkeypatch):
 def test_system_metrics(bare_project, tiny, turn, jump, monkeypatch):
     """Their step is the second of the run; a resume goes on behind what is there."""
     monkeypatch.setattr(system_metrics, "EVERY", 0.01)
-    run = Run.create(tiny(), name="r")
+    run = create_run(tiny(), name="r")
     run.update(created=time.time() - 100)
     path = run.folder / "system.jsonl"
     for attempt in (1, 2):
@@ -184,7 +185,7 @@ def test_system_metrics(bare_project, tiny, turn, jump, monkeypatch):
 
 
 def test_a_run_that_vanished(bare_project, tiny, turn):
-    run = Run.create(tiny(), name="r")
+    run = create_run(tiny(), name="r")
     run.lock.release()
     turn(-HOUR)
     mlflow_sync.close_vanished(lambda _: None, [run])
@@ -196,7 +197,7 @@ def test_a_run_that_vanished(bare_project, tiny, turn):
 def test_a_kernel_that_starts_while_the_clock_runs_away(bare_project, tiny, monkeypatch):
     """An hour at each look at it; jupyter_client waits for a kernel by the wall clock."""
     shutil.copy(ROOT / "tests" / "notebooks" / "good.ipynb", bare_project / "notebooks")
-    run, hours = Run.create(tiny(), name="r"), itertools.count(1)
+    run, hours = create_run(tiny(), name="r"), itertools.count(1)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + HOUR * next(hours))
     assert runner.run_one_notebook(run, "good") == ""

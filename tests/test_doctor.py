@@ -12,6 +12,7 @@ from conftest import fashion_gan_here
 
 from fashion_gan.cli import doctor
 from fashion_gan.config.params import Params
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import Run
 
 
@@ -58,7 +59,7 @@ def test_a_run_that_vanished_is_closed_and_told(project):
     code = (
         "import os; from fashion_gan.runs.run import Run;"
         " from fashion_gan.config.params import Params;"
-        " Run.create(Params(), name='gone'); os._exit(9)"
+        " create_run(Params(), name='gone'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=project)
     state, words = examined(project)["runs"]
@@ -70,7 +71,7 @@ def test_a_run_that_vanished_is_closed_and_told(project):
 
 
 def test_runs_that_are_not_level_and_runs_of_other_machines(project):
-    done, far = Run.create(Params(), name="done"), Run.create(Params(), name="far")
+    done, far = create_run(Params(), name="done"), create_run(Params(), name="far")
     done.finish()
     far.update(host="another-machine")
     far.lock.release()

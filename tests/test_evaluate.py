@@ -12,6 +12,7 @@ from fashion_gan.catalog.generators import find_generator
 from fashion_gan.config.params import Params
 from fashion_gan.models.latents import balanced_labels, sample_images
 from fashion_gan.models.serialization import GENERATOR, save_network
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking import mlflow_sync, registry
 from fashion_gan.tracking.client import MODEL_NAME, make_client
@@ -186,7 +187,7 @@ def three_runs(project):
         ("a1", {"seed": 1}, 0.52),
         ("b", {"lr_g": 1e-3}, 0.40),
     ):
-        run = Run.create(Params.checked(TINY | changes), name=name, notebooks=())
+        run = create_run(Params.checked(TINY | changes), name=name, notebooks=())
         torch.manual_seed(0)
         save_network(run.folder / GENERATOR, Generator(8, 8, True, True), run.params.model_dump())
         for step in (256, 512):
@@ -324,7 +325,7 @@ def test_a_run_overfitted_on_purpose_memorises(project, data_dir):
     assert not any(words.startswith("It memorises") for words in shipped["warnings"]), shipped[
         "memorised"
     ]
-    run = Run.create(params, name="overfitted", notebooks=())
+    run = create_run(params, name="overfitted", notebooks=())
     run.log_json(overfitted, "scores")
     run.finish()
     assert "It memorises" in pages.write_report(run).read_text()

@@ -32,18 +32,14 @@ from fashion_gan.explorer import codec, export
 from fashion_gan.explorer.widget import SCRIPT
 from fashion_gan.metrics.neighbours import knn
 from fashion_gan.models.feature_network import extract_features, load_feature_network
-from fashion_gan.models.latents import (
-    balanced_labels,
-    find_directions,
-    generate_images,
-    latent_from_seed,
-    sample_latents,
-)
+from fashion_gan.models.latent_space import find_directions, latent_from_seed
+from fashion_gan.models.latents import balanced_labels, generate_images, sample_latents
 from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import GENERATOR_PARAMS, Model, load_generator, save_network
 from fashion_gan.pipeline import runner
 from fashion_gan.report import pages
 from fashion_gan.report.render import export_static_explorer
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import Run
 
 NODE = shutil.which("node")
@@ -906,7 +902,7 @@ def test_the_explorer_of_a_run_of_ten_epochs_fits_in(twin, tmp_path):
 def test_a_run_leaves_the_page(project):
     found = load_generator(ROOT / SHIPPED)
     code = codec.encode(codec.ExplorerState(3, 5), codec.model_bits(found))
-    run = Run.create(
+    run = create_run(
         Params.checked(TINY | {"code": code}), name="r", profile="tiny", notebooks=("05_explorer",)
     )
     assert runner.run_all(run, print) == 0
@@ -923,7 +919,7 @@ def test_a_run_on_other_pictures_leaves_the_page(project, data_dir, name, tmp_pa
     params = Params.checked(
         TINY | {"data_dir": str(world.folder), "model": str(tmp_path / "g.safetensors")}
     )
-    run = Run.create(params, name="r", profile="tiny", notebooks=("05_explorer",))
+    run = create_run(params, name="r", profile="tiny", notebooks=("05_explorer",))
     assert runner.run_all(run, print) == 0
     twin = run.read_json("twin")
     assert codec.ExplorerState(0, 7) == world.read(twin["code"])

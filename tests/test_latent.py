@@ -4,13 +4,8 @@ import torch
 from PIL import Image
 
 from fashion_gan.cli import sample
-from fashion_gan.models.latents import (
-    balanced_labels,
-    sample_images,
-    sample_inputs,
-    sample_latents,
-    slerp,
-)
+from fashion_gan.models.latent_space import slerp
+from fashion_gan.models.latents import balanced_labels, sample_images, sample_inputs, sample_latents
 from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import load_generator, save_network
 

@@ -10,7 +10,7 @@ from browsers import answers, needs_browser
 from conftest import wait_until
 from ports import free_port
 
-from fashion_gan.config.settings import tracking_uri
+from fashion_gan.config.stores import tracking_uri
 from fashion_gan.tracking.client import make_client
 
 pytestmark = needs_browser

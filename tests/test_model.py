@@ -12,11 +12,11 @@ import torch
 from fashion_gan import UserError
 from fashion_gan.catalog.generators import find_generator
 from fashion_gan.config.params import Params
-from fashion_gan.config.settings import tracking_uri
+from fashion_gan.config.stores import tracking_uri
 from fashion_gan.files import digest
 from fashion_gan.models.latents import generate_images, sample_latents
 from fashion_gan.models.serialization import GENERATOR, load_generator, save_network
-from fashion_gan.runs.run import Run
+from fashion_gan.runs.create import create_run
 from fashion_gan.tracking import mlflow_sync, registry
 from fashion_gan.tracking.client import MODEL_NAME, make_client
 
@@ -25,7 +25,7 @@ from fashion_gan.tracking.client import MODEL_NAME, make_client
 def run(project):
     from test_sync import fill
 
-    run = Run.create(Params(), name="r1", profile="smoke")
+    run = create_run(Params(), name="r1", profile="smoke")
     fill(run, 1.0)
     run.finish()
     return run
@@ -89,7 +89,7 @@ def test_damaged_files_are_refused_in_one_line(run, tmp_path, harm):
 
 
 def test_a_run_without_a_generator_says_how_to_go_on(project):
-    Run.create(Params(), name="young")
+    create_run(Params(), name="young")
     with pytest.raises(UserError, match="fashion-gan resume young"):
         find_generator("young")
 

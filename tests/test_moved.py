@@ -17,8 +17,9 @@ from fashion_gan import UserError
 from fashion_gan.catalog.generators import find_generator
 from fashion_gan.catalog.runs import find_run
 from fashion_gan.config.params import Params
-from fashion_gan.config.settings import shown_uri
+from fashion_gan.config.stores import shown_uri
 from fashion_gan.errors import warn_once
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking import local_store, mlflow_sync, storage, storage_sync
 from fashion_gan.tracking.client import make_client, short_message
@@ -28,7 +29,7 @@ CHAMPION = "models:/fashion-gan@champion"
 
 
 def finished(name, model=False):
-    run = Run.create(Params(), name=name)
+    run = create_run(Params(), name=name)
     if model:
         fill(run, 1.5)
     run.finish()
@@ -320,7 +321,7 @@ def faulty(store, fault):
 def test_a_store_at_fault_is_one_line_with_what_to_do(project, fault, words, monkeypatch):
     from mlflow.tracking._tracking_service import utils
 
-    run = Run.create(Params(), name="r")
+    run = create_run(Params(), name="r")
     run.finish()
     mlflow_sync.sync(run)
     run.log_metrics({"loss_d": 1.0}, 1)

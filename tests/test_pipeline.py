@@ -16,6 +16,7 @@ from fashion_gan.config.params import Params
 from fashion_gan.files import Lock
 from fashion_gan.pipeline import runner
 from fashion_gan.pipeline.resume import prepare
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import Run
 from fashion_gan.text import duration
 from fashion_gan.tracking.client import EXPERIMENT, make_client
@@ -31,7 +32,7 @@ def fixture_notebooks(project):
 
 
 def start(notebooks, **changes):
-    return Run.create(Params.checked(TINY | changes), name="r", profile="tiny", notebooks=notebooks)
+    return create_run(Params.checked(TINY | changes), name="r", profile="tiny", notebooks=notebooks)
 
 
 def mlflow_run(run):
@@ -123,7 +124,7 @@ def start_process(project, name):
     code = (
         "import sys; from fashion_gan.pipeline import runner; from fashion_gan.runs.run import Run;"
         " from fashion_gan.config.params import Params; run ="
-        f" Run.create(Params.checked({TINY | {'epochs': 100_000}!r}), name={name!r},"
+        f" create_run(Params.checked({TINY | {'epochs': 100_000}!r}), name={name!r},"
         " notebooks=('train_forever',)); sys.exit(runner.run_all(run))"
     )
     return subprocess.Popen(
@@ -260,7 +261,7 @@ def test_only_declared_parameters_reach_a_notebook():
 
 
 def test_a_resume_counts_in_images_or_in_epochs(project, tiny):
-    run = Run.create(tiny(images=512), name="r", profile="p", notebooks=("02_train",))
+    run = create_run(tiny(images=512), name="r", profile="p", notebooks=("02_train",))
     run.update(status="FINISHED", epochs_done=2)
     run.close()
     with pytest.raises(UserError, match="is finished"):

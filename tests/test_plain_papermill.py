@@ -45,9 +45,9 @@ def test_a_profile_may_be_handed_over_whole(project):
     from test_sync import fill
 
     from fashion_gan.config.params import Params
-    from fashion_gan.runs.run import Run
+    from fashion_gan.runs.create import create_run
 
-    run = Run.create(Params(), name="r1")
+    run = create_run(Params(), name="r1")
     fill(run, 1.0)
     run.finish()
     (project / "p.yaml").write_text(

@@ -8,6 +8,7 @@ import pytest
 
 from fashion_gan.config.params import Params
 from fashion_gan.runs import points
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import Run
 
 
@@ -104,7 +105,7 @@ def test_mlflow_becomes_level_beside_a_damaged_line(project, name):
     from fashion_gan.tracking import mlflow_sync
     from fashion_gan.tracking.client import EXPERIMENT, make_client
 
-    run = Run.create(Params(), name="r")
+    run = create_run(Params(), name="r")
     points.append(run.folder / name, [point(1)])
     with (run.folder / name).open("ab") as stream:
         stream.write(b'{"name": "los\n')
@@ -121,7 +122,7 @@ def test_mlflow_becomes_level_beside_a_damaged_line(project, name):
 
 
 def test_a_training_goes_on_beside_a_damaged_line(project):
-    run = Run.create(Params(), name="r")
+    run = create_run(Params(), name="r")
     run.log_metrics({"loss": 1.0}, 1)
     path = run.folder / "metrics.jsonl"
     path.write_bytes(path.read_bytes() + b"\x00\x00\n")

@@ -23,6 +23,7 @@ from fashion_gan.data.datasets import load_split
 from fashion_gan.files import Lock, digest, read_json
 from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import GENERATOR, save_network
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking import fetch, storage, storage_sync
 from fashion_gan.tracking.sync_loop import SupersededError
@@ -96,7 +97,7 @@ def other(project, data_dir, tmp_path, monkeypatch):
 def filled(name="n"):
     """A run as a training leaves it in its middle: points, a picture, checkpoints of which one is
     the best."""
-    run = Run.create(Params(keep_checkpoints=2), name=name, profile="tiny", notebooks=("02_train",))
+    run = create_run(Params(keep_checkpoints=2), name=name, profile="tiny", notebooks=("02_train",))
     for images in (10, 20, 30):
         epoch(run, images, best=images == 20)
     return run
@@ -461,7 +462,7 @@ def trained(name, after, validation=10_000):
     unfinished."""
     params = Params.checked(SIZE)
     run, folder = (
-        Run.create(params, name=name, profile="tiny", notebooks=("02_train",)),
+        create_run(params, name=name, profile="tiny", notebooks=("02_train",)),
         ROOT / "data",
     )
     splits = (

@@ -14,13 +14,14 @@ from fashion_gan.catalog.runs import find_run, open_run
 from fashion_gan.config.params import Params
 from fashion_gan.files import read_json, write_json
 from fashion_gan.report import plots
-from fashion_gan.runs.run import RUN_VARIABLE, Run, all_runs, check_name, newest_finished
+from fashion_gan.runs.create import check_name, create_run
+from fashion_gan.runs.run import RUN_VARIABLE, Run, all_runs, newest_finished
 from fashion_gan.tracking import mlflow_sync
 
 
 @pytest.fixture
 def run(bare_project):
-    return Run.create(Params(), name="r1", profile="smoke", notebooks=("02_train",))
+    return create_run(Params(), name="r1", profile="smoke", notebooks=("02_train",))
 
 
 def test_a_new_run_says_where_it_came_from(run, bare_project):
@@ -93,8 +94,8 @@ def test_bad_names(bare_project, name):
 
 def test_a_taken_name_is_refused_and_names_by_time_never_meet(run, bare_project):
     with pytest.raises(UserError, match="there already"):
-        Run.create(Params(), name="r1")
-    names = {Run.create(Params(), profile="p").name for _ in range(3)}
+        create_run(Params(), name="r1")
+    names = {create_run(Params(), profile="p").name for _ in range(3)}
     assert len(names) == 3
 
 
@@ -111,7 +112,7 @@ def test_outside_a_project_there_is_none(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no run 'x'"):
         find_run("x")
     with pytest.raises(UserError, match="in no fashion-gan project; change into one"):
-        Run.create(Params())
+        create_run(Params())
 
 
 def test_by_hand_only_training_makes_a_run(bare_project, monkeypatch):
@@ -138,7 +139,7 @@ def test_a_run_whose_process_vanished_is_closed_by_the_next(bare_project):
     code = (
         "import os; from fashion_gan.runs.run import Run;"
         " from fashion_gan.config.params import Params;"
-        " Run.create(Params(), name='gone'); os._exit(9)"
+        " create_run(Params(), name='gone'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=bare_project, env=os.environ)
     assert find_run("gone").info.status == "RUNNING"
@@ -265,7 +266,7 @@ def test_the_last_value_and_all_of_json(run):
 def test_the_newest_that_finished_with_a_generator(bare_project):
     made = []
     for number, status in enumerate(("FINISHED", "FINISHED", "FAILED", "FINISHED")):
-        run = Run.create(Params(), name=f"r{number}")
+        run = create_run(Params(), name=f"r{number}")
         run.update(created=number)
         if number != 3:
             (run.folder / "generator.safetensors").write_bytes(b"x")
@@ -295,9 +296,9 @@ def test_the_longest_name(bare_project):
 
 def test_names_by_time_say_what_was_run(bare_project):
     assert re.fullmatch(
-        r"\d{8}-\d{6}-smoke-[0-9a-f]{4}", Run.create(Params(), profile="smoke").name
+        r"\d{8}-\d{6}-smoke-[0-9a-f]{4}", create_run(Params(), profile="smoke").name
     )
-    assert re.fullmatch(r"\d{8}-\d{6}-notebook-[0-9a-f]{4}", Run.create(Params()).name)
+    assert re.fullmatch(r"\d{8}-\d{6}-notebook-[0-9a-f]{4}", create_run(Params()).name)
 
 
 DAMAGED = {

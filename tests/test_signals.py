@@ -21,6 +21,7 @@ from fashion_gan.data.pack import pack_dataset
 from fashion_gan.distributed import ray_cluster
 from fashion_gan.files import read_json
 from fashion_gan.pipeline import runner
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import Run
 from fashion_gan.signals import ENDING, deferred_interrupt, interruptible, postponed
 from fashion_gan.sweeps import tuner
@@ -195,7 +196,7 @@ def test_a_copier_that_is_interrupted_does_not_wait_for_the_runs_end(
     (tmp_path / "share").mkdir()
     monkeypatch.setenv("RUNS_URI", str(tmp_path / "share"))
     monkeypatch.setattr(storage_sync, "EVERY", 0.1)
-    run = Run.create(tiny(), name="r")
+    run = create_run(tiny(), name="r")
     with pytest.raises(KeyboardInterrupt), storage_sync.mirroring(run, True, print):
         raise KeyboardInterrupt
     mirrors = [each for each in threading.enumerate() if each.name.endswith("(follow_storage)")]
@@ -324,7 +325,7 @@ def test_the_time_that_a_stop_takes_is_not_the_cells(bare_project, tiny, monkeyp
     cell = parameters | {"id": "9", "metadata": {}, "source": "import time; time.sleep(7)"}
     notebook["cells"] = [parameters, cell]
     (bare_project / "notebooks" / "slow.ipynb").write_text(json.dumps(notebook))
-    run = Run.create(tiny(timeout_minutes=0.1), name="r", notebooks=("slow",))
+    run = create_run(tiny(timeout_minutes=0.1), name="r", notebooks=("slow",))
 
     def stop(*_):
         threading.Timer(0.3, lambda: setattr(clock, "_stopped", clock._stopped + 30)).start()

@@ -14,10 +14,11 @@ from conftest import fashion_gan_here
 from fashion_gan import UserError
 from fashion_gan.catalog.generators import find_generator
 from fashion_gan.config.params import Params
-from fashion_gan.config.settings import shown_uri, tracking_uri
+from fashion_gan.config.stores import shown_uri, tracking_uri
 from fashion_gan.files import Lock
 from fashion_gan.models.networks import Discriminator, Generator
 from fashion_gan.models.serialization import DISCRIMINATOR, GENERATOR, load_generator, save_network
+from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import Run
 from fashion_gan.tracking import mlflow_sync, system_metrics
 from fashion_gan.tracking.client import EXPERIMENT, MODEL_NAME, make_client, short_message
@@ -26,7 +27,7 @@ from fashion_gan.tracking.client import EXPERIMENT, MODEL_NAME, make_client, sho
 @pytest.fixture
 def run(project):
     """A small finished-looking run folder, still locked."""
-    run = Run.create(Params(), name="r1", profile="smoke")
+    run = create_run(Params(), name="r1", profile="smoke")
     fill(run, 1.5)
     return run
 
@@ -145,7 +146,7 @@ def test_the_champion_moves_only_to_a_better_score_by_the_same_measure(run):
 
     assert champion() == "r1"
     for name, distance, measure, expected in CHAMPIONS:
-        other = Run.create(Params(), name=name)
+        other = create_run(Params(), name=name)
         fill(other, distance, seed=int(name[1]))
         other.log_json({"measure": measure, "distance": distance}, "scores")
         other.finish()
@@ -311,7 +312,7 @@ def test_a_run_of_another_machine_is_not_closed(run):
 
 def test_sync_all_brings_every_run_level(run, project):
     run.finish()
-    other = Run.create(Params(), name="r2")
+    other = create_run(Params(), name="r2")
     other.finish("KILLED", "interrupted")
     done = fashion_gan_here("sync", "--all", cwd=project)
     assert (done.returncode, done.stdout.count(" is level")) == (0, 2), done.stderr

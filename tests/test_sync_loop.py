@@ -6,7 +6,7 @@ import pytest
 
 from fashion_gan.config.params import Params
 from fashion_gan.errors import UserError
-from fashion_gan.runs.run import Run
+from fashion_gan.runs.create import create_run
 from fashion_gan.tracking.sync_loop import Ledger, SupersededError, follow
 from fashion_gan.waiting import wait_until
 
@@ -75,7 +75,7 @@ def followed(run, target, **changes):
 
 @pytest.fixture
 def run(bare_project):
-    return Run.create(Params(), name="r")
+    return create_run(Params(), name="r")
 
 
 def test_a_fault_is_logged_once_and_its_end_too(run):

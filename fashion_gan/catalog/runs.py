@@ -72,8 +72,10 @@ def _tracked_run(params: Params) -> Run:
     if params.run_name:
         run = find_run(params.run_name, tracked=True)
     else:
+        from fashion_gan.runs.create import create_run
+
         command = "open notebooks/02_train.ipynb"
-        run = Run.create(params, profile="notebook", notebooks=("02_train",), command=command)
+        run = create_run(params, profile="notebook", notebooks=("02_train",), command=command)
     lock_run(run)
     run.update(status="RUNNING")
     run.follow()

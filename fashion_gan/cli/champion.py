@@ -1,7 +1,7 @@
 """fashion-gan champion"""
 
 from fashion_gan.cli import make_command
-from fashion_gan.config.settings import shown_uri
+from fashion_gan.config.stores import shown_uri
 from fashion_gan.errors import UserError
 from fashion_gan.tracking.client import MODEL_NAME, check_there, make_client, short_message
 from fashion_gan.tracking.registry import COMPARED

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from fashion_gan.cli import make_command
-from fashion_gan.config import settings
+from fashion_gan.config import settings, stores
 from fashion_gan.errors import UserError
 from fashion_gan.tracking.client import experiment, import_mlflow, make_client, short_message
 from fashion_gan.tracking.local_store import former_address, store_path
@@ -70,7 +70,7 @@ def check_runs() -> str:
         )
     behind = []
     for run in ended:
-        if run.copy(settings.shown_uri()).get("closed") != run.info.ended:
+        if run.copy(stores.shown_uri()).get("closed") != run.info.ended:
             behind.append(run.name)
     if behind:
         problems.append(
@@ -86,14 +86,14 @@ def check_reachable() -> str:
     import requests
 
     import_mlflow()  # sets the login that the checks below use
-    uri = settings.shown_uri()
-    if not settings.is_server():
+    uri = stores.shown_uri()
+    if not stores.is_server():
         if (path := store_path()) and (former := former_address(path)):
             raise UserError(
                 f"{path} was moved, and still names {former}; run: fashion-gan doctor --fix"
             )
         return f"the local store {uri}"
-    address = settings.tracking_uri().rstrip("/")
+    address = stores.tracking_uri().rstrip("/")
     try:
         requests.get(f"{address}/health", timeout=5).raise_for_status()
     except requests.RequestException as error:
@@ -107,13 +107,13 @@ def check_reachable() -> str:
 
 def has_store() -> bool:
     """Whether there is an MLflow store to try: a server, or a project that may have its own."""
-    return settings.is_server() or settings.find_project() is not None
+    return stores.is_server() or settings.find_project() is not None
 
 
 def server_log(*services: str) -> str:
     """Where to look further, where there is a server."""
     advice = f"; look at its log: docker compose logs {' '.join(services)}"
-    return advice if settings.is_server() else ""
+    return advice if stores.is_server() else ""
 
 
 def check_login() -> str | None:
@@ -133,7 +133,7 @@ def check_login() -> str | None:
                 " MLFLOW_TRACKING_PASSWORD, in the environment or .env.local"
             ) from None
         raise UserError(f"MLflow answers {short_message(error)}{server_log('mlflow')}") from None
-    return "accepted" if settings.is_server() else "none needed"
+    return "accepted" if stores.is_server() else "none needed"
 
 
 def check_artifacts() -> str | None:
@@ -150,7 +150,7 @@ def check_artifacts() -> str | None:
         path.write_text(token)
         try:
             uri = experiment(make_client()).artifact_location
-            repository = get_artifact_repository(uri, tracking_uri=settings.tracking_uri())
+            repository = get_artifact_repository(uri, tracking_uri=stores.tracking_uri())
             repository.log_artifact(str(path))
             copy = Path(repository.download_artifacts(path.name, str(back)))
             is_same = copy.read_text() == token
@@ -175,10 +175,10 @@ def check_keys() -> str | None:
 
     values = settings.read_settings()
     names = ("S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY")
-    if not settings.is_server() or not all(name in values for name in names):
+    if not stores.is_server() or not all(name in values for name in names):
         return None
     name, access_key, secret_key = (values[name] for name in names)
-    endpoint = settings.s3_endpoint(values)
+    endpoint = stores.s3_endpoint(values)
     token = uuid.uuid4().hex
     try:
         bucket = Bucket(name, endpoint, access_key, secret_key)
@@ -206,12 +206,12 @@ def clock_difference(date: float, before: float, after: float) -> float:
 def check_clocks() -> str | None:
     import requests
 
-    if not settings.is_server():
+    if not stores.is_server():
         return None
     # a busy server writes an old date: it makes one a second, when it comes to it
     for _ in range(5):
         before = time.time()
-        answer = requests.get(f"{settings.tracking_uri().rstrip('/')}/health", timeout=5)
+        answer = requests.get(f"{stores.tracking_uri().rstrip('/')}/health", timeout=5)
         date = parsedate_to_datetime(answer.headers["Date"]).timestamp()
         difference = clock_difference(date, before, time.time())
         if abs(difference) <= CLOCK_SECONDS:

@@ -13,7 +13,7 @@ from fashion_gan.config.profiles import read_profile
 from fashion_gan.config.settings import project_root
 from fashion_gan.pipeline import runner
 from fashion_gan.pipeline.preflight import preflight
-from fashion_gan.runs.run import Run, check_name
+from fashion_gan.runs.create import check_name, create_run
 from fashion_gan.tracking import fetch, mlflow_sync
 
 
@@ -44,7 +44,7 @@ def command(profile: str, name: str, within: str, overrides: tuple[str, ...]) ->
     words = ["fashion-gan", "run", profile]
     for override in overrides:
         words += ["-p", override]
-    run = Run.create(
+    run = create_run(
         params,
         name=name,
         profile=read.name,

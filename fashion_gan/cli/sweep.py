@@ -8,7 +8,7 @@ import click
 from fashion_gan.cli import make_command, text_option
 from fashion_gan.cli.run import checked
 from fashion_gan.config.settings import project_root
-from fashion_gan.runs.run import Run
+from fashion_gan.runs.create import create_run
 from fashion_gan.sweeps import tuner
 from fashion_gan.sweeps.spec import base_of, read_sweep
 from fashion_gan.tracking import mlflow_sync
@@ -28,7 +28,7 @@ def command(file: str, name: str, address: str) -> int:
     checked(base.params, name)
     tuner.ready(sweep, address)
     mlflow_sync.close_vanished(print)
-    run = Run.create(
+    run = create_run(
         base.params,
         name=name,
         profile=path.stem,

@@ -4,7 +4,6 @@ After DiffAugment (Zhao et al. 2020) and ADA (Karras et al. 2020): shown to the 
 real and fake alike, never learned by the generator.
 """
 
-import math
 from functools import partial
 
 import torch
@@ -40,49 +39,6 @@ def cutout(images: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int = 1
     near_y = (rows - y[:, None, None]).abs() * 2 < size
     near_x = (columns - x[:, None, None]).abs() * 2 < size
     return torch.where((near_y & near_x).unsqueeze(1), -1.0, images)
-
-
-def adaptive(
-    images: torch.Tensor, uniforms: torch.Tensor, probability: torch.Tensor | float
-) -> torch.Tensor:
-    """Each image (N, C, H, W) mirrored, moved, scaled and turned a little, made brighter, of more
-    contrast and of more colour, each with this probability (): Karras et al. 2020, appendix B,
-    without the turns that make another picture of most things. As long as the probability stays
-    below 1, the generator does not learn the changes (section 3). `uniforms` (N, 16): eight
-    choices, eight amounts."""
-    colours = images.shape[1]
-    # as normal numbers; 0 would be minus infinity
-    normals = math.sqrt(2) * torch.erfinv(2 * uniforms[:, 8:].clamp(min=2**-25) - 1)
-    amounts = normals * (uniforms[:, :8] < probability)
-    mirror, across, down, scale, turn, light, contrast, saturation = amounts.T
-    images = _moved(images, mirror > 0, across / 8, down / 8, 0.2 * scale, turn)
-    images = images * torch.exp2(0.5 * contrast)[:, None, None, None]
-    images = images + 0.2 * light[:, None, None, None]
-    if colours > 1:
-        grey = images.mean(dim=1, keepdim=True)
-        images = grey + torch.exp2(saturation)[:, None, None, None] * (images - grey)
-    return images
-
-
-def _moved(
-    images: torch.Tensor,
-    is_mirrored: torch.Tensor,
-    across: torch.Tensor,
-    down: torch.Tensor,
-    scale: torch.Tensor,
-    turn: torch.Tensor,
-) -> torch.Tensor:
-    """Images (N, C, H, W) moved by shares of half their sides, scaled by powers of two, turned by
-    tens of degrees; what comes in from the edge is reflected."""
-    size = torch.exp2(scale)
-    width = torch.where(is_mirrored, -size, size)
-    angle = math.radians(10) * turn
-    cosine, sine = angle.cos(), angle.sin()
-    top = torch.stack([width * cosine, -size * sine, across], dim=1)
-    bottom = torch.stack([width * sine, size * cosine, down], dim=1)
-    matrix = torch.stack([top, bottom], dim=1)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 def _flip(images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
@@ -126,9 +82,11 @@ def augment(
     """Apply a policy of AUGMENTATIONS to a batch in -1..1, by uniform numbers (N, uniform_count);
     `probability`: of each change of the adaptive one."""
     if policy == ADAPTIVE:
-        return adaptive(images, uniforms, probability)
+        from fashion_gan.data.adaptive import change
+
+        return change(images, uniforms, probability)
     first = 0
-    for change, count in AUGMENTATIONS[policy]:
-        images = change(images, uniforms[:, first : first + count])
+    for function, count in AUGMENTATIONS[policy]:
+        images = function(images, uniforms[:, first : first + count])
         first += count
     return images

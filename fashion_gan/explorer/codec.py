@@ -12,7 +12,7 @@ import torch
 from fashion_gan.data.batches import to_uint8
 from fashion_gan.errors import UserError
 from fashion_gan.explorer import inversion
-from fashion_gan.models.latents import find_directions, latent_from_seed, slerp
+from fashion_gan.models.latent_space import find_directions, latent_from_seed, slerp
 from fashion_gan.models.networks import CLASS_COUNT
 from fashion_gan.models.serialization import Model
 

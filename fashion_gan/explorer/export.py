@@ -27,13 +27,8 @@ from fashion_gan.models.feature_network import (
     extract_features,
     load_feature_network,
 )
-from fashion_gan.models.latents import (
-    balanced_labels,
-    batch_norm_affine,
-    find_directions,
-    generate_images,
-    sample_latents,
-)
+from fashion_gan.models.latent_space import batch_norm_affine, find_directions
+from fashion_gan.models.latents import balanced_labels, generate_images, sample_latents
 from fashion_gan.models.networks import Generator
 from fashion_gan.models.serialization import Model
 

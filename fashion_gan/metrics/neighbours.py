@@ -42,9 +42,10 @@ def centred_thumbnails(images: torch.Tensor) -> torch.Tensor:
     height, width = images.shape[2:]
     bright = (images > 64).float().mean(dim=1, keepdim=True) + 1e-6
     weights = bright / bright.sum(dim=(1, 2, 3), keepdim=True)
-    moves = [_offset(weights.sum(dim=2), width), _offset(weights.sum(dim=3), height)]
+    across = _offset(weights.sum(dim=2), width)
+    down = _offset(weights.sum(dim=3), height)
     identity = torch.eye(2, device=images.device).expand(len(images), 2, 2)
-    maps = torch.cat([identity, torch.stack(moves, dim=1)[:, :, None]], dim=2)
+    maps = torch.cat([identity, torch.stack([across, down], dim=1)[:, :, None]], dim=2)
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     moved = F.grid_sample(images.float(), grid, align_corners=False)
     size = 4 if max(height, width) <= 32 else 8
@@ -72,8 +73,10 @@ def nearest_images(
     size = images[0].numel()
     thumbnails = _all_thumbnails(pools, 7_840_000 // size)
     count = min(count, len(thumbnails))
-    distances, indices = [], []
-    for part in images.split(min(250, 1_250_000 // size)):
+    chunk = min(250, 1_250_000 // size)
+    distances = []
+    indices = []
+    for part in images.split(chunk):
         for version in (part, part.flip(-1)):
             _, index = knn(centred_thumbnails(version), thumbnails, count)
             candidates = _picked(pools, index)
@@ -91,9 +94,12 @@ def _side_by_side(parts: list[torch.Tensor]) -> torch.Tensor:
 
 def _all_thumbnails(pools: list[torch.Tensor], chunk: int) -> torch.Tensor:
     """The thumbnails of all pools, one after the other, made `chunk` images at a time."""
-    parts = [part for pool in pools for part in pool.split(chunk)]
+    parts = []
+    for pool in pools:
+        parts += pool.split(chunk)
     width = centred_thumbnails(parts[0][:1]).shape[1]
-    rows = torch.empty(sum(map(len, parts)), width, device=parts[0].device)
+    count = sum(map(len, parts))
+    rows = torch.empty(count, width, device=parts[0].device)
     # written in place: put together, they stood there twice
     for part, target in zip(parts, rows.split([*map(len, parts)]), strict=True):
         target.copy_(centred_thumbnails(part))
@@ -104,11 +110,13 @@ def _picked(pools: list[torch.Tensor], index: torch.Tensor) -> torch.Tensor:
     """The images of the pools, one after the other, at indices (N, count): floats
     (N, count, C H W)."""
     flat = index.flatten()
-    picked = pools[0].new_empty(len(flat), *pools[0].shape[1:])
+    shape = pools[0].shape[1:]
+    picked = pools[0].new_empty(len(flat), *shape)
     first = 0
     for pool in pools:
-        is_here = (flat >= first) & (flat < first + len(pool))
-        picked[is_here] = pool[flat[is_here] - first]
+        row = flat - first
+        is_here = (row >= 0) & (row < len(pool))
+        picked[is_here] = pool[row[is_here]]
         first += len(pool)
     return picked.view(*index.shape, -1).float()
 

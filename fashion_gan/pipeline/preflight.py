@@ -1,7 +1,8 @@
 """What can be known to fail is said before a kernel starts."""
 
 from fashion_gan.config.params import Params
-from fashion_gan.config.settings import closing_seconds, project_root, tracking_uri
+from fashion_gan.config.settings import project_root
+from fashion_gan.config.stores import closing_seconds, tracking_uri
 from fashion_gan.distributed.ray_cluster import checked_address, import_ray
 
 

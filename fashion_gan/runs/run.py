@@ -1,15 +1,11 @@
 """The run folder and its record: the truth that reports and trackers are copies of. Never imports
 mlflow."""
 
-import datetime
 import math
 import os
-import platform
-import re
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +14,9 @@ from fashion_gan.config.settings import project_root, working_root
 from fashion_gan.errors import UserError, describe, warn_once
 from fashion_gan.files import Lock, read_json, write_json
 from fashion_gan.runs import points
-from fashion_gan.runs.provenance import provenance
-from fashion_gan.runs.record import SCHEMA, RunInfo
+from fashion_gan.runs.record import RunInfo
 
 RUN_VARIABLE = "FASHION_GAN_RUN"  # the pipeline tells its kernels which run they belong to
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 
 class Run:
@@ -33,50 +27,6 @@ class Run:
         self.folder = folder
         self.lock = Lock(folder / "run.lock")
         self._logged: set[tuple[str, int]] | None = None
-
-    @classmethod
-    def create(
-        cls,
-        params: Params,
-        *,
-        name: str = "",
-        profile: str = "",
-        notebooks: tuple[str, ...] = (),
-        command: str = "",
-        **tags: str,
-    ) -> "Run":
-        """A new run folder under reports/, locked by this process. Raises UserError where the name
-        is taken or bad."""
-        from fashion_gan.data.datasets import dataset_dir, dataset_fingerprints
-        from fashion_gan.models.feature_network import dataset_record
-
-        root, folder = project_root(), dataset_dir(params)
-        name = check_name(name or _unique_name(profile or "notebook"))
-        run = cls(root / "reports" / name)
-        if run.folder.exists():
-            raise UserError(
-                f"run {name!r} is there already; choose another --name, or go on with: fashion-gan"
-                f" resume {name}"
-            )
-        run.lock.acquire(f"run {name} is being made by another process")
-        command = command or f"fashion-gan run --name {name}"
-        info = RunInfo(
-            schema_version=SCHEMA,
-            name=name,
-            uuid=uuid.uuid4().hex,
-            profile=profile,
-            notebooks=list(notebooks),
-            params=params.model_dump(),
-            status="RUNNING",
-            created=_behind_all_runs(time.time()),
-            attempts=1,
-            host=platform.node(),
-            tags=tags | provenance(root, profile, notebooks, command),
-            datasets=dataset_fingerprints(folder, params.subset),
-            data=dataset_record(folder),
-        )
-        run.write(info)
-        return run
 
     @property
     def name(self) -> str:
@@ -215,28 +165,6 @@ class Run:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close(error)
-
-
-def _behind_all_runs(now: float) -> float:
-    """`now`, or just behind the newest run where the clock was set back: `latest` stays the latest.
-    A time so far ahead that no clock had it is left out."""
-    times = [run.info.created + 0.001 for run in all_runs()]
-    return max([now, *(time for time in times if time < 2 * now)])
-
-
-def _unique_name(profile: str) -> str:
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return f"{stamp}-{profile}-{uuid.uuid4().hex[:4]}"
-
-
-def check_name(name: str) -> str:
-    """Raises UserError for a name that is no plain folder name."""
-    if not NAME.match(name) or ".." in name or name in ("scratch", "showcase", "latest"):
-        raise UserError(
-            f"run name {name!r} is not allowed; use letters, digits, '.', '_', '-', no '..', not"
-            " scratch, showcase or latest"
-        )
-    return name
 
 
 def all_runs(reports: Path | None = None) -> list[Run]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from fashion_gan.config.settings import is_server, read_settings, shown_uri, tracking_uri
+from fashion_gan.config.settings import read_settings
+from fashion_gan.config.stores import is_server, shown_uri, tracking_uri
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock
 from fashion_gan.tracking.local_store import (

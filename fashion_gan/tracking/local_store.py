@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from fashion_gan.config.settings import shown_uri, tracking_uri
+from fashion_gan.config.stores import shown_uri, tracking_uri
 from fashion_gan.errors import UserError, warn_once
 from fashion_gan.runs.run import all_runs
 

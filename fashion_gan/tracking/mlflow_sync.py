@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fashion_gan.config.settings import is_server, shown_uri
+from fashion_gan.config.stores import is_server, shown_uri
 from fashion_gan.errors import UserError
 from fashion_gan.files import file_stamp, write_json
 from fashion_gan.models.serialization import GENERATOR

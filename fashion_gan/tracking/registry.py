@@ -18,7 +18,7 @@ NEEDED = ("torch", "numpy", "safetensors", "pydantic", "filelock")
 
 
 # the part of the package that pyfunc_model.py stands on
-FILES = ("__init__.py", "errors.py", "files.py", "rng.py", "text.py")
+FILES = ("__init__.py", "device.py", "errors.py", "files.py", "rng.py", "text.py")
 CODE = (*FILES, "config", "data", "distributed", "models")
 
 

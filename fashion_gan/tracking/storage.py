@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from fashion_gan.config.settings import project_root, read_settings, s3_endpoint
+from fashion_gan.config.settings import project_root, read_settings
+from fashion_gan.config.stores import s3_endpoint
 from fashion_gan.errors import UserError
 from fashion_gan.files import replacing, short_reason
 from fashion_gan.runs.record import Text

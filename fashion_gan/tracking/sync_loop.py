@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fashion_gan import clock
-from fashion_gan.config.settings import closing_seconds
+from fashion_gan.config.stores import closing_seconds
 from fashion_gan.errors import UserError
 from fashion_gan.files import Lock, digest
 from fashion_gan.runs.run import Run

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,12 +24,14 @@ from fashion_gan.models.serialization import DISCRIMINATOR, GENERATOR, save_netw
 from fashion_gan.signals import deferred_interrupt
 from fashion_gan.training import checkpoints
 from fashion_gan.training.device import be_deterministic, keep_freed_memory
-from fashion_gan.training.frechet import FrechetObjective
 from fashion_gan.training.inputs import BLOCK, draw_inputs
 from fashion_gan.training.state import TrainingState
 from fashion_gan.training.step import kind_of
 from fashion_gan.training.stepper import Stepper
 from fashion_gan.training.validation import DISTANCES, ema_for_eval, validate
+
+if TYPE_CHECKING:
+    from fashion_gan.training.frechet import FrechetObjective
 
 PROGRESS_SECONDS = 2.0  # between two writings of progress.json
 # by which the speed is measured before a training begins; a GPU's first ones tell little
@@ -102,6 +105,8 @@ def train_in_process(
         reference[role], _ = features
     frechet = None
     if params.frechet_weight:
+        from fashion_gan.training.frechet import FrechetObjective
+
         frechet = FrechetObjective(train_split, params.conditional, state.device, data_dir)
     lock = Lock(folder / "train.lock" if folder else None)
     with feature_network.judge_out_of_reach(), deferred_interrupt() as interrupts, lock:
@@ -141,7 +146,7 @@ class Trainer:
     train_split: Split
     params: Params
     folder: Path | None = None
-    frechet: FrechetObjective | None = None
+    frechet: "FrechetObjective | None" = None
     interrupts: Sequence[int] = ()  # signals that came, filled while the training goes on
     stop_file: Path | None = None
 

@@ -4,7 +4,7 @@ never waits, and the whole of it can be a CUDA graph."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -12,9 +12,11 @@ from fashion_gan.config.params import Params
 from fashion_gan.data.augment import ADAPTIVE, augment
 from fashion_gan.distributed.collectives import all_reduce_mean
 from fashion_gan.models.losses import LOSSES, balance_gradients, gradient_penalty
-from fashion_gan.training.frechet import FrechetObjective
 from fashion_gan.training.inputs import StepInputs
 from fashion_gan.training.state import Batch, TrainingState
+
+if TYPE_CHECKING:
+    from fashion_gan.training.frechet import FrechetObjective
 
 
 class StepKind(NamedTuple):
@@ -75,7 +77,7 @@ def generator_gradient(
     real: Batch,
     fakes: tuple[torch.Tensor, Batch],
     params: Params,
-    frechet: FrechetObjective | None,
+    frechet: "FrechetObjective | None",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """How the generator's images are to change to be taken for real and to have the features of
     real ones, (N, C, H, W), and the adversarial loss. `fakes`: as they were made, and as the
@@ -101,7 +103,7 @@ def step(
     labels: torch.Tensor,
     inputs: StepInputs,
     params: Params,
-    frechet: FrechetObjective | None = None,
+    frechet: "FrechetObjective | None" = None,
     has_penalties: bool = False,
 ) -> None:
     """One step of D, then one of G, on a batch of real images (N, C, H, W) and labels (N,)."""

@@ -2,7 +2,9 @@
 some 400 small kernels, and launching each takes longer than the GPU needs for it; a graph launches
 them all at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,12 +15,12 @@ from fashion_gan.device import is_room_for
 from fashion_gan.distributed.collectives import world_size
 from fashion_gan.errors import UserError
 from fashion_gan.files import short_reason
-from fashion_gan.training.frechet import FrechetObjective
 from fashion_gan.training.inputs import BLOCK, StepInputs
 from fashion_gan.training.state import TrainingState
 from fashion_gan.training.step import StepKind, step
 
-WARM_UP = 3  # steps before a capture, in which libraries choose and allocate
+if TYPE_CHECKING:
+    from fashion_gan.training.frechet import FrechetObjective
 
 
 class Stepper:
@@ -29,7 +31,7 @@ class Stepper:
         state: TrainingState,
         split: Split,
         params: Params,
-        frechet: FrechetObjective | None = None,
+        frechet: "FrechetObjective | None" = None,
         say: Callable[[str], None] = print,
     ):
         self.state, self.split, self.params, self.frechet = state, split, params, frechet
@@ -80,11 +82,27 @@ class Stepper:
     def run(self, kind: StepKind) -> None:
         """One step of this kind."""
         if self.uses_graphs and kind not in self.graphs:
-            self._capture(kind)
+            self._make_graph(kind)
         if self.uses_graphs:
             self.graphs[kind].replay()
         else:
             self.compute(kind)
+
+    def _make_graph(self, kind: StepKind) -> None:
+        """Raises UserError where there can be none and it was demanded; else says so."""
+        from fashion_gan.training import graphs
+
+        compute = partial(self.compute, kind)
+        try:
+            self.graphs[kind] = graphs.capture(compute, self.state, self.row)
+        except RuntimeError as error:
+            reason = short_reason(error)
+            if self.params.cuda_graph == "on":
+                raise UserError(
+                    f"a step cannot be made a CUDA graph ({reason}); say cuda_graph: auto"
+                ) from None
+            self.uses_graphs = False
+            self.say(f"steps are taken one by one: no CUDA graph can be made of one ({reason})")
 
     def compute(self, kind: StepKind) -> None:
         """One step of this kind, its kernels one by one."""
@@ -94,54 +112,6 @@ class Stepper:
         frechet = self.frechet if kind.has_frechet else None
         step(self.state, real, labels, inputs, self.params, frechet, kind.has_penalties)
         self.row += 1
-
-    def _capture(self, kind: StepKind) -> None:
-        """Make a step of this kind a graph. Raises UserError where that fails and was demanded."""
-        kept = [part.clone() for part in self._changing()]
-        had_moments = bool(self.state.optimizer_g.state)
-        try:
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UP):
-                    self.compute(kind)
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self.compute(kind)
-            self.graphs[kind] = graph
-        except RuntimeError as error:
-            reason = short_reason(error)
-            if self.params.cuda_graph == "on":
-                raise UserError(
-                    f"a step cannot be made a CUDA graph ({reason}); say cuda_graph: auto"
-                ) from None
-            self.uses_graphs = False
-            self.say(f"steps are taken one by one: no CUDA graph can be made of one ({reason})")
-        finally:
-            for part, before in zip(self._changing(), kept, strict=False):
-                part.copy_(before)
-            if not had_moments:
-                for optimizer in (self.state.optimizer_g, self.state.optimizer_d):
-                    for part in _moments(optimizer):
-                        part.zero_()
-
-    @torch.no_grad()
-    def _changing(self) -> Iterator[torch.Tensor]:
-        """Every tensor that a step changes."""
-        state = self.state
-        modules = (state.generator, state.discriminator, state.ema_generator, state.moments)
-        for module in (*modules, state.augment_probability):
-            yield from (part.detach() for part in module.state_dict().values())
-        yield state.losses
-        yield self.row
-        for optimizer in (state.optimizer_g, state.optimizer_d):
-            yield from _moments(optimizer)
-
-
-def _moments(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
-    for moments in optimizer.state.values():
-        yield from moments.values()
 
 
 def wants_graphs(params: Params, device: torch.device) -> bool:
