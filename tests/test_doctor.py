@@ -57,7 +57,7 @@ def test_data_that_is_damaged_or_missing(project):
 
 def test_a_run_that_vanished_is_closed_and_told(project):
     code = (
-        "import os; from fashion_gan.runs.run import Run;"
+        "import os; from fashion_gan.runs.create import create_run;"
         " from fashion_gan.config.params import Params;"
         " create_run(Params(), name='gone'); os._exit(9)"
     )

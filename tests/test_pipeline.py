@@ -122,7 +122,8 @@ def start_process(project, name):
     """A pipeline in a process group of its own, as a terminal would start it, training without
     end."""
     code = (
-        "import sys; from fashion_gan.pipeline import runner; from fashion_gan.runs.run import Run;"
+        "import sys; from fashion_gan.pipeline import runner;"
+        " from fashion_gan.runs.create import create_run;"
         " from fashion_gan.config.params import Params; run ="
         f" create_run(Params.checked({TINY | {'epochs': 100_000}!r}), name={name!r},"
         " notebooks=('train_forever',)); sys.exit(runner.run_all(run))"

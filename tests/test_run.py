@@ -137,7 +137,7 @@ def test_under_the_pipeline_a_notebook_joins_its_run(run, monkeypatch):
 
 def test_a_run_whose_process_vanished_is_closed_by_the_next(bare_project):
     code = (
-        "import os; from fashion_gan.runs.run import Run;"
+        "import os; from fashion_gan.runs.create import create_run;"
         " from fashion_gan.config.params import Params;"
         " create_run(Params(), name='gone'); os._exit(9)"
     )

@@ -18,17 +18,22 @@ def slerp(a: torch.Tensor, b: torch.Tensor, steps: int | float) -> torch.Tensor:
         t = torch.tensor([[steps]], dtype=a.dtype)
     else:
         t = torch.linspace(0, 1, steps, dtype=a.dtype)[:, None]
-    cosine = (a @ b) / (a.norm() * b.norm()).clamp(min=1e-12)
+    length = (a.norm() * b.norm()).clamp(min=1e-12)
+    cosine = (a @ b) / length
     angle = torch.arccos(cosine.clamp(-1, 1))
     if angle.sin() < 1e-6:
         return a + t * (b - a)
-    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / angle.sin()
+    of_a = torch.sin((1 - t) * angle)
+    of_b = torch.sin(t * angle)
+    return (of_a * a + of_b * b) / angle.sin()
 
 
 def _hash(x: np.ndarray) -> np.ndarray:
     """lowbias32, an integer hash of uint32."""
-    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
+    x = x ^ (x >> 16)
+    x = x * np.uint32(0x7FEB352D)
+    x = x ^ (x >> 15)
+    x = x * np.uint32(0x846CA68B)
     return x ^ (x >> 16)
 
 
@@ -39,12 +44,15 @@ def latent_from_seed(seed: int, latent_dim: int, stream: int = 0) -> np.ndarray:
     Hashes of a counter, and as a normal number the sum of 12 halves of 16 bits (Irwin-Hall: no
     value beyond 6), which no rounding touches.
     """
-    key = _hash(np.array([(seed + 0x9E3779B9) % 2**32], dtype=np.uint32))
+    start = (seed + 0x9E3779B9) % 2**32
+    key = _hash(np.array([start], dtype=np.uint32))
     entries = 4096 * stream + np.arange(latent_dim, dtype=np.uint32)
     counter = 6 * entries[:, None] + np.arange(6, dtype=np.uint32)
     words = _hash(key ^ _hash(counter.astype(np.uint32)))
-    halves = (words & 0xFFFF).astype(np.int64) + (words >> 16)
-    return (halves.sum(axis=1) - 393210) / 65536
+    low = (words & 0xFFFF).astype(np.int64)
+    high = words >> 16
+    sums = (low + high).sum(axis=1)
+    return (sums - 393210) / 65536
 
 
 def batch_norm_affine(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,7 +75,8 @@ def find_directions(generator: Generator, factors: int = 4, count: int = 8) -> n
     for v in [*strongest[:factors], *principal, *strongest[factors:]]:
         if len(directions) == count:
             break
-        residual = v / v.norm() - sum((u @ v / v.norm()) * u for u in directions)
+        length = v.norm()
+        residual = v / length - sum((u @ v / length) * u for u in directions)
         if residual.norm() > 0.5:  # it is no repetition of the ones before
             sign = residual[residual.abs().argmax()].sign()
             directions.append(residual / residual.norm() * sign)
@@ -77,8 +86,10 @@ def find_directions(generator: Generator, factors: int = 4, count: int = 8) -> n
 def _strongest_directions(generator: Generator) -> torch.Tensor:
     """Right singular vectors (latent_dim, latent_dim) of the first layer with its batch norm."""
     scale, _ = batch_norm_affine(generator.layers[0])
-    scale = scale.repeat_interleave(math.prod(generator.plan))
-    weight = generator.project.weight[:, : generator.latent_dim] * scale[:, None]
+    pixels = math.prod(generator.plan)
+    scale = scale.repeat_interleave(pixels)
+    weight = generator.project.weight[:, : generator.latent_dim]
+    weight = weight * scale[:, None]
     return torch.linalg.svd(weight.double(), full_matrices=False).Vh
 
 
@@ -93,8 +104,12 @@ def _principal_directions(generator: Generator, samples: int = 1000) -> torch.Te
     if generator.conditional:
         labels = balanced_labels(len(z), measured)
         inputs = torch.cat([z, torch.eye(generator.class_count)[labels]], dim=1)
-    hidden = generator.project(inputs).view(len(z), -1, *generator.plan)
-    activations = generator.layers[:2](hidden).double().view(per_class, classes, -1)
-    within = (activations - activations.mean(dim=0)).flatten(0, 1)
-    components = torch.linalg.eigh(within @ within.T).eigenvectors[:, -32:].flip(1)
-    return components.T @ z.double()
+    hidden = generator.project(inputs)
+    hidden = hidden.view(len(z), -1, *generator.plan)
+    activations = generator.layers[:2](hidden).double()
+    activations = activations.view(per_class, classes, -1)
+    within = activations - activations.mean(dim=0)
+    within = within.flatten(0, 1)
+    vectors = torch.linalg.eigh(within @ within.T).eigenvectors
+    strongest = vectors[:, -32:].flip(1)
+    return strongest.T @ z.double()

@@ -11,7 +11,7 @@ from pathlib import Path
 from fashion_gan.config.settings import project_root
 from fashion_gan.errors import UserError, exit_code_of
 from fashion_gan.files import DamagedError, digest, file_stamp, read_json, replacing, write_json
-from fashion_gan.runs.run import NAME
+from fashion_gan.runs.create import NAME
 from fashion_gan.tracking.storage import OWNER, OutOfReachError, RunStorage, open_storage
 
 # stay here

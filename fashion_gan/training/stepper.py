@@ -22,6 +22,8 @@ from fashion_gan.training.step import StepKind, step
 if TYPE_CHECKING:
     from fashion_gan.training.frechet import FrechetObjective
 
+PLAIN = StepKind()
+
 
 class Stepper:
     """Steps of one training, each with the next inputs of the block that is loaded."""
@@ -54,13 +56,12 @@ class Stepper:
         """Take the next steps' inputs from here, from this row on."""
         if not self.holds_split:
             block = self._load_images(block)
-        if self.block is None:
-            # the largest there will be, since a graph knows tensors by their addresses
-            rows = BLOCK if self.uses_graphs else len(block.index)
-            self.block = StepInputs(
-                *(torch.zeros(rows, *part.shape[1:], dtype=part.dtype) for part in block)
-            ).to(self.state.device)
         if self.uses_graphs:
+            # as large as any there will be, since a graph knows tensors by their addresses
+            device = self.state.device
+            self.block = self.block or StepInputs(
+                *(part.new_zeros(BLOCK, *part.shape[1:], device=device) for part in block)
+            )
             for target, part in zip(self.block, block, strict=True):
                 target[: len(part)].copy_(part)
         else:
@@ -79,7 +80,7 @@ class Stepper:
         self.labels[: len(index)].copy_(labels)
         return block._replace(index=torch.arange(len(index)).view_as(block.index))
 
-    def run(self, kind: StepKind) -> None:
+    def run(self, kind: StepKind = PLAIN) -> None:
         """One step of this kind."""
         if self.uses_graphs and kind not in self.graphs:
             self._make_graph(kind)
@@ -104,7 +105,7 @@ class Stepper:
             self.uses_graphs = False
             self.say(f"steps are taken one by one: no CUDA graph can be made of one ({reason})")
 
-    def compute(self, kind: StepKind) -> None:
+    def compute(self, kind: StepKind = PLAIN) -> None:
         """One step of this kind, its kernels one by one."""
         inputs = self.block.row(self.row)
         real = self.transform(self.images[inputs.index])
