@@ -27,13 +27,13 @@ def margin_g(real, fake):
 LOSSES = {
     "margin": (margin_d, margin_g),"""
 AUGMENTATION = """\
-def darken(images, generator):
-    chosen = _integers(0, 1, len(images), images, generator).bool()
+def darken(images, uniforms):
+    chosen = uniforms[:, 0] < 0.5
     return torch.where(chosen[:, None, None, None], (images - 1) / 2, images)
 
 
 AUGMENTATIONS = {
-    "darken": (darken,),"""
+    "darken": ((darken, 1),),"""
 METRIC = """\
 def mean_gap(a, b):
     return (a.mean(dim=0) - b.mean(dim=0)).norm().item()

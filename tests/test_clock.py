@@ -17,7 +17,7 @@ from fashion_gan.pipeline.progress import Progress
 from fashion_gan.runs.create import create_run
 from fashion_gan.runs.run import RUN_VARIABLE, Run, newest_finished
 from fashion_gan.tracking import mlflow_sync, storage_sync, system_metrics
-from fashion_gan.training import loop
+from fashion_gan.training import loop, stepper
 from fashion_gan.training.state import TrainingState
 
 HOUR = 3600.0
@@ -51,13 +51,13 @@ def test_only_a_stop_is_left_out(monkeypatch):
 @each_jump
 def test_a_training(tiny, splits, tmp_path, turn, jump, monkeypatch):
     """Rates, what is left, when a checkpoint is due and when max_minutes are over."""
-    params, step = tiny(checkpoint_seconds=1000.0, max_minutes=10.0), loop.step
+    params, step = tiny(checkpoint_seconds=1000.0, max_minutes=10.0), stepper.step
 
     def stepping(*given):
         turn(jump)
         step(*given)
 
-    monkeypatch.setattr(loop, "step", stepping)
+    monkeypatch.setattr(stepper, "step", stepping)
     monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     begun = time.monotonic()
     results = list(loop.train(TrainingState(params), *splits, params, tmp_path))

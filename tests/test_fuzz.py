@@ -165,7 +165,7 @@ TENSORS = st.sampled_from([torch.zeros(3), torch.full((2, 2), torch.nan), torch.
         st.sampled_from(["schema", "params", "images", "state"]), JSON | TENSORS, max_size=1
     ),
     parts=st.dictionaries(
-        st.sampled_from([*TrainingState.PARTS.values(), "random", "losses", "position"]),
+        st.sampled_from([*TrainingState.PARTS.values(), "losses", "position"]),
         JSON | TENSORS,
         max_size=1,
     ),

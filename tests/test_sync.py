@@ -340,7 +340,7 @@ def test_address_and_login_come_from_env_files_and_environment(project, content,
     (project / ".env").write_text("MLFLOW_TRACKING_PASSWORD=overridden\n" if content else "")
     (project / ".env.local").write_text(content)
     code = (
-        "import os; from fashion_gan.config.settings import tracking_uri;"
+        "import os; from fashion_gan.config.stores import tracking_uri;"
         " from fashion_gan.tracking.client import import_mlflow; import_mlflow();"
         " print(tracking_uri(), os.environ.get('MLFLOW_TRACKING_PASSWORD'))"
     )

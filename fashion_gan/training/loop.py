@@ -178,7 +178,7 @@ class Trainer:
     def is_epoch_whole(self) -> bool:
         """Whether its last batch is done; with a plan it may be a shorter one that is the last."""
         position = self.state.position
-        return position.batch == self.batches_per_epoch or position.images >= self.total_images
+        return position.batch >= self.batches_per_epoch or position.images >= self.total_images
 
     def forecast(self) -> None:
         """Say how long it will take, by some steps of a copy, and plan as many images as

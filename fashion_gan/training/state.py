@@ -2,10 +2,10 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from fashion_gan.config.params import Params
 from fashion_gan.data.augment import ADAPTIVE
@@ -18,6 +18,7 @@ from fashion_gan.models.feature_network import FEATURE_COUNT, HALFWAY_COUNT
 from fashion_gan.models.serialization import make_discriminator, make_generator
 
 MOST_ONE_HOT = 64  # classes
+Count = Annotated[int, Field(ge=0)]
 Batch = tuple[torch.Tensor, torch.Tensor]  # images (N, C, H, W) and their labels (N,)
 
 
@@ -35,11 +36,11 @@ def class_codes(class_count: int) -> torch.Tensor:
 class LoopState:
     """Where the training stands."""
 
-    epoch: int = 0  # epochs finished
-    batch: int = 0  # batches of the running epoch finished
-    images: int = 0  # real images seen in all
-    summed: int = 0  # batches that the sums of losses are of, since the last validation
-    planned_images: int = 0  # that max_minutes leave room for, where these are fewer; 0: all
+    epoch: Count = 0  # epochs finished
+    batch: Count = 0  # batches of the running epoch finished
+    images: Count = 0  # real images seen in all
+    summed: Count = 0  # batches that the sums of losses are of, since the last validation
+    planned_images: Count = 0  # that max_minutes leave room for, where these are fewer; 0: all
     planned_for: tuple[int, float] = (0, 0.0)  # the epochs and minutes that the plan is of
     seconds: float = 0.0  # spent in training steps
     best: float = float("inf")  # lowest distance by the dev network
