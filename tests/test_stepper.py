@@ -1,6 +1,8 @@
 """A step as a GPU takes it: no value is read on the host, and a block's inputs are the same for
 whoever draws them."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -8,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fashion_gan.data.datasets import load_split
 from fashion_gan.errors import UserError
 from fashion_gan.metrics.distances import symmetric_root
-from fashion_gan.training import frechet
+from fashion_gan.training import frechet, graphs
 from fashion_gan.training.inputs import BLOCK, draw_inputs
 from fashion_gan.training.state import RunningMoments, TrainingState
 from fashion_gan.training.step import StepKind
@@ -164,3 +166,29 @@ def test_a_graph_that_is_demanded_where_there_is_none_is_refused(tiny, split):
     with pytest.raises(UserError, match="cuda_graph is on, but the device is cpu"):
         Stepper(TrainingState(tiny()), split, tiny(cuda_graph="on", device="cpu"))
     assert not Stepper(TrainingState(tiny()), split, tiny()).uses_graphs
+
+
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_a_capture_leaves_the_training_as_it_was(tiny, split, steps_before):
+    """What goes before it, on the CPU: at the last row of a block, with moments of the optimisers
+    and without."""
+    params = tiny(frechet_weight=2.0, augment="adaptive")
+    objective = frechet.FrechetObjective(split, params.conditional, CPU)
+    kind = StepKind(has_frechet=True)
+    trained = []
+    for is_captured in (True, False):
+        state = TrainingState(params)
+        stepper = Stepper(state, split, params, objective)
+        stepper.load(draw_inputs(params, 10, torch.arange(256), 0), 7 - steps_before)
+        for _ in range(steps_before):
+            stepper.compute(kind)
+        if is_captured:
+            kept = [part.clone() for part in graphs.changing(state, stepper.row)]
+            graphs.warm_up(partial(stepper.compute, kind), stepper.row)
+            changed = list(graphs.changing(state, stepper.row))
+            assert not all(map(torch.equal, kept, changed))
+            graphs.restore(kept, state, stepper.row)
+        stepper.compute(kind)
+        assert stepper.row.item() == 8 == len(stepper.block.index)
+        trained.append([part.clone() for part in graphs.changing(state, stepper.row)])
+    assert all(map(torch.equal, *trained))

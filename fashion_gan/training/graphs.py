@@ -19,8 +19,7 @@ def capture(
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                compute()
+            warm_up(compute, row)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
@@ -28,6 +27,13 @@ def capture(
         return graph
     finally:
         restore(kept, state, row)
+
+
+def warm_up(compute: Callable[[], None], row: torch.Tensor) -> None:
+    """Some steps with the same inputs, since the block may end with these."""
+    for _ in range(WARM_UP):
+        compute()
+        row -= 1
 
 
 def changing(state: TrainingState, row: torch.Tensor) -> Iterator[torch.Tensor]:
