@@ -330,6 +330,7 @@ def test_how_long_it_takes_is_said_before_it_begins(tiny, splits, tmp_path, monk
     run(params, splits, tmp_path, state)
     (progress,) = said
     assert progress["images"] == 0
+    assert "loss_d" not in progress  # none has been taken
     assert progress["seconds_left"] == pytest.approx(768 / progress["images_per_s"])
     assert 1 < progress["images_per_s"] < 1e6
 

@@ -89,7 +89,9 @@ class Progress:
             return ""
         p = read_json(self.file)
         self._epoch = p["epoch"]
-        return (
-            f"epoch {p['epoch']}/{p['epochs']}  loss D {p['loss_d']:.3f} G {p['loss_g']:.3f}  "
-            f"{p['images_per_s']:,.0f} images/s  {duration(p['seconds_left'])} left"
-        )
+        words = [f"epoch {p['epoch']}/{p['epochs']}"]
+        if "loss_d" in p:  # not before the first step
+            words.append(f"loss D {p['loss_d']:.3f} G {p['loss_g']:.3f}")
+        words.append(f"{p['images_per_s']:,.0f} images/s")
+        words.append(f"{duration(p['seconds_left'])} left")
+        return "  ".join(words)

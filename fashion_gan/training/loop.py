@@ -358,9 +358,9 @@ class Trainer:
             "total_images": self.total_images,
             "images_per_s": speed,
             "seconds_left": (self.total_images - position.images) / speed if speed else 0.0,
-            "loss_d": losses[0],
-            "loss_g": losses[1],
         }
+        if position.summed:
+            progress |= {"loss_d": losses[0], "loss_g": losses[1]}
         write_json(self.folder / "progress.json", progress)
 
 
