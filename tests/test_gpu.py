@@ -10,6 +10,7 @@ from fashion_gan.models.feature_network import extract_features, load_feature_ne
 from fashion_gan.models.latents import balanced_labels, sample_images
 from fashion_gan.training import loop
 from fashion_gan.training.device import be_deterministic
+from fashion_gan.training.feature_networks import train_feature_network
 from fashion_gan.training.frechet import FrechetObjective
 from fashion_gan.training.inputs import draw_inputs
 from fashion_gan.training.state import TrainingState
@@ -106,3 +107,11 @@ def test_images_features_and_figures_are_those_of_the_cpu(tiny, splits, data_dir
         assert ours[name] == pytest.approx(theirs[name], abs=1e-3), name
     for name in ("train", "train_features", "own"):
         assert torch.allclose(nearest[name], nearest_on_gpu[name], atol=1e-2), name
+
+
+def test_feature_networks_are_trained_after_a_deterministic_training(splits):
+    """Max pooling has no deterministic gradient there."""
+    be_deterministic(True, torch.device("cuda"))
+    network = train_feature_network("dev", splits[0], 1, device=torch.device("cuda"))
+    assert network.scale.is_cuda
+    assert torch.isfinite(network.scale)

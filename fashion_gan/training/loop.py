@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,14 +95,7 @@ def train_in_process(
     keep_freed_memory()
     be_deterministic(is_deterministic(params, state.device), state.device)
     data_dir = dataset_dir(params)
-    reference = {}
-    for role in DISTANCES.values():
-        # damaged weights end a training before its first step, not after an epoch
-        feature_network.load_feature_network(role, str(state.device), data_dir)
-        features = feature_network.extract_cached(
-            role, validation.images, data_dir, str(measuring_device(state.device.type))
-        )
-        reference[role], _ = features
+    reference = _validation_features(validation, data_dir, state.device)
     frechet = None
     if params.frechet_weight:
         from fashion_gan.training.frechet import FrechetObjective
@@ -125,6 +118,19 @@ def train_in_process(
             trainer.save(is_best)
         if interrupts:  # one that came during the last validation
             raise KeyboardInterrupt
+
+
+def _validation_features(
+    validation: Split, data_dir: Path, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """The features of validation images by the networks of DISTANCES, which are loaded here:
+    damaged weights end a training before its first step, not after an epoch."""
+    features = {}
+    for role in DISTANCES.values():
+        feature_network.load_feature_network(role, str(device), data_dir)
+        images, where = validation.images, str(measuring_device(device.type))
+        features[role], _ = feature_network.extract_cached(role, images, data_dir, where)
+    return features
 
 
 def is_deterministic(params: Params, device: torch.device) -> bool:
@@ -205,11 +211,8 @@ class Trainer:
         steps = min(TRIAL_STEPS[state.device.type], self.batches_per_epoch)
         first = min(WARM_UP, steps - 1)
         part = slice(steps * params.batch_size)
-        few = replace(
-            self.train_split,
-            images=self.train_split.images[part],
-            labels=self.train_split.labels[part],
-        )
+        split = self.train_split
+        few = Split(split.images[part], split.labels[part], split.classes)
         stepper = Stepper(state, few, params, self.frechet, say=lambda _: None)
         class_count = state.generator.class_count
         stepper.load(draw_inputs(params, class_count, torch.arange(len(few)), images))
@@ -261,8 +264,7 @@ class Trainer:
         images = position.images - row * params.batch_size
         stretch = self.all_images / self.total_images
         class_count = self.state.generator.class_count
-        place = (position.epoch, block)
-        inputs = draw_inputs(params, class_count, order, images, place, stretch)
+        inputs = draw_inputs(params, class_count, order, images, (position.epoch, block), stretch)
         self.stepper.load(inputs, row)
 
     def is_late(self) -> bool:

@@ -58,9 +58,8 @@ class Stepper:
             block = self._load_images(block)
         if self.uses_graphs:
             # as large as any there will be, since a graph knows tensors by their addresses
-            device = self.state.device
             self.block = self.block or StepInputs(
-                *(part.new_zeros(BLOCK, *part.shape[1:], device=device) for part in block)
+                *(part.new_zeros(BLOCK, *part.shape[1:], device=self.row.device) for part in block)
             )
             for target, part in zip(self.block, block, strict=True):
                 target[: len(part)].copy_(part)
