@@ -142,19 +142,29 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
 
 @pytest.mark.slow
 def test_a_small_sweep_on_this_machine(ray, project):
-    """The base and one point beside it, each a run of its own, and the sweep's own notebook over
-    both."""
-    size = {"subset": 256, "epochs": 1, "channels": 8, "notebooks": ["02_train"]}
-    path = written(project, size, seeds=[0], space={"lr_g": {"choice": ["1e-3"]}})
+    """The base, and what is tried beside it by name, each a run of its own, of the base's notebooks
+    only those that the sweep names; and the sweep's own notebook over them."""
+    size = {"subset": 256, "epochs": 1, "channels": 8}
+    recipes = {"twice as long": {"epochs": "2"}, "faster": {"lr_g": "1e-3", "lr_d": "1e-3"}}
+    only = {"notebooks": ["02_train"], "seeds": [0]}
+    path = written(project, size, space={}, recipes=recipes, **only)
     done = fashion_gan("sweep", str(path), "--name", "s", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-    runs = comparison.trials(find_run("s"))
-    assert [run.info.params["lr_g"] for run in runs] == [2e-4, 1e-3]
-    assert all(whole(run) for run in runs)
-    assert all(differences(run) == [] for run in (find_run("s"), *runs))
-    assert find_run("s").read_json("swept")["verdict"] in (
-        find_run("s").folder / "07_sweep.html"
-    ).read_text().replace("&#39;", "'")
+    assert "s-002 (seed=0, recipe=twice as long): started" in done.stdout
+    sweep = find_run("s")
+    runs = comparison.trials(sweep)
+    settings = [(run.info.params["epochs"], run.info.params["lr_d"]) for run in runs]
+    assert settings == [(1, 2e-4), (2, 2e-4), (1, 1e-3)]
+    assert all(run.info.notebooks == ["02_train"] and whole(run) for run in runs)
+    assert all(differences(run) == [] for run in (sweep, *runs))
+    rows = comparison.rows(sweep)
+    assert [row["recipe"] for row in rows] == ["as it is", *recipes]
+    assert [row["base"] for row in rows] == [True, False, False]
+    assert all(row["seconds"] > 0 for row in rows)
+    result = sweep.read_json("swept")
+    assert set(result["points"]) == {"as it is", *recipes}
+    assert result["verdict"] in (sweep.folder / "07_sweep.html").read_text().replace("&#39;", "'")
+    assert (sweep.folder / "images" / "by_recipe.png").exists()
 
 
 def left_in(project):
@@ -227,7 +237,41 @@ CASES = {
     "metric unknown": ({"metric": "judge"}, "metric: input should be 'validation_distance'"),
     "word unknown": ({"tries": 3}, "tries: extra inputs are not permitted"),
     "no trials": ({"trials": 0}, "trials: input should be greater than or equal to 1"),
-    "no space": ({"space": {}}, "space: dictionary should have at least 1 item"),
+    "no space": ({"space": {}}, "say what is tried: a space, or recipes"),
+    "space and recipes": (
+        {"recipes": {"faster": {"lr_g": "1e-3"}}},
+        "say what is tried: a space, or recipes",
+    ),
+    "recipe of a list": ({"space": {}, "recipes": {"a": ["lr_g"]}}, "recipes.a: input should be"),
+    "recipe with an unknown parameter": (
+        {"space": {}, "recipes": {"a": {"lr_q": "1"}}},
+        "unknown parameter 'lr_q'; did you mean lr_g?",
+    ),
+    "recipe with a value not allowed": (
+        {"space": {}, "recipes": {"a": {"lr_g": "7"}}},
+        "parameter lr_g is '7'; allowed: float over 0 to 1",
+    ),
+    "recipe with a seed": (
+        {"space": {}, "recipes": {"a": {"seed": "7"}}},
+        "seed is in a recipe and in seeds; keep one",
+    ),
+    "recipe with what is set": (
+        {"space": {}, "recipes": {"a": {"lr_g": "1e-3"}}, "set": {"lr_g": "1e-4"}},
+        "lr_g is in a recipe and in set; keep one",
+    ),
+    "recipe as the base": (
+        {"space": {}, "recipes": {"a": {"lr_g": "0.0002"}}},
+        "'a' is the same as 'as it is'; keep one",
+    ),
+    "recipe twice": (
+        {"space": {}, "recipes": {"a": {"lr_g": "1e-3"}, "b": {"lr_g": "0.001"}}},
+        "'b' is the same as 'a'; keep one",
+    ),
+    "recipe of several processes": (
+        {"space": {}, "recipes": {"a": {"processes": "2"}}},
+        "a trial trains alone",
+    ),
+    "notebook unknown": ({"notebooks": ["08_none"]}, "unknown notebook '08_none'"),
     "range falls": (
         {"space": {"lr_g": {"range": ["1e-2", "1e-3"]}}},
         "lr_g: range must be two rising numbers",

@@ -1,6 +1,7 @@
 """Several runs side by side, a sweep's trials among them. Runs that were trained alike but for the
 seed are one group, with the spread over its seeds. Nothing but the run folders is read."""
 
+import itertools
 import json
 import statistics
 from typing import Any
@@ -13,6 +14,7 @@ from fashion_gan.runs.run import Run, all_runs
 
 BETTER = {name: sign for name, (_, sign) in FIGURES.items()}  # 1: higher is better; -1: lower
 ENDS = {"FINISHED": "finished", "KILLED": "stopped early", "FAILED": "failed", "RUNNING": "running"}
+AS_IT_IS = "as it is"  # a sweep's base, beside recipes
 Groups = dict[str, list[Run]]
 Figures = dict[str, dict[str, tuple[float, float | None] | None]]
 
@@ -109,27 +111,45 @@ def trials(sweep: Run) -> list[Run]:
 
 def rows(sweep: Run) -> list[dict[str, Any]]:
     """A row a trial: its name, point (the same for trials that differ in the seed alone), whether
-    that is the base's own setting, parameters of the space, seed, end, epochs, images seen, and the
-    lowest value of the metric."""
+    that is the base's own setting, parameters of the space or of the recipes, seed, end, epochs,
+    images seen, seconds in training steps, and the lowest value of the metric."""
     spec = sweep.read_json("sweep")
-    base = {name: sweep.info.params[name] for name in spec["space"]}
-    return [_row(trial, base, spec["metric"]) for trial in trials(sweep)]
+    recipes = spec.get("recipes", {})
+    names = [*spec["space"], *dict.fromkeys(itertools.chain(*recipes.values()))]
+    base = {name: sweep.info.params[name] for name in names}
+    points = {name: base | _values(recipe) for name, recipe in recipes.items()}
+    return [_row(trial, base, points, spec["metric"]) for trial in trials(sweep)]
 
 
-def _row(trial: Run, base: dict[str, Any], metric: str) -> dict[str, Any]:
+def _values(recipe: dict[str, str]) -> dict[str, Any]:
+    """A recipe's values in their own types."""
+    params = Params.read(recipe)
+    return {name: getattr(params, name) for name in recipe}
+
+
+def _row(
+    trial: Run, base: dict[str, Any], recipes: dict[str, dict[str, Any]], metric: str
+) -> dict[str, Any]:
     params = trial.info.params
     setting = {name: params[name] for name in base}
+    point = ", ".join(f"{name} {shown(value)}" for name, value in setting.items())
+    named = {}
+    if recipes:
+        point = next((name for name, values in recipes.items() if values == setting), AS_IT_IS)
+        named = {"recipe": point}
     values = trial.series(metric)[1]
-    images = trial.series("images")[1]
+    images, seconds = (trial.series(name)[1] for name in ("images", "seconds"))
     return {
         "trial": trial.name,
-        "point": ", ".join(f"{name} {shown(value)}" for name, value in setting.items()),
+        "point": point,
+        **named,
         **setting,
         "base": setting == base,
         "seed": params["seed"],
         "end": ENDS[trial.info.status],
         "epochs": len(values),
         "images": int(images[-1]) if images else 0,
+        "seconds": seconds[-1] if seconds else 0.0,
         metric: min(values, default=float("nan")),
     }
 

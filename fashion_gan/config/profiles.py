@@ -1,7 +1,7 @@
 """Profiles: YAML files of parameters, and what -p says beside them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,14 @@ class Profile:
     params: Params
 
 
-def read_profile(path: Path, overrides: Iterable[str] = ()) -> Profile:
-    """A YAML profile with `name=value` overrides. Raises UserError, in one line, for anything that
-    is not right."""
+def read_profile(
+    path: Path, overrides: Iterable[str] = (), notebooks: Sequence[str] = ()
+) -> Profile:
+    """A YAML profile with `name=value` overrides, and with these notebooks in place of its own, if
+    any. Raises UserError, in one line, for anything that is not right."""
     values = read_yaml(path)
-    notebooks = values.pop("notebooks", list(NOTEBOOKS))
+    notebooks = list(notebooks) or values.pop("notebooks", list(NOTEBOOKS))
+    values.pop("notebooks", None)
     choice = f"there are: {', '.join(NOTEBOOKS)}"
     if not isinstance(notebooks, list) or not notebooks:
         raise UserError(f"{path}: notebooks must be a list of names; {choice}")

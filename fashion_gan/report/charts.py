@@ -191,4 +191,7 @@ def parameter_effect(
     axes.set(title=f"{metric} by {name}", yscale="log")
     if log:
         axes.set_xscale("log")
+    if isinstance(best[name], str):  # names, longer than numbers
+        for text in axes.get_xticklabels():
+            text.set(rotation=30, horizontalalignment="right")
     return picture(figure, f"{metric} of {len(trials)} trials by {name}; {lowest}")

@@ -1,11 +1,13 @@
 """What a sweep tries: its file, its space, its points."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fashion_gan.catalog.comparison import AS_IT_IS
 from fashion_gan.config.params import announce, current_names
 from fashion_gan.config.profiles import Profile, read_profile, read_yaml
 from fashion_gan.errors import UserError
@@ -25,7 +27,9 @@ class Sweep(BaseModel):
 
     base: str  # a profile: the first point, and what holds where the space says nothing
     set: dict[str, str] = {}  # for all trials, the first point too
-    space: Annotated[dict[str, Dimension], Field(min_length=1)]
+    space: dict[str, Dimension] = {}
+    recipes: dict[str, dict[str, str]] = {}  # or points by name, each with what it changes
+    notebooks: list[str] = []  # that a trial runs; none: the base's
     # points drawn, each with every cell of the grid; fewer where the space has fewer
     trials: int = Field(10, ge=1, le=100_000)
     seeds: list[int] = Field([0, 1], min_length=1)  # each point is trained with each of them
@@ -46,29 +50,67 @@ class Sweep(BaseModel):
         if not isinstance(values, dict):
             return values
         by_name = [key for key in ("set", "space") if isinstance(values.get(key), dict)]
-        return values | {key: current_names(values[key], announce) for key in by_name}
+        changed = {key: current_names(values[key], announce) for key in by_name}
+        recipes = values.get("recipes")
+        if isinstance(recipes, dict):
+            changed["recipes"] = {
+                name: current_names(recipe, announce) if isinstance(recipe, dict) else recipe
+                for name, recipe in recipes.items()
+            }
+        return values | changed
+
+    @model_validator(mode="after")
+    def _one_kind_of_points(self) -> "Sweep":
+        if bool(self.space) == bool(self.recipes):
+            raise ValueError("say what is tried: a space, or recipes")
+        return self
 
     @property
     def overrides(self) -> list[str]:
-        return [f"{name}={value}" for name, value in self.set.items()]
+        return _words(self.set)
+
+    def overrides_of(self, point: dict[str, Any]) -> list[str]:
+        """What a point changes in the base, its seed among it."""
+        values = dict(point)
+        recipe = self.recipes.get(values.pop("recipe", AS_IT_IS), {})
+        return [*self.overrides, *_words(recipe), *_words(values)]
 
 
 def read_sweep(path: Path) -> Sweep:
     """A sweep's file. Raises UserError, in one line, for anything that is not right, values of the
     space included."""
     sweep = _checked(path, read_yaml(path))
-    if "processes" in sweep.space or base_of(sweep).params.processes > 1:
+    named = {*sweep.space, *itertools.chain(*sweep.recipes.values())}
+    if "processes" in named or base_of(sweep).params.processes > 1:
         raise UserError(f"{path}: a trial trains alone; leave processes out, and say cores")
-    for name in sweep.space:
+    for name in sorted(named):
         if name == "seed" or name in sweep.set:
             other = "seeds" if name == "seed" else "set"
-            raise UserError(f"{path}: {name} is in the space and in {other}; keep one")
+            where = "the space" if sweep.space else "a recipe"
+            raise UserError(f"{path}: {name} is in {where} and in {other}; keep one")
+    check_recipes(path, sweep)
+    for name in sweep.space:
         kind, values = _dimension(sweep, name)
         if kind == "range" and not _is_rising(values):
             raise UserError(f"{path}: {name}: range must be two rising numbers: [low, high]")
         if kind == "log" and not (_is_rising(values) and values[0] > 0):
             raise UserError(f"{path}: {name}: log must be two rising numbers, over 0: [low, high]")
     return sweep
+
+
+def check_recipes(path: Path, sweep: Sweep) -> None:
+    """Raises UserError for values that are not allowed, and for two recipes that are the same."""
+    settings = {AS_IT_IS: base_of(sweep).params}
+    for name, recipe in sweep.recipes.items():
+        params = base_of(sweep, *_words(recipe)).params
+        for other, known in settings.items():
+            if params == known:
+                raise UserError(f"{path}: {name!r} is the same as {other!r}; keep one")
+        settings[name] = params
+
+
+def _words(values: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in values.items()]
 
 
 def sweep_of(run: Run) -> Sweep:
@@ -99,7 +141,7 @@ def _is_rising(values: list[Any]) -> bool:
 
 
 def base_of(sweep: Sweep, *more: str) -> Profile:
-    return read_profile(Path(sweep.base), [*sweep.overrides, *more])
+    return read_profile(Path(sweep.base), [*sweep.overrides, *more], sweep.notebooks)
 
 
 def value_of(sweep: Sweep, name: str, text: str) -> Any:
@@ -118,6 +160,8 @@ def space_of(sweep: Sweep) -> dict[str, Any]:
         ("log", int): tune.lograndint,
     }
     space = {"seed": tune.grid_search(sweep.seeds)}
+    if sweep.recipes:
+        space["recipe"] = tune.choice([AS_IT_IS, *sweep.recipes])
     for name in sweep.space:
         kind, values = _dimension(sweep, name)
         if kind == "choice":
@@ -131,7 +175,10 @@ def space_of(sweep: Sweep) -> dict[str, Any]:
 
 
 def points_of(sweep: Sweep, base: Profile) -> list[dict[str, Any]]:
-    """The base's own point, then those drawn, none twice: of a small space fewer than `trials`."""
+    """The base's own point, then the recipes or those drawn, none twice: of a small space fewer
+    than `trials`."""
+    if sweep.recipes:
+        return [{"recipe": name} for name in (AS_IT_IS, *sweep.recipes)]
     from ray.tune.search.sample import Domain
 
     draws = np.random.RandomState(sweep.draw_seed)

@@ -15,6 +15,7 @@ from typing import Any
 from ray import tune
 
 from fashion_gan.runs.run import Run
+from fashion_gan.sweeps.spec import Sweep
 from fashion_gan.waiting import wait_until
 
 PATIENCE = 120  # seconds for a run to write its checkpoint and its report
@@ -39,7 +40,7 @@ class Trial(tune.Trainable):
         sweep, root = about["sweep"], about["root"]
         name = run_name(sweep, self.trial_id)
         reports = Path(root) / "reports"
-        self.metric = about["metric"]
+        self.metric = about["spec"]["metric"]
         self.process: subprocess.Popen | None = None
         # an epoch that the scheduler never heard of is not lost; one that it knows changes nothing
         self.reported = 0
@@ -52,10 +53,12 @@ class Trial(tune.Trainable):
         fetch_missing(sweep, root)
         fetch_missing(name, root)
         if not record.exists():
-            words = ["run", about["base"], "--name", name, "--within", sweep]
-            values = [f"{parameter}={value}" for parameter, value in config.items()]
-            for value in [*about["overrides"], *values]:
+            spec = Sweep.model_validate(about["spec"])
+            words = ["run", spec.base, "--name", name, "--within", sweep]
+            for value in spec.overrides_of(config):
                 words += ["-p", value]
+            if spec.notebooks:
+                words += ["--notebooks", ",".join(spec.notebooks)]
             self._start(words, root)
         elif self.run.info.status != "FINISHED":
             self._start(["resume", name], root)

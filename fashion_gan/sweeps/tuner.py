@@ -28,8 +28,7 @@ def tuner_of(run: Run, sweep: Sweep, log: Callable[[str], None]) -> Any:
     from fashion_gan.sweeps.trial import Trial, TrialLogger
 
     base = base_of(sweep)
-    about = {"root": str(project_root()), "sweep": run.name, "overrides": sweep.overrides}
-    about |= {"base": sweep.base, "metric": sweep.metric}
+    about = {"root": str(project_root()), "sweep": run.name, "spec": sweep.model_dump()}
     trial = tune.with_resources(
         tune.with_parameters(Trial, about=about), {"cpu": sweep.cores, "gpu": sweep.gpus}
     )
