@@ -3,7 +3,7 @@ import torch
 
 from fashion_gan.metrics.distances import frechet_distance, wilson_interval, youden_threshold
 from fashion_gan.metrics.kernel import kernel_distance
-from fashion_gan.metrics.manifolds import prdc
+from fashion_gan.metrics.manifolds import prdc, radius
 from fashion_gan.metrics.neighbours import centred_thumbnails, knn, nearest_images
 
 pytestmark = pytest.mark.fast
@@ -41,6 +41,20 @@ def test_frechet_distance_agrees_with_torchmetrics():
     )
     theirs = _compute_fid(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T)).item()
     assert frechet_distance(a, b) == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("counts", [(30, 30), (40, 30), (30, 40), (40, 40), (500, 37)])
+def test_kernel_distance_by_moments_is_that_by_pairs(counts):
+    """From 37 images on, 6 features have their means of the kernel by moments."""
+    a, b = (torch.randn(count, 6, dtype=torch.float64) for count in counts)
+    pairs = [(x @ y.T / 6 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b))]
+    same = [(p.sum() - p.diagonal().sum()) / (len(p) * (len(p) - 1)) for p in pairs[:2]]
+    value, error = kernel_distance(a, b, chunk=16)
+    assert value == pytest.approx((sum(same) - 2 * pairs[2].mean()).item(), rel=1e-9)
+    ours = (pairs[0].sum(1) - pairs[0].diagonal()) / (len(a) - 1) - pairs[2].mean(1)
+    theirs = (pairs[1].sum(1) - pairs[1].diagonal()) / (len(b) - 1) - pairs[2].mean(0)
+    variance = ours.var() / len(a) + theirs.var() / len(b)
+    assert error == pytest.approx(2 * variance.sqrt().item(), rel=1e-9)
 
 
 def test_kernel_distance_agrees_with_torchmetrics_and_is_unbiased():
@@ -114,6 +128,7 @@ def test_chunks_change_nothing_and_nearest_is_brute_force():
     torch.manual_seed(0)
     a, b = torch.randn(230, 5).double(), torch.randn(180, 5).double()
     assert prdc(a, b, chunk=50) == prdc(a, b, chunk=1000)
+    assert prdc(a, b, real_radius=radius(a)) == prdc(a, b)
     brute = (a[:, None] - b[None]).square().sum(dim=2).sqrt().sort(dim=1)
     for block in (20_000, 50, 2):  # one block, several, and some that hold fewer than are asked for
         distance, index = knn(a, b, count=3, chunk=7, block=block)

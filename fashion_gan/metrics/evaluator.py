@@ -17,7 +17,7 @@ from fashion_gan.errors import UserError
 from fashion_gan.files import read_json, write_json
 from fashion_gan.metrics.distances import frechet_distance, wilson_interval
 from fashion_gan.metrics.kernel import kernel_distance
-from fashion_gan.metrics.manifolds import prdc
+from fashion_gan.metrics.manifolds import prdc, radius
 from fashion_gan.metrics.neighbours import knn, nearest_images
 from fashion_gan.models.feature_network import (
     WEIGHTS,
@@ -79,6 +79,8 @@ class Evaluator:
             name: extract_cached(role, split.images, data_dir, str(self.device))
             for name, split in self.splits.items()
         }
+        # by count, of the balls of so many real images: the same for every draw
+        self.real_radius: dict[int, torch.Tensor] = {}
         # images that as many real ones can be held against
         self.most = min(len(self.splits["validation"]), len(self.splits["test"]))
         self.subset = len(self.splits["train"])
@@ -151,13 +153,15 @@ class Evaluator:
         count, class_count = len(features), len(self.classes)
         features = features.to(self.device)
         real = self.features[self.against][0][:count].to(self.device)
+        if count not in self.real_radius:
+            self.real_radius[count] = radius(real)
         kernel, error = kernel_distance(real, features)
         share = torch.bincount(predicted, minlength=class_count).double() / count
         figures = {
             "distance": frechet_distance(real, features),
             "kernel_distance": kernel,
             "kernel_error": error,
-            **prdc(real, features),
+            **prdc(real, features, real_radius=self.real_radius[count]),
             "class_share": share.tolist(),
             "unevenness": (share - self.shares).abs().sum().item() / 2,
         }

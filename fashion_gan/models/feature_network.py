@@ -142,10 +142,12 @@ def _recorded_digest(role: str, folder: Path) -> str:
 
 @torch.no_grad()
 def extract_features(
-    network: FeatureNetwork, images: torch.Tensor, chunk: int = 1000
+    network: FeatureNetwork, images: torch.Tensor, chunk: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (N, 64) float64 and predicted classes (N,) of uint8 or -1..1 float images (N, C, H,
-    W), on CPU; `chunk`: how many of 28×28 are computed at once, of larger ones fewer."""
+    W), on CPU; `chunk`: how many of 28×28 are computed at once, of larger ones fewer; 0: as many
+    as a processor's cache holds, or a GPU likes."""
+    chunk = chunk or (1000 if network.scale.is_cuda else 100)
     size = max(1, chunk * 784 // images.shape[2:].numel())
     # Written in place: small pieces kept from between large ones would hold the allocator's memory.
     features = torch.empty(len(images), FEATURE_COUNT, dtype=torch.float64)
