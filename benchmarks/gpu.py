@@ -20,7 +20,7 @@ from fashion_gan.config.params import Params
 from fashion_gan.data.datasets import load_split
 from fashion_gan.device import pick_device, wait_for
 from fashion_gan.training.device import be_deterministic
-from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.frechet import frechet_objectives
 from fashion_gan.training.inputs import BLOCK, draw_inputs
 from fashion_gan.training.state import TrainingState
 from fashion_gan.training.step import StepKind
@@ -34,14 +34,14 @@ CASES = (  # channels, batch, precision
     (64, 512, "bfloat16"),
     (128, 512, "bfloat16"),
 )
-USUAL = StepKind(has_frechet=True)
+USUAL = StepKind(network=0)
 TURNS = 5
 
 
-def stepper_of(split, frechet, **changes):
+def stepper_of(split, objectives, **changes):
     """Steps with the Fréchet loss, with one block of inputs loaded."""
     params = Params(**changes)
-    stepper = Stepper(TrainingState(params), split, params, frechet)
+    stepper = Stepper(TrainingState(params), split, params, objectives)
     order = torch.randperm(len(split))[: BLOCK * params.batch_size]
     stepper.load(draw_inputs(params, 10, order, 10**6))
     return stepper
@@ -92,14 +92,14 @@ def bound_of(share, growth):
     return "arithmetic" if share > 1 / 3 else "memory"
 
 
-def row_of(split, frechet, device, case, peaks):
+def row_of(split, objectives, device, case, peaks):
     channels, size, precision = case
     changes = {"channels": channels, "precision": precision}
-    graph = stepper_of(split, frechet, batch_size=size, **changes)
+    graph = stepper_of(split, objectives, batch_size=size, **changes)
     time_of_graph = seconds_a_step(graph)
-    one_by_one = stepper_of(split, frechet, batch_size=size, cuda_graph="off", **changes)
+    one_by_one = stepper_of(split, objectives, batch_size=size, cuda_graph="off", **changes)
     time_one_by_one = seconds_a_step(one_by_one, 10)
-    twice = stepper_of(split, frechet, batch_size=2 * size, **changes)
+    twice = stepper_of(split, objectives, batch_size=2 * size, **changes)
     growth = seconds_a_step(twice, 20) / time_of_graph
     share = arithmetic_of(one_by_one) / time_of_graph / peaks[precision]
     return (
@@ -112,13 +112,13 @@ def main():
     device = pick_device("cuda")
     be_deterministic(False, device)
     split = load_split(Path("data"), "train")
-    frechet = FrechetObjective(split, True, device)
+    objectives = frechet_objectives(split, Params(), device)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     peaks = {precision: peak_of(precision, device) for precision in ("float32", "bfloat16")}
     print("peak: " + ", ".join(f"{peak / 1e12:.0f} TFLOP/s in {p}" for p, peak in peaks.items()))
     print("channels  batch precision   one by one     graph  of peak  bound by")
     for case in CASES:
-        print(row_of(split, frechet, device, case, peaks), flush=True)
+        print(row_of(split, objectives, device, case, peaks), flush=True)
 
 
 if __name__ == "__main__":

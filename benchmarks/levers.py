@@ -19,7 +19,7 @@ from fashion_gan.data.datasets import load_split
 from fashion_gan.metrics.evaluator import Evaluator
 from fashion_gan.models.latents import balanced_labels, sample_images
 from fashion_gan.report import plots
-from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.frechet import frechet_objectives
 
 SHOWCASE = Path(__file__).resolve().parents[1] / "reports" / "showcase"
 
@@ -62,13 +62,13 @@ def show_ratio(name, turn, usual):
 
 def levers(params, split):
     usual = turn_of(params, split)
-    frechet = FrechetObjective(split, True, torch.device("cpu"))
+    objectives = frechet_objectives(split, params, torch.device("cpu"))
     cases = {
         "contiguous layout": turn_of(params, split, contiguous),
         "Adam a tensor at a time": turn_of(params, split, stock_adam),
         "one thread": turn_of(params, split, around=lambda: threads(1)),
         "bfloat16 convolutions": turn_of(params, split, around=bfloat16),
-        "with the Fréchet loss": turn_of(params, split, frechet=frechet),
+        "with the Fréchet loss": turn_of(params, split, objectives=objectives),
     }
     return {name: show_ratio(name, turn, usual) for name, turn in cases.items()}
 

@@ -34,7 +34,7 @@ from fashion_gan.data.datasets import load_split
 from fashion_gan.distributed import collectives
 from fashion_gan.runs.run import Run
 from fashion_gan.training.checkpoints import save_checkpoint
-from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.frechet import frechet_objectives
 from fashion_gan.training.inputs import draw_inputs
 from fashion_gan.training.state import TrainingState
 from fashion_gan.training.step import StepKind
@@ -55,8 +55,8 @@ def steps(rank: int, size: int, folder: Path, params: Params) -> None:
         )
     split = load_split(Path(params.data_dir), "train", 8192)
     state = TrainingState(params)
-    frechet = FrechetObjective(split, params.conditional, torch.device("cpu"))
-    stepper, kind = Stepper(state, split, params, frechet), StepKind(has_frechet=True)
+    objectives = frechet_objectives(split, params, torch.device("cpu"))
+    stepper, kind = Stepper(state, split, params, objectives), StepKind(network=0)
     sums = []
     all_reduce = distributed.all_reduce
 

@@ -27,10 +27,9 @@ from fashion_gan.metrics.manifolds import prdc
 from fashion_gan.models.feature_network import extract_features, load_feature_network
 from fashion_gan.models.latents import balanced_labels, sample_images
 from fashion_gan.training.device import be_deterministic
-from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.frechet import FrechetObjective, frechet_objectives
 from fashion_gan.training.inputs import BLOCK, draw_inputs
 from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import kind_of
 from fashion_gan.training.stepper import Stepper
 from fashion_gan.training.validation import ema_for_eval
 
@@ -41,10 +40,10 @@ IN_TURN = 4  # steps of one training before the next one's
 class Training:
     """One of those that go on side by side."""
 
-    def __init__(self, name: str, params: Params, split: Split, frechet: FrechetObjective):
+    def __init__(self, name: str, params: Params, split: Split, objectives: list[FrechetObjective]):
         self.name, self.params = name, params
         self.state = TrainingState(params)
-        self.stepper = Stepper(self.state, split, params, frechet)
+        self.stepper = Stepper(self.state, split, params, objectives)
         # as torch.cuda.stream takes it: None where there is no GPU
         self.stream = torch.cuda.Stream() if split.images.is_cuda else None
         self.count = len(split)
@@ -66,7 +65,7 @@ class Training:
             order = epoch_order(self.count, params.seed, epoch)
             class_count = self.state.generator.class_count
             self.stepper.load(draw_inputs(params, class_count, order, self.images, (epoch, block)))
-        kind = kind_of(self.images, batch, params)
+        kind = self.stepper.kind_of(self.images, batch)
         if kind not in self.stepper.graphs:
             wait_for(self.state.device)  # a capture is alone
         self.stepper.run(kind)
@@ -125,14 +124,14 @@ def main() -> None:
     split = load_split(Path(profile.data_dir), "train", profile.subset)
     split = Split(split.images.to(device), split.labels.to(device))
     validation = load_split(Path(profile.data_dir), "validation")
-    frechet = FrechetObjective(split, profile.conditional, device)
+    objectives = frechet_objectives(split, profile, device)
     names = list(recipes)
     for first in range(0, len(names), args.at_once):
         trainings = []
         for name in names[first : first + args.at_once]:
             changed = profile.model_dump() | recipes[name]
             params = Params.checked(changed).with_epochs(len(split))
-            trainings.append(Training(name, params, split, frechet))
+            trainings.append(Training(name, params, split, objectives[: params.frechet_networks]))
         train(trainings, validation, deadline)
 
 

@@ -26,7 +26,7 @@ from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import Split, load_split
 from fashion_gan.models.losses import non_saturating_d, non_saturating_g
 from fashion_gan.training import loop
-from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.frechet import frechet_objectives
 from fashion_gan.training.inputs import draw_inputs
 from fashion_gan.training.state import TrainingState
 from fashion_gan.training.step import StepKind
@@ -108,14 +108,14 @@ def loaders(split, params, folder):
     return ours_turn, theirs_turn
 
 
-def turn_of(params, split, change=None, around=contextlib.nullcontext, frechet=None):
+def turn_of(params, split, change=None, around=contextlib.nullcontext, objectives=()):
     """A function that makes STEPS training steps, with the Fréchet loss where there is one.
     `change`: of the state, once. `around`: a context of each turn."""
     state = TrainingState(params)
     if change:
         change(state)
-    stepper = Stepper(state, split, params, frechet)
-    kind = StepKind(has_frechet=frechet is not None)
+    stepper = Stepper(state, split, params, objectives)
+    kind = StepKind(0 if objectives else None)
 
     def turn():
         order = torch.randperm(len(split))[: STEPS * params.batch_size]
@@ -131,16 +131,15 @@ def profiles(split):
     """Images a second of each profile's steps, in turns."""
     default = read_profile(Path("params/default.yaml")).params
     baseline = read_profile(Path("params/baseline_dcgan.yaml")).params
-    frechet = FrechetObjective(split, True, torch.device("cpu"))
+    objectives = frechet_objectives(split, default, torch.device("cpu"))
     cases = {
-        "default, before the Fréchet loss": (default, None),
-        "default, with the Fréchet loss": (default, frechet),
-        "baseline_dcgan": (baseline, None),
+        "default, before the Fréchet loss": (default, ()),
+        "default, with the Fréchet loss": (default, objectives),
+        "baseline_dcgan": (baseline, ()),
     }
     rates = {name: [] for name in cases}
     turns = {
-        name: turn_of(params, split, frechet=objective)
-        for name, (params, objective) in cases.items()
+        name: turn_of(params, split, objectives=those) for name, (params, those) in cases.items()
     }
     for number in range(TURNS):
         for name, (params, _) in cases.items():

@@ -35,7 +35,7 @@ def old(project):
 def test_the_folder_is_read_and_reported(old):
     stored = read_json(old.folder / "run.json")["params"]
     assert stored.keys() & RENAMED.keys() == RENAMED.keys()
-    assert old.params == Params.checked(stored)
+    assert old.params == Params.checked(stored | {"frechet_networks": 1})
     assert old.params.processes == stored["workers"]
     assert old.series("loss_d")[0] == [256, 512]
     page = write_report(old).read_text()

@@ -7,6 +7,7 @@ from fashion_gan.data.datasets import load_split
 from fashion_gan.files import read_json
 from fashion_gan.models import feature_network
 from fashion_gan.models.feature_network import (
+    PACKED_ROLES,
     ROLES,
     TOTAL_VARIANCE,
     WEIGHTS,
@@ -104,7 +105,7 @@ def test_networks_that_are_trained_are_kept_when_the_next_is_killed(tmp_path, mo
     assert [line for line in lines if "kept" in line] == ["judge: kept from an earlier try"]
     for name, content in kept.items():
         assert (folder / "networks" / name).read_bytes() == content
-    assert sorted(read_json(folder / "networks" / "features.json")) == sorted(ROLES)
+    assert sorted(read_json(folder / "networks" / "features.json")) == sorted(PACKED_ROLES)
     lines.clear()
     feature_networks.train_for(folder, lines.append)
     assert not lines

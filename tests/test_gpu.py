@@ -11,7 +11,7 @@ from fashion_gan.models.latents import balanced_labels, sample_images
 from fashion_gan.training import loop
 from fashion_gan.training.device import be_deterministic
 from fashion_gan.training.feature_networks import train_feature_network
-from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.frechet import frechet_objectives
 from fashion_gan.training.inputs import draw_inputs
 from fashion_gan.training.state import TrainingState
 from fashion_gan.training.step import StepKind
@@ -48,12 +48,13 @@ def test_a_graph_takes_the_same_steps_as_one_kernel_after_the_other(tiny, splits
     for mode in ("on", "off"):
         params = tiny(device="cuda", cuda_graph=mode, frechet_weight=2.0, **changes)
         state = TrainingState(params)
-        objective = FrechetObjective(splits[0], params.conditional, state.device)
-        stepper = Stepper(state, splits[0], params, objective)
+        objectives = frechet_objectives(splits[0], params, state.device)
+        stepper = Stepper(state, splits[0], params, objectives)
         stepper.load(draw_inputs(params, 10, torch.arange(1024), 0))
         for number in range(12):
-            stepper.run(StepKind(number >= 6, bool(params.r1) and number % 2 == 0))
-        assert len(stepper.graphs) == (0 if mode == "off" else 4 if params.r1 else 2)
+            network = number // 2 % 2 if number >= 4 else None
+            stepper.run(StepKind(network, bool(params.r1) and number % 2 == 0))
+        assert len(stepper.graphs) == (0 if mode == "off" else 6 if params.r1 else 3)
         trained.append(weights(state))
     assert torch.equal(*trained)
 

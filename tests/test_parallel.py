@@ -25,10 +25,9 @@ from fashion_gan.training import frechet as training_frechet
 from fashion_gan.training import ray_worker
 from fashion_gan.training import stepper as training_stepper
 from fashion_gan.training.checkpoints import load_latest, save_checkpoint
-from fashion_gan.training.frechet import FrechetObjective
+from fashion_gan.training.frechet import frechet_objectives
 from fashion_gan.training.inputs import draw_inputs
 from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import kind_of
 
 pytestmark = [pytest.mark.timeout(900)]
 two_cores = pytest.mark.skipif(os.cpu_count() < 2, reason="this machine has one core")
@@ -81,15 +80,11 @@ def some_steps(rank, size, folder):
             **recipe,
         )
         state = TrainingState(params)
-        frechet = (
-            FrechetObjective(split, params.conditional, state.device)
-            if params.frechet_weight
-            else None
-        )
-        steps = training_stepper.Stepper(state, split, params, frechet)
+        objectives = frechet_objectives(split, params, state.device)
+        steps = training_stepper.Stepper(state, split, params, objectives)
         steps.load(draw_inputs(params, 10, torch.arange(len(split)), 0))
         for batch in range(STEPS):
-            steps.run(kind_of(64 * batch, batch, params))
+            steps.run(steps.kind_of(64 * batch, batch))
         if rank == 0:
             parts = {
                 name: getattr(state, name).state_dict()

@@ -132,7 +132,10 @@ def test_later_overrides_win_over_the_profile(tmp_path):
 def test_only_frozen_parameters_count_as_changes():
     old = Params().model_dump()
     assert frozen_changes(old, old | {"epochs": 99, "device": "cpu", "max_minutes": 1.0}) == []
-    assert frozen_changes(old, old | {"seed": 1, "lr_g": 1e-3}) == ["seed", "lr_g"]
+    assert frozen_changes(old, old | {"seed": 1, "lr_g": 1e-2}) == ["seed", "lr_g"]
+    older = {name: value for name, value in old.items() if name != "frechet_networks"}
+    assert frozen_changes(older, old) == ["frechet_networks"]  # there was one
+    assert frozen_changes(older, old | {"frechet_networks": 1}) == []
 
 
 def test_the_table_shows_every_parameter():
@@ -171,17 +174,18 @@ MANUAL = {
     "r2": (0.0, "float from 0 to 1,000", "", True),
     "penalty_interval": (1, "int from 1 to 64", "steps", True),
     "frechet_weight": (2.0, "float from 0 to 100", "", True),
-    "frechet_start": (50_000, "int from 0 to 1,000,000,000", "images", True),
+    "frechet_networks": (3, "int from 1 to 3", "", True),
+    "frechet_start": (30_000, "int from 0 to 1,000,000,000", "images", True),
     "epochs": (10, "int from 1 to 100,000", "epochs", False),
     "images": (0, "int from 0 to 1,000,000,000", "images", False),
     "validation_interval": (0, "int from 0 to 100,000", "epochs", False),
     "batch_size": (64, "int from 16 to 4,096", "images", True),
-    "lr_g": (0.0002, "float over 0 to 1", "", True),
-    "lr_d": (0.0002, "float over 0 to 1", "", True),
-    "lr_decay_start": (250_000, "int from 0 to 1,000,000,000", "images", True),
+    "lr_g": (0.001, "float over 0 to 1", "", True),
+    "lr_d": (0.001, "float over 0 to 1", "", True),
+    "lr_decay_start": (400_000, "int from 0 to 1,000,000,000", "images", True),
     "lr_decay_end": (500_000, "int from 0 to 1,000,000,000", "images", True),
-    "beta1": (0.5, "float from 0 below 1", "", True),
-    "beta2": (0.999, "float over 0 below 1", "", True),
+    "beta1": (0.0, "float from 0 below 1", "", True),
+    "beta2": (0.99, "float over 0 below 1", "", True),
     "ema_half_life": (20_000, "int from 0 to 100,000,000", "images", True),
     "max_minutes": (0.0, "float from 0 to 100,000", "min", False),
     "processes": (1, "int from 1 to 4,096", "", False),

@@ -76,17 +76,17 @@ def test_no_step_reads_a_value_on_the_host(tiny, split, monkeypatch, changes):
     monkeypatch.setattr(frechet, "inverse_root_by_eigenvalues", frechet.inverse_root_by_products)
     params = tiny(frechet_weight=2.0, frechet_start=0, **changes)
     state = TrainingState(params)
-    objective = frechet.FrechetObjective(split, params.conditional, CPU)
-    stepper = Stepper(state, split, params, objective)
+    objectives = frechet.frechet_objectives(split, params, CPU)
+    stepper = Stepper(state, split, params, objectives)
     stepper.load(draw_inputs(params, 10, torch.arange(256), 0))
     # the first one allocates the optimisers' moments
-    kind = StepKind(True, bool(params.r1))
-    stepper.compute(kind)
+    kinds = [StepKind(network, bool(params.r1)) for network in range(3)]
+    stepper.compute(kinds[0])
     weights = state.generator.project.weight.detach().clone()
     with NoHostReads():
-        stepper.compute(kind)
-        stepper.compute(StepKind())
-    assert stepper.row.item() == 3
+        for kind in (*kinds, StepKind()):
+            stepper.compute(kind)
+    assert stepper.row.item() == 5
     assert torch.isfinite(state.losses).all()
     assert not torch.equal(weights, state.generator.project.weight)
 
@@ -173,12 +173,12 @@ def test_a_capture_leaves_the_training_as_it_was(tiny, split, steps_before):
     """What goes before it, on the CPU: at the last row of a block, with moments of the optimisers
     and without."""
     params = tiny(frechet_weight=2.0, augment="adaptive")
-    objective = frechet.FrechetObjective(split, params.conditional, CPU)
-    kind = StepKind(has_frechet=True)
+    objectives = frechet.frechet_objectives(split, params, CPU)
+    kind = StepKind(network=1)
     trained = []
     for is_captured in (True, False):
         state = TrainingState(params)
-        stepper = Stepper(state, split, params, objective)
+        stepper = Stepper(state, split, params, objectives)
         stepper.load(draw_inputs(params, 10, torch.arange(256), 0), 7 - steps_before)
         for _ in range(steps_before):
             stepper.compute(kind)

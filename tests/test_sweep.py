@@ -117,10 +117,10 @@ def test_a_killed_trial_and_a_killed_node_cost_nothing(ray, project):
     runs = comparison.trials(run)
     assert [each.name for each in runs] == [f"s-{number:03d}" for number in range(1, POINTS + 2)]
     assert all(whole(each) for each in runs), {each.name: each.info.status for each in runs}
-    assert runs[0].info.params["lr_g"] == 2e-4  # the base comes first
+    assert runs[0].info.params["lr_g"] == 1e-3  # the base comes first
     assert runs[0].info.attempts == 2
     assert (
-        "s-001 (seed=0, lr_g=0.0002): died; it will be tried again"
+        "s-001 (seed=0, lr_g=0.001): died; it will be tried again"
         in (project / "sweep.log").read_text()
     )
     client = make_client()
@@ -145,7 +145,7 @@ def test_a_small_sweep_on_this_machine(ray, project):
     """The base, and what is tried beside it by name, each a run of its own, of the base's notebooks
     only those that the sweep names; and the sweep's own notebook over them."""
     size = {"subset": 256, "epochs": 1, "channels": 8}
-    recipes = {"twice as long": {"epochs": "2"}, "faster": {"lr_g": "1e-3", "lr_d": "1e-3"}}
+    recipes = {"twice as long": {"epochs": "2"}, "faster": {"lr_g": "2e-3", "lr_d": "2e-3"}}
     only = {"notebooks": ["02_train"], "seeds": [0]}
     path = written(project, size, space={}, recipes=recipes, **only)
     done = fashion_gan("sweep", str(path), "--name", "s", cwd=project)
@@ -154,7 +154,7 @@ def test_a_small_sweep_on_this_machine(ray, project):
     sweep = find_run("s")
     runs = comparison.trials(sweep)
     settings = [(run.info.params["epochs"], run.info.params["lr_d"]) for run in runs]
-    assert settings == [(1, 2e-4), (2, 2e-4), (1, 1e-3)]
+    assert settings == [(1, 1e-3), (2, 1e-3), (1, 2e-3)]
     assert all(run.info.notebooks == ["02_train"] and whole(run) for run in runs)
     assert all(differences(run) == [] for run in (sweep, *runs))
     rows = comparison.rows(sweep)
@@ -260,11 +260,11 @@ CASES = {
         "lr_g is in a recipe and in set; keep one",
     ),
     "recipe as the base": (
-        {"space": {}, "recipes": {"a": {"lr_g": "0.0002"}}},
+        {"space": {}, "recipes": {"a": {"lr_g": "0.001"}}},
         "'a' is the same as 'as it is'; keep one",
     ),
     "recipe twice": (
-        {"space": {}, "recipes": {"a": {"lr_g": "1e-3"}, "b": {"lr_g": "0.001"}}},
+        {"space": {}, "recipes": {"a": {"lr_g": "2e-3"}, "b": {"lr_g": "0.002"}}},
         "'b' is the same as 'a'; keep one",
     ),
     "recipe of several processes": (
@@ -335,7 +335,7 @@ def test_no_cluster_and_too_small_a_cluster(ray, project):
     ("space", "drawn"),
     [
         # the other one is the base's own
-        ({"lr_g": {"choice": ["1e-4", "2e-4"]}}, [{"lr_g": 1e-4}]),
+        ({"lr_g": {"choice": ["1e-4", "1e-3"]}}, [{"lr_g": 1e-4}]),
         ({"lr_g": {"grid": ["1e-4", "1e-3"]}}, [{}]),
         (
             {"lr_g": {"grid": ["1e-4", "1e-3"]}, "batch_size": {"choice": ["64", "64"]}},
@@ -346,7 +346,7 @@ def test_no_cluster_and_too_small_a_cluster(ray, project):
 def test_no_point_is_drawn_twice(ray, project, space, drawn):
     plan = read_sweep(written(project, space=space, trials=20))
     first, *others = points_of(plan, base_of(plan))
-    assert first["lr_g"] == 2e-4
+    assert first["lr_g"] == 1e-3
     assert others == drawn
     wide = read_sweep(written(project, space={"lr_g": {"log": ["1e-4", "1e-3"]}}, trials=20))
     assert len({point["lr_g"] for point in points_of(wide, base_of(wide))}) == 21

@@ -71,19 +71,20 @@ class Params(BaseModel):
     r1: float = parameter(0.0, "weight of the gradient penalty on real images", frozen=True, ge=0, le=1000)
     r2: float = parameter(0.0, "weight of the gradient penalty on fake images", frozen=True, ge=0, le=1000)
     penalty_interval: int = parameter(1, "a penalty each so many steps, scaled to the same weight", unit="steps", frozen=True, ge=1, le=64)
-    frechet_weight: float = parameter(2.0, "weight of the Fréchet loss in the frozen train network", frozen=True, ge=0, le=100)
-    frechet_start: int = parameter(50_000, "images seen before the Fréchet loss begins", unit="images", frozen=True, ge=0, le=10**9)
+    frechet_weight: float = parameter(2.0, "weight of the Fréchet loss in frozen networks", frozen=True, ge=0, le=100)
+    frechet_start: int = parameter(30_000, "images seen before the Fréchet loss begins", unit="images", frozen=True, ge=0, le=10**9)
+    frechet_networks: int = parameter(3, "frozen networks that the Fréchet loss looks through, one a step in turn; a set of one's own has one", frozen=True, ge=1, le=3)
 
     epochs: int = parameter(10, "passes over the training images", unit="epochs", ge=1, le=100_000)
     images: int = parameter(0, "real images to see in all, from which epochs follow; 0: as epochs says", unit="images", ge=0, le=10**9)
     validation_interval: int = parameter(0, "epochs from one validation and picture to the next; 0: each epoch, or with images so many that there are some 25", unit="epochs", ge=0, le=100_000)
     batch_size: int = parameter(64, "images in a step", unit="images", frozen=True, ge=16, le=4096)
-    lr_g: float = parameter(2e-4, "Adam's learning rate of the generator", frozen=True, gt=0, le=1)
-    lr_d: float = parameter(2e-4, "Adam's learning rate of the discriminator", frozen=True, gt=0, le=1)
-    lr_decay_start: int = parameter(250_000, "images seen before the learning rates begin to fall", unit="images", frozen=True, ge=0, le=10**9)
+    lr_g: float = parameter(1e-3, "Adam's learning rate of the generator", frozen=True, gt=0, le=1)
+    lr_d: float = parameter(1e-3, "Adam's learning rate of the discriminator", frozen=True, gt=0, le=1)
+    lr_decay_start: int = parameter(400_000, "images seen before the learning rates begin to fall", unit="images", frozen=True, ge=0, le=10**9)
     lr_decay_end: int = parameter(500_000, "images seen when the learning rates have fallen to a twentieth; 0: they never fall", unit="images", frozen=True, ge=0, le=10**9)
-    beta1: float = parameter(0.5, "Adam's first moment", frozen=True, ge=0, lt=1)
-    beta2: float = parameter(0.999, "Adam's second moment", frozen=True, gt=0, lt=1)
+    beta1: float = parameter(0.0, "Adam's first moment", frozen=True, ge=0, lt=1)
+    beta2: float = parameter(0.99, "Adam's second moment", frozen=True, gt=0, lt=1)
     ema_half_life: int = parameter(20_000, "half-life of the generator's moving average; 0: none", unit="images", frozen=True, ge=0, le=10**8)
     max_minutes: float = parameter(0.0, "longest time of the training, whose schedule is planned to end by then; 0: none", unit="min", ge=0, le=100_000)
     processes: int = parameter(1, "processes that share the training, on Ray; the batch is split between them", ge=1, le=4096)
@@ -217,15 +218,16 @@ def meta(name: str) -> dict[str, Any]:
     return Params.model_fields[name].json_schema_extra
 
 
+# what versions did that did not know a parameter, where it is not what is the default now
+BEFORE = {"frechet_networks": 1}
+
+
 def frozen_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Names of the frozen parameters that differ. One that an older version did not know had its
-    default."""
-    old, new = current_names(old), current_names(new)
-    return [
-        name
-        for name, default in Params().model_dump().items()
-        if meta(name)["frozen"] and old.get(name, default) != new.get(name, default)
-    ]
+    default, or what BEFORE says."""
+    defaults = Params().model_dump()
+    old, new = defaults | BEFORE | current_names(old), defaults | current_names(new)
+    return [name for name in defaults if meta(name)["frozen"] and old[name] != new[name]]
 
 
 def allowed(name: str) -> str:

@@ -2,7 +2,7 @@
 Inception's features are made for photographs. Fashion-MNIST's are shipped; a packed data set has
 its own in its folder (`fashion-gan data`). Each has a role and is used for nothing else: `judge`
 reports, and nothing is trained or chosen by it; `dev` makes the choices during training (the best
-checkpoint); `train` is the only one that an objective may look through."""
+checkpoint); `train` and its companions are the only ones that an objective may look through."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ from fashion_gan.models.serialization import load_weights, open_weights
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 FEATURE_COUNT = 64
-# layers of the `train` network up to halfway, after its second block, and that block's channels
+# layers of a `train` network up to halfway, after its second block, and that block's channels
 HALFWAY, HALFWAY_COUNT = 8, 48
 TOTAL_VARIANCE = 10.0  # features are scaled so that training images have this total variance
 
@@ -41,7 +41,10 @@ ROLES = {
     "judge": FeatureNetworkConfig((32, 64, 96), nn.ReLU, nn.MaxPool2d, 101),
     "dev": FeatureNetworkConfig((24, 48, 96), nn.SiLU, nn.MaxPool2d, 202),
     "train": FeatureNetworkConfig((32, 48, 64), nn.GELU, nn.AvgPool2d, 303),
+    "train2": FeatureNetworkConfig((32, 48, 64), nn.ReLU, nn.AvgPool2d, 505),
+    "train3": FeatureNetworkConfig((24, 48, 64), nn.ELU, nn.MaxPool2d, 404),
 }
+PACKED_ROLES = ("judge", "dev", "train")  # those of a packed data set
 
 
 class FeatureNetwork(nn.Module):
@@ -70,7 +73,7 @@ class FeatureNetwork(nn.Module):
         return self.body(images) * self.scale
 
     def features_and_halfway(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`features`, and the means (N, HALFWAY_COUNT) of the `train` network's layer halfway."""
+        """`features`, and the means (N, HALFWAY_COUNT) of a `train` network's layer halfway."""
         halfway = self.body[:HALFWAY](images)
         return self.body[HALFWAY:](halfway) * self.scale, halfway.mean(dim=(2, 3))
 
@@ -90,6 +93,12 @@ def judge_out_of_reach() -> Iterator[None]:
         yield
     finally:
         _training = False
+
+
+def frechet_roles(info: DatasetInfo, most: int) -> list[str]:
+    """The networks that the Fréchet loss looks through, `most` at most."""
+    roles = PACKED_ROLES if info.is_packed else ROLES
+    return [role for role in roles if role.startswith("train")][:most]
 
 
 def networks_dir(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from fashion_gan.config.params import current_names
+from fashion_gan.config.params import BEFORE, current_names
 from fashion_gan.errors import UserError
 from fashion_gan.files import check_file, short_reason
 from fashion_gan.text import plain_text
@@ -86,7 +86,7 @@ class RunInfo(BaseModel):
     @field_validator("params")
     @classmethod
     def _by_current_names(cls, params: dict[str, Any]) -> dict[str, Any]:
-        return current_names(params)
+        return BEFORE | current_names(params) if params else params
 
     @classmethod
     def read(cls, path: Path) -> "RunInfo":

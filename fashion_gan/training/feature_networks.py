@@ -1,8 +1,8 @@
-"""Train three feature networks: those that the project ships (`fashion-gan train-features`, about 7
-minutes on 2 cores), and those of a packed data set, once, when it is packed."""
+"""Train feature networks: the five that the project ships (`fashion-gan train-features`, about 12
+minutes on 2 cores), and the three of a packed data set, once, when it is packed."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from fashion_gan.metrics.distances import frechet_distance
 from fashion_gan.metrics.evaluator import blurred
 from fashion_gan.models import feature_network
 from fashion_gan.models.feature_network import (
+    PACKED_ROLES,
     ROLES,
     FeatureNetwork,
     extract_features,
@@ -119,11 +120,12 @@ def train_all(
     info: DatasetInfo | None = None,
     record: dict[str, dict] | None = None,
     device: torch.device | None = None,
+    roles: Iterable[str] = ROLES,
 ) -> None:
-    """Train and write the three networks, with features.json after each: digests, test accuracies.
+    """Train and write these networks, with features.json after each: digests, test accuracies.
     Those of `record`, which is such a file's content, are there already."""
     record = dict(record or {})
-    for role, config in ROLES.items():
+    for role in roles:
         if role in record:
             log(f"{role}: kept from an earlier try")
             continue
@@ -134,7 +136,7 @@ def train_all(
         is_right = extract_features(network, test.images)[1] == test.labels
         accuracy = round(is_right.double().mean().item(), 4)
         record[role] = {"sha256": digest(path), "test_accuracy": accuracy}
-        record[role] |= {"epochs": epochs, "seed": config.seed}
+        record[role] |= {"epochs": epochs, "seed": ROLES[role].seed}
         write_json(folder / "features.json", record)
         log(f"{role}: accuracy {accuracy} on the test split")
 
@@ -156,12 +158,12 @@ def image_sets(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Te
 
 
 def compare_networks(data_dir: Path, count: int = 5000) -> dict:
-    """How far the three networks agree: rank correlation of their distances of the twelve sets."""
+    """How far judge, dev and train agree: rank correlation of their distances of twelve sets."""
     validation = load_split(data_dir, "validation", count)
     sets = image_sets(validation.images, validation.labels)
     real = load_split(data_dir, "test", len(validation)).images
     distances = {}
-    for role in ROLES:
+    for role in PACKED_ROLES:
         network = load_feature_network(role, folder=data_dir)
         features, _ = extract_features(network, real)
         distances[role] = [
@@ -187,7 +189,7 @@ def train_for(data_dir: Path, log: Say = print) -> None:
     epochs = max(1, min(MOST_EPOCHS, MOST_IMAGES // len(train)))
     log(f"three feature networks for {info.name}, once: {epochs * len(train):,} images each")
     record = _trained(folder, epochs)
-    train_all(train, test, epochs, log, folder, info, record, measuring_device())
+    train_all(train, test, epochs, log, folder, info, record, measuring_device(), PACKED_ROLES)
     write_json(folder / "agreement.json", compare_networks(data_dir, 2000))
 
 
@@ -198,7 +200,7 @@ def _trained(folder: Path, epochs: int) -> dict[str, dict]:
         return {
             role: about
             for role, about in record.items()
-            if role in ROLES
+            if role in PACKED_ROLES
             and about["epochs"] == epochs
             and about["sha256"] == digest(folder / f"{role}.safetensors")
         }

@@ -1,19 +1,21 @@
 """The Fréchet distance as an objective: its gradient by matrix products alone, and the frozen
-network that it is taken through."""
+networks that it is taken through."""
 
 import math
 from pathlib import Path
 
 import torch
 
+from fashion_gan.config.params import Params
 from fashion_gan.data.batches import make_transform
-from fashion_gan.data.datasets import Split
+from fashion_gan.data.datasets import Split, dataset_info
 from fashion_gan.metrics.distances import symmetric_root
 from fashion_gan.models.feature_network import (
     FEATURE_COUNT,
     HALFWAY_COUNT,
     TOTAL_VARIANCE,
     WEIGHTS,
+    frechet_roles,
     load_feature_network,
 )
 from fashion_gan.models.latents import class_shares
@@ -73,16 +75,37 @@ def frechet_gradients(
     return 2 * (mean - real_mean), identity - real_root @ inverse_root(middle) @ real_root
 
 
+def frechet_objectives(
+    train: Split, params: Params, device: torch.device, folder: Path = WEIGHTS
+) -> list["FrechetObjective"]:
+    """The Fréchet loss through one network after the other, of which steps take turns: through one
+    alone, a generator learns what that one sees, and little else. None where it has no weight."""
+    if not params.frechet_weight:
+        return []
+    roles = frechet_roles(dataset_info(folder), params.frechet_networks)
+    return [
+        FrechetObjective(train, params.conditional, device, folder, role, number)
+        for number, role in enumerate(roles)
+    ]
+
+
 class FrechetObjective:
-    """The Fréchet loss through the frozen `train` network (never `dev`, never `judge`): on its
+    """The Fréchet loss through a frozen `train` network (never `dev`, never `judge`): on its
     features, on channel means of a layer halfway, and, where the generator is conditional, on the
     label beside them, so that image and class must go together as they do in real images (the
     joint distance of DeVries et al. 2019)."""
 
     def __init__(
-        self, train: Split, conditional: bool, device: torch.device, folder: Path = WEIGHTS
+        self,
+        train: Split,
+        conditional: bool,
+        device: torch.device,
+        folder: Path = WEIGHTS,
+        role: str = "train",
+        number: int = 0,
     ):
-        self.network = load_feature_network("train", str(device), folder)
+        self.number = number  # among several, each with moments of its own
+        self.network = load_feature_network(role, str(device), folder)
         self.codes = class_codes(len(train.classes)).to(device) if conditional else None
         self.halfway_scale = 1.0
         features = self._embed_split(train, device)
@@ -107,7 +130,11 @@ class FrechetObjective:
     def _embed_split(self, split: Split, device: torch.device) -> torch.Tensor:
         transform = make_transform()
         parts = []
-        for images, labels in zip(split.images.split(1000), split.labels.split(1000), strict=True):
+        # as many as a processor's cache holds
+        chunk = 1000 if device.type == "cuda" else 100
+        for images, labels in zip(
+            split.images.split(chunk), split.labels.split(chunk), strict=True
+        ):
             part = self.embed(transform(images.to(device)), labels.to(device))
             parts.append(part.cpu().double())
         return torch.cat(parts)

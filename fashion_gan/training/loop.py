@@ -26,7 +26,6 @@ from fashion_gan.training import checkpoints
 from fashion_gan.training.device import be_deterministic, keep_freed_memory
 from fashion_gan.training.inputs import BLOCK, draw_inputs
 from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import kind_of
 from fashion_gan.training.stepper import Stepper
 from fashion_gan.training.validation import DISTANCES, ema_for_eval, validate
 
@@ -96,15 +95,13 @@ def train_in_process(
     be_deterministic(is_deterministic(params, state.device), state.device)
     data_dir = dataset_dir(params)
     reference = _validation_features(validation, data_dir, state.device)
-    frechet = None
-    if params.frechet_weight:
-        from fashion_gan.training.frechet import FrechetObjective
+    from fashion_gan.training.frechet import frechet_objectives
 
-        frechet = FrechetObjective(train_split, params.conditional, state.device, data_dir)
+    objectives = frechet_objectives(train_split, params, state.device, data_dir)
     lock = Lock(folder / "train.lock" if folder else None)
     with feature_network.judge_out_of_reach(), deferred_interrupt() as interrupts, lock:
         lock.acquire(f"another process trains in {folder}; wait for it, or stop it")
-        trainer = Trainer(state, train_split, params, folder, frechet, interrupts, stop_file)
+        trainer = Trainer(state, train_split, params, folder, objectives, interrupts, stop_file)
         trainer.forecast()
         while not trainer.is_done() and not trainer.is_late():
             trainer.run_epoch()
@@ -152,7 +149,7 @@ class Trainer:
     train_split: Split
     params: Params
     folder: Path | None = None
-    frechet: "FrechetObjective | None" = None
+    objectives: Sequence["FrechetObjective"] = ()
     interrupts: Sequence[int] = ()  # signals that came, filled while the training goes on
     stop_file: Path | None = None
 
@@ -165,7 +162,7 @@ class Trainer:
         # an epoch that a plan made shorter is not made up for
         epochs = self.params.epochs - self.state.position.epoch
         self.all_images = self.images_before_epoch() + epochs * self.images_per_epoch
-        self.stepper = Stepper(self.state, self.train_split, self.params, self.frechet)
+        self.stepper = Stepper(self.state, self.train_split, self.params, self.objectives)
 
     @property
     def total_images(self) -> int:
@@ -213,14 +210,14 @@ class Trainer:
         part = slice(steps * params.batch_size)
         split = self.train_split
         few = Split(split.images[part], split.labels[part], split.classes)
-        stepper = Stepper(state, few, params, self.frechet, say=lambda _: None)
+        stepper = Stepper(state, few, params, self.objectives, say=lambda _: None)
         class_count = state.generator.class_count
         stepper.load(draw_inputs(params, class_count, torch.arange(len(few)), images))
         for number in range(steps):
             if number == first:
                 wait_for(state.device)
                 started = clock.running()
-            stepper.run(kind_of(images, number, params))
+            stepper.run(stepper.kind_of(images + number * params.batch_size, number))
         wait_for(state.device)
         seconds = clock.running() - started
         return (steps - first) * params.batch_size / max(seconds, 1e-9)
@@ -234,7 +231,7 @@ class Trainer:
         order = epoch_order(len(self.train_split), params.seed, position.epoch)
         self.load_inputs(order)
         while True:
-            self.stepper.run(kind_of(position.images, position.batch, params))
+            self.stepper.run(self.stepper.kind_of(position.images, position.batch))
             position.images += params.batch_size
             position.batch += 1
             position.summed += 1

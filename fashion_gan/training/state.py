@@ -14,7 +14,7 @@ from fashion_gan.device import pick_device
 from fashion_gan.distributed.collectives import all_reduce_mean, wrap_ddp
 from fashion_gan.errors import UserError
 from fashion_gan.files import short_reason
-from fashion_gan.models.feature_network import FEATURE_COUNT, HALFWAY_COUNT
+from fashion_gan.models.feature_network import FEATURE_COUNT, HALFWAY_COUNT, frechet_roles
 from fashion_gan.models.serialization import make_discriminator, make_generator
 
 MOST_ONE_HOT = 64  # classes
@@ -139,7 +139,9 @@ class TrainingState:
         width = FEATURE_COUNT + HALFWAY_COUNT
         if params.conditional:
             width += class_codes(len(self.dataset.classes)).shape[1]
-        self.moments = RunningMoments(width, self.device)
+        networks = len(frechet_roles(self.dataset, params.frechet_networks))
+        moments = [RunningMoments(width, self.device) for _ in range(networks)]
+        self.moments = torch.nn.ModuleList(moments)
         self.augment_probability = AdaptiveProbability(self.device)
         self.parts = dict(self.PARTS)
         if params.augment == ADAPTIVE:
@@ -170,6 +172,8 @@ class TrainingState:
         try:
             for name, key in self.parts.items():
                 part, values = getattr(self, name), content[key]
+                if name == "moments" and "mean" in values:  # of an older one's only network
+                    values = {f"0.{field}": value for field, value in values.items()}
                 if isinstance(part, torch.optim.Optimizer):
                     _load_moments(part, values)
                 else:

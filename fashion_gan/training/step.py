@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 class StepKind(NamedTuple):
     """What a step does that not every step does."""
 
-    has_frechet: bool = False
+    network: int | None = None  # that the Fréchet loss looks through, if there is one
     has_penalties: bool = False
 
 
-def kind_of(images: int, batch: int, params: Params) -> StepKind:
-    """The kind of the step after so many images, which is this batch of its epoch."""
+def kind_of(images: int, batch: int, params: Params, networks: int) -> StepKind:
+    """The kind of the step after so many images, which is this batch of its epoch; `networks`: how
+    many the Fréchet loss looks through, one a step."""
+    has_frechet = networks and images >= params.frechet_start
     return StepKind(
-        bool(params.frechet_weight) and images >= params.frechet_start,
+        images // params.batch_size % networks if has_frechet else None,
         bool(params.r1 or params.r2) and batch % params.penalty_interval == 0,
     )
 
@@ -92,7 +94,7 @@ def generator_gradient(
     state.discriminator.requires_grad_(True)
     if frechet:
         features = apply(frechet.embed, fake, shown[1], precision=params.precision)
-        frechet_gradient = frechet.gradient(fake, features, state.moments)
+        frechet_gradient = frechet.gradient(fake, features, state.moments[frechet.number])
         gradient = balance_gradients(gradient, frechet_gradient, params.frechet_weight)
     return gradient, adversarial.detach()
 

@@ -2,7 +2,7 @@
 some 400 small kernels, and launching each takes longer than the GPU needs for it; a graph launches
 them all at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from fashion_gan.errors import UserError
 from fashion_gan.files import short_reason
 from fashion_gan.training.inputs import BLOCK, StepInputs
 from fashion_gan.training.state import TrainingState
-from fashion_gan.training.step import StepKind, step
+from fashion_gan.training.step import StepKind, kind_of, step
 
 if TYPE_CHECKING:
     from fashion_gan.training.frechet import FrechetObjective
@@ -33,10 +33,10 @@ class Stepper:
         state: TrainingState,
         split: Split,
         params: Params,
-        frechet: "FrechetObjective | None" = None,
+        objectives: Sequence["FrechetObjective"] = (),
         say: Callable[[str], None] = print,
     ):
-        self.state, self.split, self.params, self.frechet = state, split, params, frechet
+        self.state, self.split, self.params, self.objectives = state, split, params, objectives
         self.say = say
         self.transform = make_transform()
         self.row = torch.zeros(1, dtype=torch.int64, device=state.device)
@@ -79,6 +79,10 @@ class Stepper:
         self.labels[: len(index)].copy_(labels)
         return block._replace(index=torch.arange(len(index)).view_as(block.index))
 
+    def kind_of(self, images: int, batch: int) -> StepKind:
+        """The kind of the step after so many images, which is this batch of its epoch."""
+        return kind_of(images, batch, self.params, len(self.objectives))
+
     def run(self, kind: StepKind = PLAIN) -> None:
         """One step of this kind."""
         if self.uses_graphs and kind not in self.graphs:
@@ -109,7 +113,7 @@ class Stepper:
         inputs = self.block.row(self.row)
         real = self.transform(self.images[inputs.index])
         labels = self.labels[inputs.index]
-        frechet = self.frechet if kind.has_frechet else None
+        frechet = None if kind.network is None else self.objectives[kind.network]
         step(self.state, real, labels, inputs, self.params, frechet, kind.has_penalties)
         self.row += 1
 
