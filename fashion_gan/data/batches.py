@@ -1,22 +1,10 @@
-"""Batches of a split: their order, their range."""
+"""What a training reads of a split: in which order, in which range."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import numpy as np
 import torch
 
-from fashion_gan.data.datasets import Split
 from fashion_gan.rng import epoch_rng
-
-
-def channels_first(images: np.ndarray) -> torch.Tensor:
-    """Images (N, H, W), (N, H, W, C) or (N, C, H, W), of 1 or 3 colours and more pixels -> (N, C,
-    H, W)."""
-    from fashion_gan.data import formats  # no training reads files
-
-    tensor = torch.from_numpy(formats.channels_first(images))
-    # PyTorch takes another path, to other last bits, by strides alone
-    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def make_transform() -> Callable:
@@ -42,21 +30,3 @@ def epoch_order(size: int, seed: int, epoch: int) -> torch.Tensor:
     """The order of an epoch's images: a permutation that depends on (seed, epoch) alone, so a
     resume finds it again."""
     return torch.randperm(size, generator=epoch_rng(seed, epoch))
-
-
-def batches(
-    split: Split,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    start: int = 0,
-    device: str | torch.device = "cpu",
-) -> Iterator:
-    """Batches `start`, start + 1, ... of an epoch: images float32 (B, C, H, W) in -1..1 and labels
-    (B,). A last batch that is not full is left out. Everything is by index from memory: no workers,
-    no copies of the set."""
-    transform = make_transform()
-    order = epoch_order(len(split), seed, epoch)
-    for i in range(start, len(split) // batch_size):
-        index = order[i * batch_size : (i + 1) * batch_size]
-        yield transform(split.images[index].to(device)), split.labels[index].to(device)

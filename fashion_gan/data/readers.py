@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fashion_gan.data import batches, formats, inspection, limits, listing, pictures
+from fashion_gan.data import formats, inspection, limits, listing, pictures
 from fashion_gan.data.datasets import CLASSES, DatasetInfo
 from fashion_gan.data.preparation import Preparation
 from fashion_gan.errors import UserError
@@ -96,7 +96,7 @@ def _check_levels(images: np.ndarray, where: Path) -> torch.Tensor:
     inspection.check_levels(int(images.max()), where)
     if images.min() == images.max():
         raise UserError(f"{where}: every pixel is {images.max()}; there is nothing to measure")
-    return batches.channels_first(images)
+    return formats.image_tensor(images)
 
 
 def _check_labels(

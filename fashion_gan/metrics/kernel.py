@@ -39,19 +39,24 @@ def _kernel_mean(y: torch.Tensor, chunk: int) -> Callable[[torch.Tensor], torch.
     summed up by their moments, which the mean of a cubic polynomial follows from."""
     count, width = y.shape
     if count <= width * width:
-        return lambda x: torch.cat(
-            [_kernel(part @ y.T, width).mean(dim=1) for part in x.split(chunk)]
-        )
-    first = y.mean(dim=0)
-    second = y.T @ y / count
-    third = sum(_squares(part).T @ part for part in y.split(chunk)) / count  # (d d, d)
 
-    def mean(x: torch.Tensor) -> torch.Tensor:
-        cubic = torch.cat([((_squares(part) @ third) * part).sum(dim=1) for part in x.split(chunk)])
-        quadratic = ((x @ second) * x).sum(dim=1)
-        return 1 + 3 * (x @ first) / width + 3 * quadratic / width**2 + cubic / width**3
+        def mean_of(part: torch.Tensor) -> torch.Tensor:
+            return _kernel(part @ y.T, width).mean(dim=1)
 
-    return mean
+    else:
+        first = y.mean(dim=0) / width
+        second = y.T @ y / (count * width**2)
+        # of all products of three entries, (d d, d)
+        third = sum(_squares(part).T @ part for part in y.split(chunk))
+        third = third / (count * width**3)
+
+        def mean_of(part: torch.Tensor) -> torch.Tensor:
+            linear = part @ first
+            quadratic = ((part @ second) * part).sum(dim=1)
+            cubic = ((_squares(part) @ third) * part).sum(dim=1)
+            return 1 + 3 * linear + 3 * quadratic + cubic
+
+    return lambda x: torch.cat([mean_of(part) for part in x.split(chunk)])
 
 
 def _squares(x: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 minutes on 2 cores), and the three of a packed data set, once, when it is packed."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fashion_gan import clock
 from fashion_gan.data import augment
-from fashion_gan.data.batches import batches
+from fashion_gan.data.batches import epoch_order, make_transform
 from fashion_gan.data.datasets import DatasetInfo, Split, dataset_info, load_split
 from fashion_gan.device import measuring_device
 from fashion_gan.files import digest, read_json, replacing, write_json
@@ -44,6 +44,17 @@ def rotate(images: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, to
     else:
         versions = [images, images.flip(3), images.flip(2), images.flip(2, 3)]
     return torch.stack(versions)[turns, torch.arange(len(images))], turns
+
+
+def batches(
+    split: Split, size: int, seed: int, epoch: int, device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches of an epoch: images float32 (size, C, H, W) in -1..1 and labels (size,). A last
+    one that is not full is left out."""
+    transform = make_transform()
+    order = epoch_order(len(split), seed, epoch)
+    for index in order[: len(split) // size * size].split(size):
+        yield transform(split.images[index].to(device)), split.labels[index].to(device)
 
 
 def train_feature_network(
@@ -92,7 +103,7 @@ def _fit(
     def draw(count: int) -> torch.Tensor:
         return torch.randint(0, count, (size,), generator=rng).to(device)
 
-    by_epoch = (batches(train, size, seed, epoch, device=device) for epoch in range(epochs))
+    by_epoch = (batches(train, size, seed, epoch, device) for epoch in range(epochs))
     for step, (images, labels) in enumerate(itertools.chain.from_iterable(by_epoch), 1):
         if len(train.classes) == 1:
             images, labels = rotate(images, rng)
