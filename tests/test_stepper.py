@@ -91,6 +91,33 @@ def test_no_step_reads_a_value_on_the_host(tiny, split, monkeypatch, changes):
     assert not torch.equal(weights, state.generator.project.weight)
 
 
+def test_the_networks_of_the_frechet_loss_take_turns(tiny, split):
+    """One a step from `frechet_start` on, wherever the training stands; only its moments change."""
+    params = tiny(frechet_weight=2.0, frechet_start=128, batch_size=64)
+    state = TrainingState(params)
+    stepper = Stepper(state, split, params, frechet.frechet_objectives(split, params, CPU))
+    networks = [stepper.kind_of(64 * number, number).network for number in range(7)]
+    assert networks == [None, None, 2, 0, 1, 2, 0]
+    roots = [objective.root for objective in stepper.objectives]
+    assert not torch.allclose(roots[0], roots[1])
+    stepper.load(draw_inputs(params, 10, torch.arange(256), 0))
+    for network in (2, 0):
+        stepper.run(StepKind(network))
+    assert [bool(moments.weight > 0) for moments in state.moments] == [True, False, True]
+
+
+def test_one_network_and_none(tiny, split):
+    params = tiny(frechet_weight=2.0, frechet_start=0, frechet_networks=1)
+    assert len(TrainingState(params).moments) == 1
+    objectives = frechet.frechet_objectives(split, params, CPU)
+    stepper = Stepper(TrainingState(params), split, params, objectives)
+    assert [stepper.kind_of(64 * number, number).network for number in range(3)] == [0, 0, 0]
+    without = tiny(frechet_weight=0.0, frechet_start=0)
+    assert frechet.frechet_objectives(split, without, CPU) == []
+    stepper = Stepper(TrainingState(without), split, without)
+    assert stepper.kind_of(10**6, 3) == StepKind()
+
+
 def test_inputs_depend_on_their_place_alone(tiny):
     params = tiny(augment="translate", batch_size=16)
     order = torch.randperm(16 * 100)
