@@ -145,20 +145,21 @@ def test_a_small_sweep_on_this_machine(ray, project):
     """The base, and what is tried beside it by name, each a run of its own, of the base's notebooks
     only those that the sweep names; and the sweep's own notebook over them."""
     size = {"subset": 256, "epochs": 1, "channels": 8}
-    recipes = {"twice as long": {"epochs": "2"}, "faster": {"lr_g": "2e-3", "lr_d": "2e-3"}}
+    recipes = {"faster": {"lr_g": "2e-3", "lr_d": "2e-3"}, "twice as long": {"images": "512"}}
     only = {"notebooks": ["02_train"], "seeds": [0]}
     path = written(project, size, space={}, recipes=recipes, **only)
     done = fashion_gan("sweep", str(path), "--name", "s", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "s-002 (seed=0, recipe=twice as long): started" in done.stdout
+    assert "s-002 (seed=0, recipe=faster): started" in done.stdout
     sweep = find_run("s")
     runs = comparison.trials(sweep)
     settings = [(run.info.params["epochs"], run.info.params["lr_d"]) for run in runs]
-    assert settings == [(1, 1e-3), (2, 1e-3), (1, 2e-3)]
+    assert settings == [(1, 1e-3), (1, 2e-3), (2, 1e-3)]
     assert all(run.info.notebooks == ["02_train"] and whole(run) for run in runs)
     assert all(differences(run) == [] for run in (sweep, *runs))
     rows = comparison.rows(sweep)
     assert [row["recipe"] for row in rows] == ["as it is", *recipes]
+    assert [run.info.tags.get("recipe") for run in runs] == [None, *recipes]
     assert [row["base"] for row in rows] == [True, False, False]
     assert all(row["seconds"] > 0 for row in rows)
     result = sweep.read_json("swept")
@@ -262,6 +263,10 @@ CASES = {
     "recipe as the base": (
         {"space": {}, "recipes": {"a": {"lr_g": "0.001"}}},
         "'a' is the same as 'as it is'; keep one",
+    ),
+    "recipe by the base's name": (
+        {"space": {}, "recipes": {"as it is": {"lr_g": "1e-4"}}},
+        "'as it is' is the base's own name; give the recipe another one",
     ),
     "recipe twice": (
         {"space": {}, "recipes": {"a": {"lr_g": "2e-3"}, "b": {"lr_g": "0.002"}}},

@@ -117,25 +117,18 @@ def rows(sweep: Run) -> list[dict[str, Any]]:
     recipes = spec.get("recipes", {})
     names = [*spec["space"], *dict.fromkeys(itertools.chain(*recipes.values()))]
     base = {name: sweep.info.params[name] for name in names}
-    points = {name: base | _values(recipe) for name, recipe in recipes.items()}
-    return [_row(trial, base, points, spec["metric"]) for trial in trials(sweep)]
+    return [_row(trial, base, bool(recipes), spec["metric"]) for trial in trials(sweep)]
 
 
-def _values(recipe: dict[str, str]) -> dict[str, Any]:
-    """A recipe's values in their own types."""
-    params = Params.read(recipe)
-    return {name: getattr(params, name) for name in recipe}
-
-
-def _row(
-    trial: Run, base: dict[str, Any], recipes: dict[str, dict[str, Any]], metric: str
-) -> dict[str, Any]:
+def _row(trial: Run, base: dict[str, Any], has_recipes: bool, metric: str) -> dict[str, Any]:
     params = trial.info.params
     setting = {name: params[name] for name in base}
     point = ", ".join(f"{name} {shown(value)}" for name, value in setting.items())
+    is_base = setting == base
     named = {}
-    if recipes:
-        point = next((name for name, values in recipes.items() if values == setting), AS_IT_IS)
+    if has_recipes:
+        point = trial.info.tags.get("recipe", AS_IT_IS)
+        is_base = point == AS_IT_IS
         named = {"recipe": point}
     values = trial.series(metric)[1]
     images, seconds = (trial.series(name)[1] for name in ("images", "seconds"))
@@ -144,7 +137,7 @@ def _row(
         "point": point,
         **named,
         **setting,
-        "base": setting == base,
+        "base": is_base,
         "seed": params["seed"],
         "end": ENDS[trial.info.status],
         "epochs": len(values),

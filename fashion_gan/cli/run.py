@@ -34,16 +34,18 @@ def checked(params: Params, name: str) -> Params:
 @text_option(
     "--within", "a run that this one is a part of: MLflow shows it beneath that one", "RUN"
 )
+@text_option("--recipe", "its name among the recipes of a sweep, kept as a tag", "NAME")
 @text_option("--notebooks", "run these, with commas between (default: the profile's)", "NAMES")
 @overrides_option
 def command(
-    profile: str, name: str, within: str, notebooks: str, overrides: tuple[str, ...]
+    profile: str, name: str, within: str, recipe: str, notebooks: str, overrides: tuple[str, ...]
 ) -> int:
     project_root()
     read = read_profile(Path(profile), overrides, notebooks.split(",") if notebooks else ())
     params = checked(read.params, name)
     mlflow_sync.close_vanished(print)
     tags = {"within": find_run(within, tracked=True).info.uuid} if within else {}
+    tags |= {"recipe": recipe} if recipe else {}
     words = ["fashion-gan", "run", profile]
     for override in overrides:
         words += ["-p", override]

@@ -102,6 +102,8 @@ def check_recipes(path: Path, sweep: Sweep) -> None:
     """Raises UserError for values that are not allowed, and for two recipes that are the same."""
     settings = {AS_IT_IS: base_of(sweep).params}
     for name, recipe in sweep.recipes.items():
+        if name == AS_IT_IS:
+            raise UserError(f"{path}: {name!r} is the base's own name; give the recipe another one")
         params = base_of(sweep, *_words(recipe)).params
         for other, known in settings.items():
             if params == known:

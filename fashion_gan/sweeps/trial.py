@@ -14,6 +14,7 @@ from typing import Any
 
 from ray import tune
 
+from fashion_gan.catalog.comparison import AS_IT_IS
 from fashion_gan.runs.run import Run
 from fashion_gan.sweeps.spec import Sweep
 from fashion_gan.waiting import wait_until
@@ -57,6 +58,8 @@ class Trial(tune.Trainable):
             words = ["run", spec.base, "--name", name, "--within", sweep]
             for value in spec.overrides_of(config):
                 words += ["-p", value]
+            if config.get("recipe", AS_IT_IS) != AS_IT_IS:
+                words += ["--recipe", config["recipe"]]
             if spec.notebooks:
                 words += ["--notebooks", ",".join(spec.notebooks)]
             self._start(words, root)
