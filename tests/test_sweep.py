@@ -146,24 +146,29 @@ def test_a_small_sweep_on_this_machine(ray, project):
     only those that the sweep names; and the sweep's own notebook over them."""
     size = {"subset": 256, "epochs": 1, "channels": 8}
     recipes = {"faster": {"lr_g": "2e-3", "lr_d": "2e-3"}, "twice as long": {"images": "512"}}
-    only = {"notebooks": ["02_train"], "seeds": [0]}
+    recipes["with no time"] = {"timeout_minutes": "0.001"}
+    only = {"notebooks": ["02_train"], "seeds": [0], "retries": 0}
     path = written(project, size, space={}, recipes=recipes, **only)
     done = fashion_gan("sweep", str(path), "--name", "s", cwd=project)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
     assert "s-002 (seed=0, recipe=faster): started" in done.stdout
+    assert "s-004 (seed=0, recipe=with no time): failed (RuntimeError: exit code 1" in done.stdout
+    assert "1 of 4 trials failed; try them again: fashion-gan resume s" in done.stdout
     sweep = find_run("s")
-    runs = comparison.trials(sweep)
+    *runs, failed = comparison.trials(sweep)
+    assert failed.info.status == "FAILED"
     settings = [(run.info.params["epochs"], run.info.params["lr_d"]) for run in runs]
     assert settings == [(1, 1e-3), (1, 2e-3), (2, 1e-3)]
     assert all(run.info.notebooks == ["02_train"] and whole(run) for run in runs)
     assert all(differences(run) == [] for run in (sweep, *runs))
     rows = comparison.rows(sweep)
     assert [row["recipe"] for row in rows] == ["as it is", *recipes]
-    assert [run.info.tags.get("recipe") for run in runs] == [None, *recipes]
-    assert [row["base"] for row in rows] == [True, False, False]
-    assert all(row["seconds"] > 0 for row in rows)
+    assert [run.info.tags.get("recipe") for run in runs] == [None, "faster", "twice as long"]
+    assert [row["end"] for row in rows] == ["finished", "finished", "finished", "failed"]
+    assert [row["base"] for row in rows] == [True, False, False, False]
+    assert all(row["seconds"] > 0 for row in rows[:3])
     result = sweep.read_json("swept")
-    assert set(result["points"]) == {"as it is", *recipes}
+    assert set(result["points"]) == {"as it is", "faster", "twice as long"}
     assert result["verdict"] in (sweep.folder / "07_sweep.html").read_text().replace("&#39;", "'")
     assert (sweep.folder / "images" / "by_recipe.png").exists()
 

@@ -17,6 +17,7 @@ from ray import tune
 from fashion_gan.catalog.comparison import AS_IT_IS
 from fashion_gan.runs.run import Run
 from fashion_gan.sweeps.spec import Sweep
+from fashion_gan.text import plain_text
 from fashion_gan.waiting import wait_until
 
 PATIENCE = 120  # seconds for a run to write its checkpoint and its report
@@ -146,9 +147,14 @@ class TrialLogger(tune.Callback):
         name = run_name(self.sweep.name, trial.trial_id)
         self.log(f"{name} ({', '.join(values)}): {words}")
 
-    def _log_file(self, trial: Any) -> str:
+    def _reason(self, trial: Any) -> str:
+        """Why it died; its log may lie on another machine."""
+        path = trial.error_file  # of this machine, where Ray writes it before it calls
+        text = Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
+        lines = text.strip().splitlines() or ["nothing is known of it"]
+        reason = plain_text(lines[-1].strip())
         name = run_name(self.sweep.name, trial.trial_id)
-        return f"its words: reports/{self.sweep.name}/{name}.log"
+        return f"{reason}; its words: reports/{self.sweep.name}/{name}.log"
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         self._log(trial, "started again" if trial.num_failures else "started")
@@ -168,7 +174,7 @@ class TrialLogger(tune.Callback):
         self._log(trial, f"ended after epoch {epoch}; {count}")
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-        self._log(trial, f"died; it will be tried again ({self._log_file(trial)})")
+        self._log(trial, f"died; it will be tried again ({self._reason(trial)})")
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-        self._log(trial, f"failed ({self._log_file(trial)})")
+        self._log(trial, f"failed ({self._reason(trial)})")

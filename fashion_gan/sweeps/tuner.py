@@ -52,6 +52,8 @@ def tuner_of(run: Run, sweep: Sweep, log: Callable[[str], None]) -> Any:
             storage_path=str(run.folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=sweep.retries),
+            # a run keeps its own; where machines share no folder, Ray's one at the end fails
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             callbacks=[TrialLogger(Run(run.folder), sweep.metric, log)],
         ),
     )
@@ -87,8 +89,8 @@ def interruptions(run: Run) -> Iterator[list[int]]:
 
 
 def go_on(run: Run, sweep: Sweep, log: Callable[[str], None] = print) -> int:
-    """Run the trials that have not ended yet, then the sweep's own notebook. Returns the exit
-    code."""
+    """Run the trials that have not ended yet, then the sweep's own notebook. Returns the exit code,
+    1 where a trial failed."""
     import ray
 
     storage_sync.push_sweep(run, log)
@@ -109,7 +111,8 @@ def go_on(run: Run, sweep: Sweep, log: Callable[[str], None] = print) -> int:
             f"{results.num_errors} of {len(results)} trials failed; try them again: fashion-gan"
             f" resume {run.name}"
         )
-    return runner.run_all(run, log)
+    code = runner.run_all(run, log)
+    return code or int(results.num_errors > 0)
 
 
 def ready(sweep: Sweep, address: str = "") -> None:
