@@ -45,7 +45,10 @@ KEPT = (
     "seeds.json",
     "others.json",
     "benchmarks.json",
+    "gpu.json",
+    "own_sets.json",
     "speed.png",
+    "sweep.html",
     "by_images.png",
     "by_seconds.png",
 )

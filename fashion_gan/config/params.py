@@ -226,7 +226,9 @@ def frozen_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Names of the frozen parameters that differ. One that an older version did not know had its
     default, or what BEFORE says."""
     defaults = Params().model_dump()
-    old, new = defaults | BEFORE | current_names(old), defaults | current_names(new)
+    old, new = current_names(old), current_names(new)
+    before = {name: value for name, value in BEFORE.items() if name in new}
+    old, new = defaults | before | old, defaults | new
     return [name for name in defaults if meta(name)["frozen"] and old[name] != new[name]]
 
 
