@@ -31,7 +31,7 @@ from fashion_gan.models.serialization import (
     load_generator,
     save_network,
 )
-from fashion_gan.report.render import render
+from fashion_gan.report.pages import model_card
 from fashion_gan.runs.run import Run
 from fashion_gan.text import duration
 
@@ -160,7 +160,7 @@ def make_showcase(name: str) -> None:
     copy_pictures(run.folder / "images", SHOWCASE / "images")
     for path, content in kept.items():
         path.write_bytes(content)
-    write_text(SHOWCASE / "MODEL_CARD.md", render("model_card.md", Run(SHOWCASE)))
+    write_text(SHOWCASE / "MODEL_CARD.md", model_card(Run(SHOWCASE)))
 
 
 def copy_pictures(source: Path, target: Path) -> None:
