@@ -110,9 +110,9 @@ def trials(sweep: Run) -> list[Run]:
 
 
 def rows(sweep: Run) -> list[dict[str, Any]]:
-    """A row a trial: its name, point (the same for trials that differ in the seed alone), whether
-    that is the base's own setting, parameters of the space or of the recipes, seed, end, epochs,
-    images seen, seconds in training steps, and the lowest value of the metric."""
+    """A row a trial: its name, point (the same for trials that differ in the seed alone), the
+    lowest value of the metric, end, seed, parameters of the space or of the recipes, whether that
+    is the base's own setting, epochs, images seen, and seconds in training steps."""
     spec = sweep.read_json("sweep")
     recipes = spec.get("recipes", {})
     names = [*spec["space"], *dict.fromkeys(itertools.chain(*recipes.values()))]
@@ -136,14 +136,14 @@ def _row(trial: Run, base: dict[str, Any], has_recipes: bool, metric: str) -> di
         "trial": trial.name,
         "point": point,
         **named,
+        metric: min(values, default=float("nan")),
+        "end": ENDS[trial.info.status],
+        "seed": params["seed"],
         **setting,
         "base": is_base,
-        "seed": params["seed"],
-        "end": ENDS[trial.info.status],
         "epochs": len(values),
         "images": int(images[-1]) if images else 0,
         "seconds": seconds[-1] if seconds else 0.0,
-        metric: min(values, default=float("nan")),
     }
 
 

@@ -160,6 +160,9 @@ def confusion_matrix(percent: list[list[float]], split: str) -> Picture:
 def learning_curves(points: pd.DataFrame, title: str, xlabel: str, alt: str, **lines) -> Picture:
     """Validation distances on a log scale, a line a run. `lines`: for seaborn, the columns of
     `points` that are x, y, hue and units, and the colours."""
+    # no name is read as mathematics
+    names = points[lines["hue"]].str.replace("$", r"\$", regex=False)
+    points = points.assign(**{lines["hue"]: names})
     figure, axes = new_axes()
     seaborn.lineplot(points, estimator=None, marker="o", ax=axes, **lines)
     ylabel = "Fréchet distance, by dev"
