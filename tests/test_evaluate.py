@@ -185,7 +185,7 @@ def three_runs(project):
     for name, changes, distance in (
         ("a0", {"seed": 0}, 0.50),
         ("a1", {"seed": 1}, 0.52),
-        ("b", {"lr_g": 1e-3}, 0.40),
+        ("b", {"lr_g": 2e-3}, 0.40),
     ):
         run = create_run(Params.checked(TINY | changes), name=name, notebooks=())
         torch.manual_seed(0)

@@ -605,9 +605,11 @@ def test_a_trial_that_another_node_began_goes_on(uri, other, monkeypatch):
         {
             "root": str(other),
             "sweep": "s",
-            "base": "b",
-            "overrides": [],
-            "metric": "validation_distance",
+            "spec": {
+                "base": "b",
+                "space": {"lr_g": {"choice": ["1e-4"]}},
+                "metric": "validation_distance",
+            },
         },
     )
     assert begun == [["resume", "s-001"]]

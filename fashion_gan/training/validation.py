@@ -11,6 +11,7 @@ from fashion_gan.data.datasets import Split, dataset_dir
 from fashion_gan.metrics.distances import frechet_distance, youden_threshold
 from fashion_gan.models.feature_network import extract_features, load_feature_network
 from fashion_gan.models.latents import (
+    CHUNK,
     balanced_labels,
     class_shares,
     proportional_labels,
@@ -77,7 +78,8 @@ def validate(
 
 
 def _generated(generator: Generator, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    parts = zip(z.split(500), labels.split(500), strict=True)
+    chunk = CHUNK[z.device.type]
+    parts = zip(z.split(chunk), labels.split(chunk), strict=True)
     return torch.cat([generator(*part) for part in parts])
 
 
