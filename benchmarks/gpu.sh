@@ -6,5 +6,5 @@ mkdir -p "$out"
 timeout 90 python -m pytest -q tests/test_gpu.py | tee "$out/tests.txt" || true
 timeout 60 python benchmarks/gpu.py | tee "$out/steps.txt" || true
 timeout 120 python benchmarks/quality.py params/default.yaml --seeds 0 1 2 --keep "$out/default.json" || true
-timeout 300 python benchmarks/side_by_side.py params/gpu.yaml benchmarks/gpu_recipes.yaml --minutes 4.5 | tee "$out/recipes.jsonl"
+timeout 300 python benchmarks/side_by_side.py params/default.yaml benchmarks/gpu_recipes.yaml --minutes 4.5 | tee "$out/recipes.jsonl"
 timeout 150 python benchmarks/quality.py params/gpu.yaml --keep "$out/gpu.json"

@@ -22,10 +22,10 @@ from torchvision.datasets import FashionMNIST
 
 from fashion_gan.config.params import Params
 from fashion_gan.config.profiles import read_profile
-from fashion_gan.data.batches import batches
 from fashion_gan.data.datasets import Split, load_split
 from fashion_gan.models.losses import non_saturating_d, non_saturating_g
 from fashion_gan.training import loop
+from fashion_gan.training.feature_networks import batches
 from fashion_gan.training.frechet import frechet_objectives
 from fashion_gan.training.inputs import draw_inputs
 from fashion_gan.training.state import TrainingState
@@ -33,6 +33,7 @@ from fashion_gan.training.step import StepKind
 from fashion_gan.training.stepper import Stepper
 
 TURNS, STEPS = 9, 25
+CPU = torch.device("cpu")
 
 
 def whole_loop(state, split, params, folder):
@@ -52,7 +53,7 @@ def whole_loop(state, split, params, folder):
 
 def bare_arithmetic(state, split, params):
     """The same networks, losses and optimisers on one ready batch: what no loop can do without."""
-    real, labels = next(batches(split, params.batch_size, 0, 0))
+    real, labels = next(batches(split, params.batch_size, 0, 0, CPU))
     z = torch.randn(params.batch_size, params.latent_dim)
     fake_labels = torch.randint(0, 10, (params.batch_size,))
     G, D = state.generator, state.discriminator
@@ -98,7 +99,7 @@ def loaders(split, params, folder):
     )
 
     def ours_turn():
-        for _ in itertools.islice(batches(split, params.batch_size, 0, 0), 100):
+        for _ in itertools.islice(batches(split, params.batch_size, 0, 0, CPU), 100):
             pass
 
     def theirs_turn():
@@ -131,7 +132,7 @@ def profiles(split):
     """Images a second of each profile's steps, in turns."""
     default = read_profile(Path("params/default.yaml")).params
     baseline = read_profile(Path("params/baseline_dcgan.yaml")).params
-    objectives = frechet_objectives(split, default, torch.device("cpu"))
+    objectives = frechet_objectives(split, default, CPU)
     cases = {
         "default, before the Fréchet loss": (default, ()),
         "default, with the Fréchet loss": (default, objectives),

@@ -101,6 +101,25 @@ def test_what_a_notebook_pulls_in_is_small(path):
     assert 1_000 < lines <= MOST_IN_A_NOTEBOOK
 
 
+BY_HAND = sorted(
+    path for folder in ("benchmarks", "scripts") for path in ROOT.glob(f"{folder}/*.py")
+)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("path", BY_HAND, ids=lambda path: path.stem)
+def test_what_a_program_run_by_hand_imports_is_there(path):
+    """Nothing else would notice a name that was moved."""
+    missing = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("fashion_gan"):
+            try:
+                exec(ast.unparse(node), {})
+            except ImportError as error:
+                missing.append(str(error))
+    assert not missing
+
+
 def test_notebooks_need_no_server():
     every = {ast.unparse(node) for path in NOTEBOOKS for node in imports_of_notebook(path)}
     code = "\n".join(sorted(every)) + "\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
