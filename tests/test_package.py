@@ -106,7 +106,6 @@ BY_HAND = sorted(
 )
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("path", BY_HAND, ids=lambda path: path.stem)
 def test_what_a_program_run_by_hand_imports_is_there(path):
     """Nothing else would notice a name that was moved."""
