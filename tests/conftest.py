@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -26,6 +27,8 @@ from filelock import FileLock
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell that starts the suite in the background lets it ignore Ctrl-C, and so its processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Half of the time to collect the tests was a search for garbage among what they import.
+gc.disable()
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
     "subset": 256,
@@ -53,6 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
     environment to know them by."""
     if not hasattr(config, "workerinput"):
         config.leftovers = leftovers.Watch(ROOT)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -176,7 +176,6 @@ def test_an_interrupt_in_mid_epoch_saves_a_whole_step_and_resumes_to_the_same_bi
     assert [stripped(r) for r in rest] == [stripped(r) for r in records[1:]]
 
 
-@pytest.mark.fast
 def test_epochs_between_two_validations_give_the_same_weights_and_resume(tiny, splits, tmp_path):
     each, _ = run(tiny(epochs=5), splits)
     params = tiny(epochs=5, validation_interval=2)
@@ -278,7 +277,6 @@ def test_max_minutes_stops_after_a_whole_step(tiny, splits, tmp_path):
     assert len(records) == state.position.epoch
 
 
-@pytest.mark.fast
 def test_max_minutes_plan_the_schedule(tiny, splits, tmp_path, monkeypatch):
     """As many epochs as there is time for, by a speed that is measured: the learning rates fall
     over these, and a resume keeps to the plan."""
